@@ -1,0 +1,1 @@
+//! The appliance: topology, wiring, configuration and the ironbell command

@@ -1,0 +1,1 @@
+//! The deterministic state machine: risk, matching, settlement, ledger

@@ -1,0 +1,1 @@
+//! Roles, sequencer, shard, release gate and their placement on CPUs

@@ -1,0 +1,20 @@
+//! Every atomic of the venue: SPSC rings, progress cursors, and the metrics segment.
+//!
+//! Roles share nothing else. A ring moves values from one role to one other; a [`Cursor`] says how far
+//! a role has come; the [`metrics`] segment is written by a role alone and read by whoever likes.
+
+pub mod cursor;
+pub mod histogram;
+pub mod metrics;
+pub mod ticks;
+
+pub use cursor::{Cursor, CursorReader, CursorWriter, cursor};
+pub use rtrb::{Consumer, Producer, PushError, RingBuffer, chunks::ChunkError};
+pub use ticks::ticks;
+
+/// A ring of `depth` slots between two roles. Neither end ever waits: a full or an empty ring is a
+/// state that the role's `poll` reports.
+#[must_use]
+pub fn ring<T>(depth: usize) -> (Producer<T>, Consumer<T>) {
+    RingBuffer::new(depth)
+}

@@ -1,0 +1,265 @@
+//! What the sequencer orders: everything that can change state.
+
+use crate::{
+    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Display, Firm, FirmId, Instrument, InstrumentId,
+    Nanos, OrderKey, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+};
+
+/// A command with its place and time in the one sequence: the unit that is journaled and executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequenced {
+    /// Its place.
+    pub seq: Seq,
+    /// Its time; never less than that of the command before it.
+    pub time: Nanos,
+    /// What is asked for.
+    pub command: Command,
+}
+
+/// Everything that can change state. Members' fields are already checked for form by the gateway:
+/// what it found wrong travels as `fault`, so that the refusal is sequenced and journaled too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Administration: a new asset.
+    DefineAsset(Asset),
+    /// Administration: a new instrument.
+    DefineInstrument(Instrument),
+    /// Administration: a new firm.
+    DefineFirm(Firm),
+    /// Administration: a new account.
+    DefineAccount(Account),
+    /// Administration: a new port.
+    DefinePort(Port),
+    /// Money or securities enter or leave.
+    Fund(Funding),
+    /// A trading day begins: instruments trade from here on.
+    OpenDay(OpenDay),
+    /// A member's session is up.
+    Login(Login),
+    /// A member's session is down.
+    Logout(Logout),
+    /// OUCH Enter Order.
+    EnterOrder(EnterOrder),
+    /// OUCH Replace Order.
+    ReplaceOrder(ReplaceOrder),
+    /// OUCH Cancel Order.
+    CancelOrder(CancelOrder),
+    /// OUCH Modify Order.
+    ModifyOrder(ModifyOrder),
+    /// OUCH Mass Cancel: checked and answered; the cancelling itself is asked for in slices.
+    MassCancel(MassCancel),
+    /// One slice of a mass cancel, asked for by the state machine itself.
+    MassCancelSlice(MassCancelSlice),
+    /// OUCH Account Query.
+    AccountQuery(AccountQuery),
+    /// Time passes: due timers fire.
+    Tick,
+}
+
+/// Money or securities from the outside world, or back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Funding {
+    /// The funding's own number; a repeated one has no effect.
+    pub id: u64,
+    /// Whose account.
+    pub account: AccountId,
+    /// What.
+    pub asset: AssetId,
+    /// How much, in smallest units; negative is a withdrawal, refused beyond what is available.
+    pub amount: Amount,
+}
+
+/// The start of a trading day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDay {
+    /// The date as yyyymmdd; also names the day's sessions ([`OpenDay::session`]). Later than the day before's.
+    pub date: u32,
+    /// Local midnight that wire timestamps count from.
+    pub midnight: Nanos,
+}
+
+impl OpenDay {
+    /// The name of the day's SoupBinTCP and MoldUDP64 sessions: the date with leading zeros, ten digits.
+    #[must_use]
+    pub fn session(&self) -> [u8; 10] {
+        let (mut name, mut rest) = ([b'0'; 10], self.date);
+        for digit in name.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        name
+    }
+}
+
+/// A login, sequenced: it gives the port its next incarnation (1, 2, …).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Which port.
+    pub port: PortId,
+}
+
+/// The end of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logout {
+    /// Which port.
+    pub port: PortId,
+    /// Which login of it; any but the current one makes this a no-op.
+    pub incarnation: u32,
+}
+
+/// The options of an Enter or Replace Order that are kept and echoed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderOptions {
+    /// Tag 2 was given (and named the port's firm).
+    pub firm: bool,
+    /// Tag 4, CustomerType; 0 when absent.
+    pub customer_type: u8,
+    /// Tag 12, PostOnly: 0 when absent, else `P` (post only) or `N`.
+    pub post_only: u8,
+    /// Tag 24, GroupID, for mass cancels; `None` when absent.
+    pub group: Option<u16>,
+    /// Tag 3, MinQty, was given: 0 when absent. Only the whole quantity of an IOC order is accepted, as fill-or-kill.
+    pub min_qty: u32,
+}
+
+impl OrderOptions {
+    /// Whether the order must not trade on entry.
+    #[must_use]
+    pub const fn is_post_only(&self) -> bool {
+        self.post_only == b'P'
+    }
+}
+
+/// OUCH 5.0 Enter Order, checked for form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnterOrder {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The member's number of it.
+    pub user_ref_num: UserRefNum,
+    /// What to trade; [`InstrumentId::NONE`] with `fault` [`Reject::Symbol`].
+    pub instrument: InstrumentId,
+    /// Buy or sell.
+    pub side: Side,
+    /// How much.
+    pub qty: Qty,
+    /// The limit.
+    pub price: Price,
+    /// How long.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// In which capacity.
+    pub capacity: Capacity,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+    /// Kept and echoed options.
+    pub options: OrderOptions,
+    /// What the gateway found wrong. Fields beside `port`, numbers and `cl_ord_id` may then hold anything.
+    pub fault: Option<Reject>,
+}
+
+impl EnterOrder {
+    /// The order's name.
+    #[must_use]
+    pub const fn key(&self) -> OrderKey {
+        OrderKey::new(self.port, self.user_ref_idx, self.user_ref_num)
+    }
+}
+
+/// OUCH 5.0 Replace Order, checked for form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplaceOrder {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums, of both numbers.
+    pub user_ref_idx: UserRefIdx,
+    /// The order to replace.
+    pub orig_user_ref_num: UserRefNum,
+    /// The number of what replaces it.
+    pub user_ref_num: UserRefNum,
+    /// Total the member will be liable for, executions of the whole chain included.
+    pub qty: Qty,
+    /// The new limit, in wire price units (not ticks): a replace does not name its instrument, so
+    /// core divides by the instrument's tick.
+    pub wire_price: u64,
+    /// How long.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+    /// Kept and echoed options; an absent one keeps the original's value.
+    pub options: OrderOptions,
+    /// What the gateway found wrong.
+    pub fault: Option<Reject>,
+}
+
+/// OUCH 5.0 Cancel Order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CancelOrder {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The order.
+    pub user_ref_num: UserRefNum,
+    /// New intended total, executions included; 0 cancels all that is left.
+    pub qty: Qty,
+}
+
+/// OUCH 5.0 Modify Order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModifyOrder {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The order.
+    pub user_ref_num: UserRefNum,
+    /// New side: S to T or E, E to T.
+    pub side: Side,
+    /// New intended total, executions included; may not grow.
+    pub qty: Qty,
+}
+
+/// OUCH 5.0 Mass Cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MassCancel {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The request's own number.
+    pub user_ref_num: UserRefNum,
+    /// Whose orders: the firm of the MPID given; 0 when there is none such.
+    pub firm: FirmId,
+    /// Which instrument; [`InstrumentId::NONE`] is all of them.
+    pub instrument: InstrumentId,
+    /// Tag 24: `None` when absent (all); 0 means orders without a group.
+    pub group: Option<u16>,
+    /// Tag 27: only this side; `None` when absent.
+    pub side: Option<Side>,
+    /// What the gateway found wrong.
+    pub fault: Option<Reject>,
+}
+
+/// One slice of a mass cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MassCancelSlice {
+    /// The mass cancel.
+    pub cause: Seq,
+    /// Which slice of it, from 0; any but the one due makes this a no-op.
+    pub slice: u32,
+}
+
+/// OUCH 5.0 Account Query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountQuery {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+}

@@ -1,0 +1,1 @@
+//! The journal's records: frame layout, command encoding, CRC32C, hash chain

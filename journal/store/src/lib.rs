@@ -1,0 +1,1 @@
+//! Journal segments written by io_uring and read through memory maps

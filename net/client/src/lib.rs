@@ -1,0 +1,1 @@
+//! The member's side: order entry, feed following, book building

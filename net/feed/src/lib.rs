@@ -1,0 +1,1 @@
+//! Market data out: ITCH over MoldUDP64 and SoupBinTCP, re-requests, GLIMPSE

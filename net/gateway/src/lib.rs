@@ -1,0 +1,1 @@
+//! Order entry: OUCH over SoupBinTCP to commands, events back to members

@@ -1,0 +1,1 @@
+//! SoupBinTCP member sessions, sans I/O

@@ -1,0 +1,1 @@
+//! Scenarios across crates, and the naive engine they compare with
