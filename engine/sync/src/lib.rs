@@ -10,7 +10,7 @@ pub mod ticks;
 
 pub use cursor::{Cursor, CursorReader, CursorWriter, cursor};
 pub use rtrb::{Consumer, Producer, PushError, RingBuffer, chunks::ChunkError};
-pub use ticks::ticks;
+pub use ticks::{TickScale, ticks};
 
 /// A ring of `depth` slots between two roles. Neither end ever waits: a full or an empty ring is a
 /// state that the role's `poll` reports.

@@ -35,9 +35,43 @@ pub fn nanos_per_tick() -> f64 {
     })
 }
 
+/// Turns spans of ticks into nanoseconds with one multiplication: 32.32 fixed point.
+#[derive(Clone, Copy, Debug)]
+pub struct TickScale(u64);
+
+impl TickScale {
+    /// The scale of this machine; see [`nanos_per_tick`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self((nanos_per_tick() * f64::from(1 << 16) * f64::from(1 << 16)) as u64)
+    }
+
+    /// Nanoseconds from `start` to `end`; 0 when `end` is not after `start` (counters of two cores may
+    /// differ by a few ticks).
+    #[inline]
+    #[must_use]
+    pub fn nanos(self, start: u64, end: u64) -> u64 {
+        ((u128::from(end.saturating_sub(start)) * u128::from(self.0)) >> 32) as u64
+    }
+}
+
+impl Default for TickScale {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_of_a_second_is_told_to_a_millionth() {
+        let ticks = (1e9 / nanos_per_tick()) as u64;
+        let nanos = TickScale::new().nanos(1_000, 1_000 + ticks);
+        assert!(nanos.abs_diff(1_000_000_000) < 1_000, "{nanos}");
+        assert_eq!(TickScale::new().nanos(5, 4), 0);
+    }
 
     #[test]
     fn ticks_rise_and_have_a_plausible_rate() {
