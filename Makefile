@@ -1,0 +1,40 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help preflight release demo test setup test-lobster bench fmt lint
+
+help: ## List what can be made.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
+
+preflight: ## Check that this machine can build and run a node.
+	@tests/preflight.sh
+
+release: preflight ## Build the node, optimised.
+	cargo build --release --locked -p ironbell-appliance
+
+demo: release ## Build, then trade on a node, kill it, recover it, and show the figures.
+	target/release/ironbell demo $(ARGS)
+
+setup: ## Install what the tests need (as root), or say what to install.
+	@tests/setup.sh
+
+test: setup ## Run every check and every test.
+	@tests/run.sh
+
+test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder with one message and one orderbook file.
+	@test -n "$(DIR)" || { echo 'say where the data is: make test-lobster DIR=folder' >&2; exit 2; }
+	@message=("$(DIR)"/*message*.csv) orderbook=("$(DIR)"/*orderbook*.csv); \
+	test "$${#message[@]}" = 1 -a "$${#orderbook[@]}" = 1 -a -f "$${message[0]}" -a -f "$${orderbook[0]}" || \
+	    { echo '$(DIR) must hold one *message*.csv and one *orderbook*.csv' >&2; exit 2; }; \
+	target/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
+
+bench: preflight ## Measure matching alone, and with risk and settlement.
+	cargo bench --locked -p ironbell-core --bench matching_throughput
+
+fmt: ## Format all Rust code.
+	cargo fmt --all
+
+lint: ## Run clippy as the tests do.
+	cargo clippy --workspace --all-targets --locked -- -D warnings

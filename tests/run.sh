@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Everything that must hold, in one go: formatting, lints, and every test of every crate. It goes on after a
+# failure, so that one run shows them all, and its last line counts them: 'N passed, N failed[, N skipped]'.
+# Formatting and lints count as one test each; so does a build or a test program that ends without a result.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+check() {
+    echo "== $*"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "== failed: $*"
+    fi
+}
+
+check cargo fmt --all --check
+check cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test_command=(cargo test --workspace --locked --no-fail-fast "$@")
+echo "== ${test_command[*]}"
+"${test_command[@]}" 2>&1 | tee "$log"
+status=${PIPESTATUS[0]}
+
+# libtest closes every test program with: test result: ok. 3 passed; 0 failed; 1 ignored; …
+read -r test_passed test_failed test_ignored < <(
+    awk '/^test result: /{p+=$4; f+=$6; i+=$8} END{print p+0, f+0, i+0}' "$log"
+)
+# A program that dies of a signal, or does not build, leaves no such line: cargo's exit status tells of it.
+if ((status != 0 && test_failed == 0)); then
+    test_failed=1
+fi
+passed=$((passed + test_passed)) failed=$((failed + test_failed)) skipped=$((skipped + test_ignored))
+
+summary="$passed passed, $failed failed"
+if ((skipped > 0)); then
+    summary+=", $skipped skipped"
+fi
+echo "$summary"
+((failed == 0))

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Brings in what the tests need beyond a Rust toolchain: tshark, an independent decoder of our packets, and a
+# Python environment with independent readers of our market data and of our latency logs.
+# As root it installs what is missing with apt-get; otherwise it says what to install, and fails.
+# A second run finds everything in place and ends at once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+venv=target/test-venv
+requirements=tests/requirements.txt
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+command -v tshark >/dev/null || missing+=(tshark)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+
+if ((${#missing[@]})); then
+    if ((EUID != 0)); then
+        echo "setup: missing: ${missing[*]}" >&2
+        echo "setup: install them with: sudo apt-get update && sudo apt-get install -y ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "setup: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q >/dev/null
+    # Waits for another apt-get that holds the lock instead of failing at once.
+    apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+if ! cmp -s "$requirements" "$venv/requirements.txt"; then
+    echo "setup: making $venv"
+    mkdir -p target
+    [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
+    cp "$requirements" "$venv/requirements.txt"
+fi
