@@ -1,1 +1,107 @@
-//! The seams to the network: SessionIo over kernel sockets, in memory, and with injected faults
+//! The seams to the network.
+//!
+//! Today there is one: [`SessionIo`], streams of bytes that never wait, over the kernel's sockets
+//! ([`kernel`]), in memory ([`mem`]), and with injected faults ([`fault`]). This crate refuses to know
+//! what the bytes mean and when a connection has been silent for too long (`net/session`). Roles are
+//! generic over the seam and monomorphised: there is no dynamic call on the order path.
+//!
+//! Start with [`Stream`], what a role does with a connection.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+
+pub mod fault;
+pub mod kernel;
+pub mod mem;
+
+/// Where connections come from.
+pub trait SessionIo {
+    /// A connection of this kind.
+    type Stream: Stream;
+
+    /// The next connection that is waiting to be accepted, if any. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::Accept`] when the system has no room for another connection now. The acceptor stays
+    /// usable: the caller counts it and tries again later.
+    fn accept(&mut self) -> Result<Option<Self::Stream>, Error>;
+
+    /// Where it listens; with the port that was chosen when 0 was asked for.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// A stream of bytes to and from one peer. No call waits, and dropping it closes it.
+pub trait Stream {
+    /// Reads into `buffer` what has arrived, and says how many bytes. 0: nothing now.
+    ///
+    /// # Errors
+    /// [`Closed`] once nothing more can come. Bytes that came before are handed out first.
+    ///
+    /// # Panics
+    /// When `buffer` is empty: 0 would then say nothing.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Closed>;
+
+    /// Takes as much of `bytes` as there is room for, from its start, and says how many. 0: no room now.
+    ///
+    /// # Errors
+    /// [`Closed`] when the peer will read nothing more.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Closed>;
+
+    /// The peer's address, for the log.
+    fn peer_addr(&self) -> SocketAddr;
+}
+
+/// Why a connection is over. Either way the caller drops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// the peer closed the connection
+    #[error("the peer closed the connection")]
+    ByPeer,
+    /// the connection failed
+    #[error("the connection failed: {0}")]
+    Failed(io::ErrorKind),
+}
+
+/// What the world did to us before there was a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}{}", listen_advice(.source))]
+    Listen {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A peer cannot be reached.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect {
+        /// The peer.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system cannot take one more connection.
+    #[error("cannot accept a connection on {addr}: {source}; raise the limit of open files (ulimit -n)")]
+    Accept {
+        /// Where we listen.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn listen_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "; another process has this port: stop it or configure another port",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it or configure a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has that address: configure one that does"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,191 @@
+//! Non-blocking sockets of the kernel, swept by whoever polls. This is also what Onload and XLIO
+//! take over without a change of ours.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::{Closed, Error, SessionIo, Stream};
+
+/// Connections that wait in the kernel to be accepted. Members reconnect all at once after a takeover.
+const BACKLOG: i32 = 1024;
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Acceptor {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Acceptor {
+    /// Listens on `addr`; port 0 lets the kernel choose ([`SessionIo::local_addr`] says which).
+    ///
+    /// # Errors
+    /// [`Error::Listen`]: the port is taken, the address is not ours, or permission is missing.
+    pub fn bind(addr: SocketAddr) -> Result<Self, Error> {
+        listen(addr).map_err(|source| Error::Listen { addr, source })
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<Acceptor> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted node must get its port back although connections of the old one are in TIME_WAIT.
+    // On Linux this does not let two listeners share a port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let addr = listener.local_addr()?;
+    Ok(Acceptor { listener, addr })
+}
+
+impl SessionIo for Acceptor {
+    type Stream = Connection;
+
+    fn accept(&mut self) -> Result<Option<Connection>, Error> {
+        match self.listener.accept().and_then(|(stream, peer)| prepare(stream, peer)) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(e) if is_nothing_to_accept(&e) => Ok(None),
+            Err(source) => Err(Error::Accept { addr: self.addr, source }),
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+/// A peer that hung up between connecting and our accept is no fault of the acceptor.
+fn is_nothing_to_accept(e: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, NotConnected, WouldBlock};
+    matches!(e.kind(), WouldBlock | ConnectionAborted | ConnectionReset | Interrupted | NotConnected)
+}
+
+fn prepare(stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    // QUICKACK is not sticky: the kernel leaves it again by itself. It is set once so that the first
+    // message after a login is not answered by a delayed ACK; setting it after every read would cost a
+    // system call each, and in steady state our answer carries the ACK anyway.
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_quickack(true)?;
+    Ok(Connection { stream, peer })
+}
+
+/// A connected TCP socket.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    /// Connects to `addr`. This one call waits for the handshake; every later one does not.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn connect(addr: SocketAddr) -> Result<Self, Error> {
+        TcpStream::connect(addr)
+            .and_then(|stream| prepare(stream, addr))
+            .map_err(|source| Error::Connect { addr, source })
+    }
+}
+
+impl Stream for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Closed> {
+        assert!(!buffer.is_empty(), "a read needs room");
+        match self.stream.read(buffer) {
+            Ok(0) => Err(Closed::ByPeer),
+            other => count(other),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Closed> {
+        count(self.stream.write(bytes))
+    }
+
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+fn count(result: io::Result<usize>) -> Result<usize, Closed> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, Interrupted, WouldBlock};
+    match result {
+        Ok(n) => Ok(n),
+        Err(e) => match e.kind() {
+            WouldBlock | Interrupted => Ok(0),
+            ConnectionReset | BrokenPipe => Err(Closed::ByPeer),
+            kind => Err(Closed::Failed(kind)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn any_port() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    fn accept_one(acceptor: &mut Acceptor) -> Connection {
+        loop {
+            if let Some(connection) = acceptor.accept().expect("a connection is accepted") {
+                return connection;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn bytes_cross_both_ways_and_the_end_is_seen() {
+        let mut acceptor = Acceptor::bind(any_port()).expect("loopback can be listened on");
+        let mut member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
+        let mut venue = accept_one(&mut acceptor);
+        let mut buffer = [0; 16];
+        assert_eq!(venue.read(&mut buffer), Ok(0));
+        assert_eq!(member.write(b"order"), Ok(5));
+        while venue.read(&mut buffer[..5]) == Ok(0) {}
+        assert_eq!(&buffer[..5], b"order");
+        assert_eq!(venue.write(b"ack"), Ok(3));
+        drop(venue);
+        let mut got = Vec::new();
+        let end = loop {
+            match member.read(&mut buffer) {
+                Ok(n) => got.extend_from_slice(&buffer[..n]),
+                Err(closed) => break closed,
+            }
+        };
+        assert_eq!((got.as_slice(), end), (b"ack".as_slice(), Closed::ByPeer));
+    }
+
+    #[test]
+    fn a_full_socket_says_so_instead_of_waiting() {
+        let mut acceptor = Acceptor::bind(any_port()).expect("loopback can be listened on");
+        let mut member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
+        let _venue = accept_one(&mut acceptor);
+        let block = [7; 65_536];
+        // The peer reads nothing, and kernel buffers are finite.
+        while member.write(&block).expect("the connection stands") > 0 {}
+    }
+
+    #[test]
+    fn a_taken_port_is_explained() {
+        let first = Acceptor::bind(any_port()).expect("loopback can be listened on");
+        let text = Acceptor::bind(first.local_addr()).expect_err("the port is taken").to_string();
+        assert!(text.starts_with(&format!("cannot listen on {}", first.local_addr())), "{text}");
+        assert!(text.contains("another process has this port"), "{text}");
+    }
+
+    #[test]
+    fn a_foreign_address_is_explained() {
+        // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
+        let text = Acceptor::bind(([192, 0, 2, 1], 0).into()).expect_err("not our address").to_string();
+        assert!(text.contains("no interface of this machine"), "{text}");
+    }
+}
