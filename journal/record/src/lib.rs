@@ -1,1 +1,25 @@
-//! The journal's records: frame layout, command encoding, CRC32C, hash chain
+//! The journal's layout: what a command, a frame and a segment look like on disk, and the hash chain
+//! that makes them one history.
+//!
+//! This crate turns values into bytes and back, and refuses whatever it would not have written itself.
+//! It refuses to know files, devices and clocks (`journal/store`), and what a command does
+//! (`engine/core`). Start with [`frame`], the unit that is written; [`command`] is what stands in it,
+//! [`chain`] what ties one to the next, [`segment`] the fixed blocks around them.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod chain;
+pub mod command;
+pub mod frame;
+pub mod segment;
+
+pub use chain::{Chain, ChainError, ChainHash};
+pub use command::{DecodeError, DecodeFault};
+pub use frame::{
+    BLOCK_BYTES, COMMANDS_MAX, Executed, FORMAT, FRAME_BYTES_MAX, Frame, FrameError, FrameHeader,
+    HEADER_BYTES, Place,
+};
+pub use segment::{Identity, LayoutError, SegmentHeader};

@@ -1,0 +1,454 @@
+//! The frame: the unit of the journal write, of replication and of execution.
+//!
+//! A frame is a header of 256 bytes, the records of up to 1,024 commands, and zeros up to the next
+//! 4 KiB. All integers are little-endian.
+//!
+//! ```text
+//!      0               8               16              24
+//!      ├───────────────┼───────┬───────┼───────────────┴───────────────┤
+//!    0 │ magic         │format │ zero  │ segment nonce                 │ ┐
+//!      ├───────────────┼───────┴───────┼───────────────┬───────────────┤ │ its place: true of
+//!   32 │ offset in seg.│ frame number  │ durable frames│ zero          │ │ this copy only
+//!      ├───────────────┴───────────────┼───────────────┼───────────────┤ ┘
+//!   64 │ cluster                       │ epoch         │ first Seq     │ ┐
+//!      ├───────────────┬───────────────┼───────────────┴───────────────┤ │
+//!   96 │ commit Seq    │ executed Seq  │ output hash there             │ │ chained: the same on
+//!      ├───────────────┼───────┬───────┼───────────────────────────────┤ │ every node, under the
+//!  128 │ last time, ns │ count │payload│ zero                          │ │ SHA-256 together with
+//!      ├───────────────┴───────┴───────┴───────────────────────────────┤ │ the payload
+//!  160 │ previous chain hash                                           │ │
+//!      ├───────────────────────────────────────────────────────────────┤ ┘
+//!  192 │ chain hash = SHA-256 (bytes 64 to 191, payload)               │
+//!      ├───────────────────────────────────────────────┬───────┬───────┤
+//!  224 │ zero                                          │p. CRC │h. CRC │
+//!      ├───────────────────────────────────────────────┴───────┴───────┤
+//!  256 │ records, then zeros up to a multiple of 4,096                 │
+//! ```
+//!
+//! - The nonce is random and known to nobody outside; with the offset it keeps whatever a member can
+//!   put into a payload, and whatever stood in a reused block, from passing as a header.
+//! - *durable frames* counts the frames this copy's writer knew to be on disk when it built this one. A
+//!   later frame that counts an unreadable one as durable proves damage, not a torn write. It also
+//!   speaks of empty frames, which no commit Seq does.
+//! - *executed* is the output hash of a frame executed before, never of this one, so that writing
+//!   need not wait for execution. An empty frame carries it and the commit Seq alone.
+//! - The header's CRC32C covers bytes 0 to 251; the payload's covers the records.
+
+use alloc::vec::Vec;
+
+use ironbell_types::{Nanos, Seq, Sequenced};
+use sha2::{Digest, Sha256};
+use zerocopy::little_endian::{U32, U64, U128};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::chain::{Chain, ChainHash};
+use crate::command::{self, DecodeError, DecodeFault, RECORD_BYTES_MAX};
+
+/// The unit of the device: frames begin at a multiple of it and are a multiple of it long, in bytes.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Bytes of a frame's header.
+pub const HEADER_BYTES: usize = 256;
+
+/// The most commands in a frame.
+pub const COMMANDS_MAX: usize = 1024;
+
+/// The longest frame, in bytes: any 1,024 commands fit.
+pub const FRAME_BYTES_MAX: usize = 128 << 10;
+const _: () = assert!(HEADER_BYTES + COMMANDS_MAX * RECORD_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+
+/// The version of the journal's layout: of identity, segments and frames together.
+pub const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"IBFRAME\n";
+
+/// Where in its header the chained bytes lie.
+const CHAINED: core::ops::Range<usize> = 64..192;
+
+/// Where a copy of a frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The segment's random number.
+    pub nonce: [u8; 16],
+    /// First byte of the frame in the segment.
+    pub offset: u64,
+}
+
+/// How far execution had come when a frame was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// The last command executed.
+    pub seq: Seq,
+    /// The running output hash after it.
+    pub output_hash: u128,
+}
+
+impl Executed {
+    /// Before the first command.
+    pub const NOTHING: Self = Self { seq: Seq(0), output_hash: 0 };
+}
+
+/// What a frame's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Where this copy lies.
+    pub place: Place,
+    /// Its number, from 0.
+    pub number: u64,
+    /// Frames that this copy's writer knew to be durable; at most `number`.
+    pub durable_frames: u64,
+    /// Whose history it belongs to.
+    pub cluster: [u8; 16],
+    /// The primary's term, from 1.
+    pub epoch: u64,
+    /// Place of its first command; of the next one when there is none.
+    pub first_seq: Seq,
+    /// Number of commands.
+    pub count: u32,
+    /// Bytes of their records.
+    pub payload_bytes: u32,
+    /// Commit known when it was built; before `first_seq`.
+    pub commit: Seq,
+    /// Execution known when it was built; before `first_seq`.
+    pub executed: Executed,
+    /// Time of its last command; of the last one before it when there is none.
+    pub last_time: Nanos,
+    /// Link before it.
+    pub previous: ChainHash,
+    /// Its own link.
+    pub chain: ChainHash,
+    /// CRC32C of the records.
+    pub payload_crc: u32,
+}
+
+/// Bytes that are no frame of ours at this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// Fewer bytes than the frame has.
+    Truncated,
+    /// They do not begin as a frame does.
+    Magic,
+    /// The header's checksum is not that of its bytes.
+    HeaderCrc,
+    /// A version of the layout that this program does not know.
+    Format(u32),
+    /// Another segment's, or from elsewhere in this one.
+    Place,
+    /// Another venue's.
+    Cluster,
+    /// A field that contradicts another, or is out of its range.
+    Field(&'static str),
+    /// The payload's checksum is not that of its bytes.
+    PayloadCrc,
+    /// The bytes behind the payload are not zero.
+    Padding,
+    /// The chain hash is not that of its bytes.
+    Chain,
+}
+
+impl core::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the frame ends too early"),
+            Self::Magic => f.write_str("no frame begins here"),
+            Self::HeaderCrc => f.write_str("the header's CRC32C does not match"),
+            Self::Format(format) => {
+                write!(f, "format {format} is not known to this program (it knows {FORMAT})")
+            }
+            Self::Place => f.write_str("the frame belongs to another segment or offset"),
+            Self::Cluster => f.write_str("the frame belongs to another venue"),
+            Self::Field(field) => write!(f, "the header's {field} cannot be"),
+            Self::PayloadCrc => f.write_str("the payload's CRC32C does not match"),
+            Self::Padding => f.write_str("the bytes behind the payload are not zero"),
+            Self::Chain => f.write_str("the chain hash is not that of the frame"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+impl FrameHeader {
+    /// Place of the last command; of the last one before it when there is none.
+    #[must_use]
+    pub const fn last_seq(&self) -> Seq {
+        Seq(self.first_seq.0 + self.count as u64 - 1)
+    }
+
+    /// Length of the frame, zeros behind the records included, in bytes.
+    #[must_use]
+    pub const fn frame_bytes(&self) -> usize {
+        (HEADER_BYTES + self.payload_bytes as usize).next_multiple_of(BLOCK_BYTES)
+    }
+
+    /// Reads the header at the start of `bytes`, which must lie at `place` in the venue `cluster`.
+    ///
+    /// # Errors
+    /// The first thing that shows it is no such header.
+    pub fn decode(bytes: &[u8], cluster: &[u8; 16], place: Place) -> Result<Self, FrameError> {
+        let (layout, _) = Layout::ref_from_prefix(bytes).map_err(|_| FrameError::Truncated)?;
+        if layout.magic != MAGIC {
+            return Err(FrameError::Magic);
+        }
+        if layout.header_crc.get() != layout.crc() {
+            return Err(FrameError::HeaderCrc);
+        }
+        if layout.format.get() != FORMAT {
+            return Err(FrameError::Format(layout.format.get()));
+        }
+        let header = layout.header();
+        if header.place != place {
+            return Err(FrameError::Place);
+        }
+        if header.cluster != *cluster {
+            return Err(FrameError::Cluster);
+        }
+        if !layout.zeros_are_zero() {
+            return Err(FrameError::Field("unused bytes"));
+        }
+        header.fields_agree().map_or(Ok(header), |field| Err(FrameError::Field(field)))
+    }
+
+    /// The first field that contradicts another.
+    fn fields_agree(&self) -> Option<&'static str> {
+        let payload_bytes = self.payload_bytes as usize;
+        if self.count as usize > COMMANDS_MAX {
+            return Some("count");
+        }
+        if payload_bytes > FRAME_BYTES_MAX - HEADER_BYTES || (self.count == 0) != (payload_bytes == 0) {
+            return Some("payload length");
+        }
+        if self.first_seq == Seq(0) || self.first_seq.0 > Seq::MAX.0 - COMMANDS_MAX as u64 {
+            return Some("first Seq");
+        }
+        if self.commit >= self.first_seq {
+            return Some("commit Seq");
+        }
+        if self.executed.seq >= self.first_seq {
+            return Some("executed Seq");
+        }
+        if self.durable_frames > self.number {
+            return Some("durable frames");
+        }
+        None
+    }
+}
+
+/// What a writer gives a frame beside its commands and its place in the chain.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Where the copy will lie.
+    pub place: Place,
+    /// The primary's term.
+    pub epoch: u64,
+    /// Frames known to be durable here.
+    pub durable_frames: u64,
+    /// Commit known now.
+    pub commit: Seq,
+    /// Execution known now.
+    pub executed: Executed,
+}
+
+/// Builds the frame that comes after `chain` at the start of `into`; the header it returns says how
+/// long it is.
+///
+/// # Panics
+/// When the commands are more than 1,024 or do not continue the chain, when the stamp speaks of what
+/// has not been, or when `into` is shorter than [`FRAME_BYTES_MAX`]: all of them the caller's faults.
+pub fn encode(chain: &Chain, stamp: &Stamp, commands: &[Sequenced], into: &mut [u8]) -> FrameHeader {
+    assert!(commands.len() <= COMMANDS_MAX, "a frame of {} commands", commands.len());
+    assert!(into.len() >= FRAME_BYTES_MAX, "a frame is built in {} bytes", into.len());
+    let mut payload_bytes = 0;
+    let mut last = (chain.last_seq, chain.last_time);
+    for sequenced in commands {
+        assert!(sequenced.seq == last.0.next(), "Seq {} follows Seq {}", sequenced.seq, last.0);
+        assert!(sequenced.time >= last.1, "time {} follows time {}", sequenced.time, last.1);
+        last = (sequenced.seq, sequenced.time);
+        let record = &mut into[HEADER_BYTES + payload_bytes..];
+        payload_bytes += command::encode(sequenced.time, &sequenced.command, record);
+    }
+    let payload_end = HEADER_BYTES + payload_bytes;
+    into[payload_end..payload_end.next_multiple_of(BLOCK_BYTES)].fill(0);
+    let (head, payload) = into[..payload_end].split_at_mut(HEADER_BYTES);
+    let mut header = FrameHeader {
+        place: stamp.place,
+        number: chain.frames,
+        durable_frames: stamp.durable_frames,
+        cluster: chain.cluster,
+        epoch: stamp.epoch,
+        first_seq: chain.last_seq.next(),
+        count: commands.len() as u32,
+        payload_bytes: payload_bytes as u32,
+        commit: stamp.commit,
+        executed: stamp.executed,
+        last_time: last.1,
+        previous: chain.hash,
+        chain: ChainHash([0; 32]),
+        payload_crc: crc32c::crc32c(payload),
+    };
+    if let Some(field) = header.fields_agree() {
+        panic!("frame {} with an impossible {field}", header.number);
+    }
+    let mut layout = Layout::new(&header);
+    layout.chain = link(layout.as_bytes(), payload).0;
+    layout.header_crc = layout.crc().into();
+    head.copy_from_slice(layout.as_bytes());
+    header.chain = ChainHash(layout.chain);
+    header
+}
+
+fn link(header: &[u8], payload: &[u8]) -> ChainHash {
+    let mut hash = Sha256::new();
+    hash.update(&header[CHAINED]);
+    hash.update(payload);
+    ChainHash(hash.finalize().into())
+}
+
+/// A frame whose bytes are sound: checksums, padding and its own chain hash. Whether it continues the
+/// history is [`Chain::check`]'s question.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its header.
+    pub header: FrameHeader,
+    payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the frame at the start of `bytes`, which must lie at `place` in the venue `cluster`.
+    ///
+    /// # Errors
+    /// The first thing that shows it is no such frame.
+    pub fn decode(bytes: &'a [u8], cluster: &[u8; 16], place: Place) -> Result<Self, FrameError> {
+        let header = FrameHeader::decode(bytes, cluster, place)?;
+        let bytes = bytes.get(..header.frame_bytes()).ok_or(FrameError::Truncated)?;
+        let (payload, padding) = bytes[HEADER_BYTES..].split_at(header.payload_bytes as usize);
+        if crc32c::crc32c(payload) != header.payload_crc {
+            return Err(FrameError::PayloadCrc);
+        }
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(FrameError::Padding);
+        }
+        if link(bytes, payload) != header.chain {
+            return Err(FrameError::Chain);
+        }
+        Ok(Self { header, payload })
+    }
+
+    /// Puts the commands into `into`, which is cleared first. `after` is the time of the last command
+    /// before the frame.
+    ///
+    /// # Errors
+    /// A record that we would not have written, one whose time goes back, or more or fewer records than
+    /// the header says. `into` then holds those before it.
+    pub fn commands(&self, after: Nanos, into: &mut Vec<Sequenced>) -> Result<(), DecodeError> {
+        into.clear();
+        let (mut offset, mut seq, mut time) = (0, self.header.first_seq, after);
+        for _ in 0..self.header.count {
+            let (sequenced, bytes) = command::decode(self.payload, offset, seq)?;
+            if sequenced.time < time {
+                return Err(DecodeError { offset, fault: DecodeFault::Time(sequenced.time) });
+            }
+            into.push(sequenced);
+            (offset, seq, time) = (offset + bytes, seq.next(), sequenced.time);
+        }
+        if offset != self.payload.len() {
+            return Err(DecodeError { offset, fault: DecodeFault::Surplus });
+        }
+        if time != self.header.last_time {
+            return Err(DecodeError { offset, fault: DecodeFault::Time(time) });
+        }
+        Ok(())
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    magic: [u8; 8],
+    format: U32,
+    zero_place: U32,
+    nonce: [u8; 16],
+    offset: U64,
+    number: U64,
+    durable_frames: U64,
+    zero_cipher: [u8; 8],
+    cluster: [u8; 16],
+    epoch: U64,
+    first_seq: U64,
+    commit: U64,
+    executed_seq: U64,
+    executed_hash: U128,
+    last_time: U64,
+    count: U32,
+    payload_bytes: U32,
+    zero_chained: [u8; 16],
+    previous: [u8; 32],
+    chain: [u8; 32],
+    zero_end: [u8; 24],
+    payload_crc: U32,
+    header_crc: U32,
+}
+const _: () = assert!(size_of::<Layout>() == HEADER_BYTES);
+const _: () = assert!(core::mem::offset_of!(Layout, cluster) == CHAINED.start);
+const _: () = assert!(core::mem::offset_of!(Layout, chain) == CHAINED.end);
+const _: () = assert!(core::mem::offset_of!(Layout, header_crc) == HEADER_BYTES - 4);
+
+impl Layout {
+    fn new(header: &FrameHeader) -> Self {
+        Self {
+            magic: MAGIC,
+            format: FORMAT.into(),
+            zero_place: U32::ZERO,
+            nonce: header.place.nonce,
+            offset: header.place.offset.into(),
+            number: header.number.into(),
+            durable_frames: header.durable_frames.into(),
+            zero_cipher: [0; 8],
+            cluster: header.cluster,
+            epoch: header.epoch.into(),
+            first_seq: header.first_seq.0.into(),
+            commit: header.commit.0.into(),
+            executed_seq: header.executed.seq.0.into(),
+            executed_hash: header.executed.output_hash.into(),
+            last_time: header.last_time.0.into(),
+            count: header.count.into(),
+            payload_bytes: header.payload_bytes.into(),
+            zero_chained: [0; 16],
+            previous: header.previous.0,
+            chain: header.chain.0,
+            zero_end: [0; 24],
+            payload_crc: header.payload_crc.into(),
+            header_crc: U32::ZERO,
+        }
+    }
+
+    fn header(&self) -> FrameHeader {
+        FrameHeader {
+            place: Place { nonce: self.nonce, offset: self.offset.get() },
+            number: self.number.get(),
+            durable_frames: self.durable_frames.get(),
+            cluster: self.cluster,
+            epoch: self.epoch.get(),
+            first_seq: Seq(self.first_seq.get()),
+            count: self.count.get(),
+            payload_bytes: self.payload_bytes.get(),
+            commit: Seq(self.commit.get()),
+            executed: Executed { seq: Seq(self.executed_seq.get()), output_hash: self.executed_hash.get() },
+            last_time: Nanos(self.last_time.get()),
+            previous: ChainHash(self.previous),
+            chain: ChainHash(self.chain),
+            payload_crc: self.payload_crc.get(),
+        }
+    }
+
+    fn crc(&self) -> u32 {
+        crc32c::crc32c(&self.as_bytes()[..HEADER_BYTES - size_of::<U32>()])
+    }
+
+    fn zeros_are_zero(&self) -> bool {
+        self.zero_place == U32::ZERO
+            && self.zero_cipher == [0; 8]
+            && self.zero_chained == [0; 16]
+            && self.zero_end == [0; 24]
+    }
+}
