@@ -1,1 +1,20 @@
-//! Market data out: ITCH over MoldUDP64 and SoupBinTCP, re-requests, GLIMPSE
+//! Market data out.
+//!
+//! Committed events become ITCH 5.0 messages ([`Encoder`], a pure function), get their sequence numbers
+//! in the day's session by being appended to the feed's log, and leave by MoldUDP64 multicast.
+//! Whoever missed some reads the same log: by unicast re-request, by ITCH over SoupBinTCP from any number,
+//! or starts from a GLIMPSE [`Snapshot`].
+//!
+//! This crate refuses to know how a book works and who trades: it is told by events.
+//! Start with [`encoder`].
+
+#![forbid(unsafe_code)]
+
+mod directory;
+pub mod encoder;
+pub mod messages;
+pub mod snapshot;
+
+pub use directory::Directory;
+pub use encoder::{BookOrder, Encoder};
+pub use snapshot::Snapshot;
