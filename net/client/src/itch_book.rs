@@ -1,0 +1,461 @@
+//! Books rebuilt from ITCH 5.0 messages alone: what a member's market-data handler holds.
+//!
+//! It shares no code with the engine, so that equal books say something about both. A message that no
+//! correct feed can send (an unknown order, more shares executed than stand) is an error and leaves the
+//! books as they were.
+
+use std::collections::BTreeMap;
+
+use ironbell_types::{Mpid, OrderRef, Side, Symbol};
+use ironbell_wire::DecodeError;
+use ironbell_wire::itch::Message;
+use rustc_hash::FxHashMap;
+use sha2::{Digest, Sha256};
+
+/// Every book of one ITCH stream. A System Event `O` (start of messages) empties it: a day's session
+/// announces everything that stands, orders of days before included.
+#[derive(Clone, Debug, Default)]
+pub struct ItchBook {
+    /// By stock locate code.
+    instruments: BTreeMap<u16, Instrument>,
+    orders: FxHashMap<u64, u32>,
+    slots: Vec<Slot>,
+    /// Slots that hold no order.
+    free: Vec<u32>,
+}
+
+/// Why a message cannot belong to a correct stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BookError {
+    /// Not an ITCH 5.0 message.
+    #[error("malformed ITCH message: {0}")]
+    Malformed(#[from] DecodeError),
+    /// No Stock Directory message announced this locate code, or one announced it with another symbol.
+    #[error("stock locate {locate} is not {symbol}")]
+    UnknownStock {
+        /// The code.
+        locate: u16,
+        /// The symbol beside it.
+        symbol: Symbol,
+    },
+    /// The order does not stand.
+    #[error("order {order_ref} does not stand in stock locate {locate}")]
+    UnknownOrder {
+        /// The order.
+        order_ref: OrderRef,
+        /// The message's stock locate code.
+        locate: u16,
+    },
+    /// An order of this number stands already.
+    #[error("order {order_ref} stands already")]
+    DuplicateOrder {
+        /// The order.
+        order_ref: OrderRef,
+    },
+    /// More shares go than stand, or none.
+    #[error("{shares} shares of order {order_ref} cannot go: {leaves} stand")]
+    Shares {
+        /// The order.
+        order_ref: OrderRef,
+        /// Shares of the message.
+        shares: u32,
+        /// Shares that stand.
+        leaves: u32,
+    },
+    /// Neither `B` nor `S`.
+    #[error("order {order_ref} has side {side:#04x}")]
+    BadSide {
+        /// The order.
+        order_ref: OrderRef,
+        /// The byte.
+        side: u8,
+    },
+}
+
+/// What the directory messages say of a stock.
+#[derive(Clone, Debug)]
+struct Instrument {
+    symbol: Symbol,
+    trading_state: u8,
+    scale: Option<Scale>,
+    bids: BTreeMap<u32, Level>,
+    asks: BTreeMap<u32, Level>,
+}
+
+/// The scale of an instrument whose prices are ticks and whose quantities are lots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Smallest units of the quote asset that one lot costs at a price of one tick.
+    pub tick_value: u64,
+    /// Smallest units of the base asset in one lot.
+    pub lot_units: u64,
+    /// Decimal places of the base asset's smallest unit.
+    pub base_decimals: u8,
+    /// Decimal places of the quote asset's smallest unit.
+    pub quote_decimals: u8,
+}
+
+/// Orders at one price: a list through [`Slot`], oldest first.
+#[derive(Clone, Debug)]
+struct Level {
+    head: u32,
+    tail: u32,
+    shares: u64,
+    orders: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    order: Order,
+    prev: u32,
+    next: u32,
+}
+
+const NIL: u32 = u32::MAX;
+
+/// An order on a book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its number.
+    pub order_ref: OrderRef,
+    /// Stock locate code.
+    pub locate: u16,
+    /// [`Side::Buy`] or [`Side::Sell`].
+    pub side: Side,
+    /// In wire units.
+    pub price: u32,
+    /// What stands.
+    pub shares: u32,
+    /// Who, when the order is attributed.
+    pub mpid: Option<Mpid>,
+}
+
+/// One order in the canonical listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The instrument.
+    pub symbol: Symbol,
+    /// [`Side::Buy`] or [`Side::Sell`].
+    pub side: Side,
+    /// In wire units.
+    pub price: u32,
+    /// Its number.
+    pub order_ref: OrderRef,
+    /// What stands.
+    pub shares: u32,
+}
+
+impl core::fmt::Display for Line {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { symbol, side, price, order_ref, shares } = self;
+        write!(f, "{symbol} {} {price} {order_ref} {shares}", side.code() as char)
+    }
+}
+
+/// SHA-256 over the lines in their order; each is hashed as symbol (8 bytes), side (1), and price (4),
+/// order reference (8) and shares (4) in big-endian. Two listings with one digest are one book.
+#[must_use]
+pub fn digest(lines: impl IntoIterator<Item = Line>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update(line.symbol.0);
+        hash.update([line.side.code()]);
+        hash.update(line.price.to_be_bytes());
+        hash.update(line.order_ref.0.to_be_bytes());
+        hash.update(line.shares.to_be_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// What stands at one price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// In wire units.
+    pub price: u32,
+    /// Sum over its orders.
+    pub shares: u64,
+    /// How many orders.
+    pub orders: u32,
+}
+
+impl ItchBook {
+    /// Empty books.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one ITCH message, from its type byte on. Messages that do not move a book or the directory
+    /// are checked for form only.
+    ///
+    /// # Errors
+    /// [`BookError`]; the books are then as they were.
+    pub fn apply(&mut self, message: &[u8]) -> Result<(), BookError> {
+        self.apply_message(&Message::parse(message)?)
+    }
+
+    /// Orders that stand, in all instruments.
+    #[must_use]
+    pub fn order_count(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// An order that stands.
+    #[must_use]
+    pub fn order(&self, order_ref: OrderRef) -> Option<&Order> {
+        self.orders.get(&order_ref.0).map(|&slot| &self.slots[slot as usize].order)
+    }
+
+    /// The stock locate code of a symbol.
+    #[must_use]
+    pub fn locate(&self, symbol: Symbol) -> Option<u16> {
+        self.instruments.iter().find(|(_, instrument)| instrument.symbol == symbol).map(|(&locate, _)| locate)
+    }
+
+    /// The trading state last announced (ITCH 5.0, Stock Trading Action): `T`, `H`, `P` or `Q`.
+    #[must_use]
+    pub fn trading_state(&self, locate: u16) -> Option<u8> {
+        self.instruments.get(&locate).map(|instrument| instrument.trading_state)
+    }
+
+    /// The scale announced for an instrument, when it is a scaled one.
+    #[must_use]
+    pub fn scale(&self, locate: u16) -> Option<Scale> {
+        self.instruments.get(&locate)?.scale
+    }
+
+    /// Price levels of one side, best first; nothing for an unknown stock locate code.
+    pub fn depth(&self, locate: u16, side: Side) -> impl Iterator<Item = Depth> + '_ {
+        self.levels(locate, side).map(|(price, level)| Depth {
+            price,
+            shares: level.shares,
+            orders: level.orders,
+        })
+    }
+
+    /// The canonical listing: by symbol, bids first, best price first, oldest order first.
+    pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        let mut instruments: Vec<_> = self.instruments.iter().collect();
+        instruments.sort_by_key(|(_, instrument)| instrument.symbol);
+        instruments.into_iter().flat_map(move |(&locate, instrument)| {
+            [Side::Buy, Side::Sell].into_iter().flat_map(move |side| {
+                self.orders_of(locate, side).map(move |order| Line {
+                    symbol: instrument.symbol,
+                    side,
+                    price: order.price,
+                    order_ref: order.order_ref,
+                    shares: order.shares,
+                })
+            })
+        })
+    }
+
+    /// [`digest`] of [`Self::lines`].
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        digest(self.lines())
+    }
+
+    /// The orders of one side in priority: best price first, oldest first.
+    pub fn orders_of(&self, locate: u16, side: Side) -> impl Iterator<Item = &Order> + '_ {
+        self.levels(locate, side).flat_map(move |(_, level)| {
+            let first = self.slots.get(level.head as usize);
+            core::iter::successors(first, |slot| self.slots.get(slot.next as usize)).map(|slot| &slot.order)
+        })
+    }
+
+    fn levels(&self, locate: u16, side: Side) -> impl Iterator<Item = (u32, &Level)> + '_ {
+        let instrument = self.instruments.get(&locate);
+        let bids = instrument.filter(|_| side.is_buy()).map(|instrument| instrument.bids.iter().rev());
+        let asks = instrument.filter(|_| !side.is_buy()).map(|instrument| instrument.asks.iter());
+        bids.into_iter().flatten().chain(asks.into_iter().flatten()).map(|(&price, level)| (price, level))
+    }
+
+    /// As [`Self::apply`], for a message that is decoded already.
+    ///
+    /// # Errors
+    /// [`BookError`]; the books are then as they were.
+    pub fn apply_message(&mut self, message: &Message<'_>) -> Result<(), BookError> {
+        let locate = message.header().stock_locate.get();
+        match message {
+            Message::SystemEvent(m) if m.event_code == b'O' => {
+                *self = Self::new();
+                Ok(())
+            }
+            Message::StockDirectory(m) => self.list(locate, Symbol(m.stock)),
+            Message::ScaledDirectory(m) => {
+                self.listed(locate, Symbol(m.stock))?.scale = Some(Scale {
+                    tick_value: m.tick_value.get(),
+                    lot_units: m.lot_units.get(),
+                    base_decimals: m.base_decimals,
+                    quote_decimals: m.quote_decimals,
+                });
+                Ok(())
+            }
+            Message::StockTradingAction(m) => {
+                self.listed(locate, Symbol(m.stock))?.trading_state = m.trading_state;
+                Ok(())
+            }
+            Message::AddOrder(m) => {
+                self.listed(locate, Symbol(m.stock))?;
+                let order_ref = OrderRef(m.order_reference.get());
+                let (side, price, shares) = (side(m.buy_sell, order_ref)?, m.price.get(), m.shares.get());
+                self.add(Order { order_ref, locate, side, price, shares, mpid: None })
+            }
+            Message::AddOrderMpid(m) => {
+                self.listed(locate, Symbol(m.stock))?;
+                let order_ref = OrderRef(m.order_reference.get());
+                let (side, price, shares) = (side(m.buy_sell, order_ref)?, m.price.get(), m.shares.get());
+                self.add(Order { order_ref, locate, side, price, shares, mpid: Some(Mpid(m.attribution)) })
+            }
+            Message::OrderExecuted(m) => {
+                self.reduce(OrderRef(m.order_reference.get()), locate, m.executed_shares.get())
+            }
+            Message::OrderExecutedWithPrice(m) => {
+                self.reduce(OrderRef(m.order_reference.get()), locate, m.executed_shares.get())
+            }
+            Message::OrderCancel(m) => {
+                self.reduce(OrderRef(m.order_reference.get()), locate, m.cancelled_shares.get())
+            }
+            Message::OrderDelete(m) => {
+                let slot = self.standing(OrderRef(m.order_reference.get()), locate)?;
+                self.remove(slot);
+                Ok(())
+            }
+            Message::OrderReplace(m) => {
+                let original = OrderRef(m.original_order_reference.get());
+                let new = OrderRef(m.new_order_reference.get());
+                self.replace(locate, original, new, m.shares.get(), m.price.get())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&mut self, locate: u16, symbol: Symbol) -> Result<(), BookError> {
+        let instrument = self.instruments.entry(locate).or_insert_with(|| Instrument {
+            symbol,
+            trading_state: b' ',
+            scale: None,
+            bids: BTreeMap::new(),
+            asks: BTreeMap::new(),
+        });
+        if instrument.symbol == symbol { Ok(()) } else { Err(BookError::UnknownStock { locate, symbol }) }
+    }
+
+    fn listed(&mut self, locate: u16, symbol: Symbol) -> Result<&mut Instrument, BookError> {
+        let instrument = self.instruments.get_mut(&locate).filter(|instrument| instrument.symbol == symbol);
+        instrument.ok_or(BookError::UnknownStock { locate, symbol })
+    }
+
+    fn add(&mut self, order: Order) -> Result<(), BookError> {
+        let Order { order_ref, locate, side, price, shares, .. } = order;
+        if shares == 0 {
+            return Err(BookError::Shares { order_ref, shares, leaves: 0 });
+        }
+        if self.orders.contains_key(&order_ref.0) {
+            return Err(BookError::DuplicateOrder { order_ref });
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 orders stand");
+            self.slots.push(Slot { order, prev: NIL, next: NIL });
+            slot
+        });
+        let levels = self.instruments.get_mut(&locate).expect("the caller knows the stock").side(side);
+        let level = levels.entry(price).or_insert(Level { head: slot, tail: NIL, shares: 0, orders: 0 });
+        let prev = core::mem::replace(&mut level.tail, slot);
+        level.shares += u64::from(shares);
+        level.orders += 1;
+        self.slots[slot as usize] = Slot { order, prev, next: NIL };
+        if prev != NIL {
+            self.slots[prev as usize].next = slot;
+        }
+        self.orders.insert(order_ref.0, slot);
+        Ok(())
+    }
+
+    /// The slot of an order that the message rightly names.
+    fn standing(&self, order_ref: OrderRef, locate: u16) -> Result<u32, BookError> {
+        let slot = self.orders.get(&order_ref.0).copied();
+        slot.filter(|&slot| self.slots[slot as usize].order.locate == locate)
+            .ok_or(BookError::UnknownOrder { order_ref, locate })
+    }
+
+    /// Takes `shares` off an order, which goes when none are left.
+    fn reduce(&mut self, order_ref: OrderRef, locate: u16, shares: u32) -> Result<(), BookError> {
+        let slot = self.standing(order_ref, locate)?;
+        let order = &mut self.slots[slot as usize].order;
+        let leaves = order.shares;
+        if shares == 0 || shares > leaves {
+            return Err(BookError::Shares { order_ref, shares, leaves });
+        }
+        if shares == leaves {
+            self.remove(slot);
+            return Ok(());
+        }
+        order.shares -= shares;
+        let Order { side, price, .. } = *order;
+        let levels = self.instruments.get_mut(&locate).expect("an order's stock is known").side(side);
+        levels.get_mut(&price).expect("an order's level stands").shares -= u64::from(shares);
+        Ok(())
+    }
+
+    fn remove(&mut self, slot: u32) -> Order {
+        let Slot { order, prev, next } = self.slots[slot as usize].clone();
+        if prev != NIL {
+            self.slots[prev as usize].next = next;
+        }
+        if next != NIL {
+            self.slots[next as usize].prev = prev;
+        }
+        let levels =
+            self.instruments.get_mut(&order.locate).expect("an order's stock is known").side(order.side);
+        let level = levels.get_mut(&order.price).expect("an order's level stands");
+        level.shares -= u64::from(order.shares);
+        level.orders -= 1;
+        if level.head == slot {
+            level.head = next;
+        }
+        if level.tail == slot {
+            level.tail = prev;
+        }
+        if level.orders == 0 {
+            levels.remove(&order.price);
+        }
+        self.orders.remove(&order.order_ref.0);
+        self.free.push(slot);
+        order
+    }
+
+    fn replace(
+        &mut self,
+        locate: u16,
+        original: OrderRef,
+        new: OrderRef,
+        shares: u32,
+        price: u32,
+    ) -> Result<(), BookError> {
+        let slot = self.standing(original, locate)?;
+        if shares == 0 {
+            return Err(BookError::Shares { order_ref: new, shares, leaves: 0 });
+        }
+        if self.orders.contains_key(&new.0) {
+            return Err(BookError::DuplicateOrder { order_ref: new });
+        }
+        let original = self.remove(slot);
+        self.add(Order { order_ref: new, shares, price, ..original })
+    }
+}
+
+fn side(code: u8, order_ref: OrderRef) -> Result<Side, BookError> {
+    match code {
+        b'B' => Ok(Side::Buy),
+        b'S' => Ok(Side::Sell),
+        side => Err(BookError::BadSide { order_ref, side }),
+    }
+}
+
+impl Instrument {
+    fn side(&mut self, side: Side) -> &mut BTreeMap<u32, Level> {
+        if side.is_buy() { &mut self.bids } else { &mut self.asks }
+    }
+}
