@@ -1,0 +1,136 @@
+//! Reading what a stream was told, from any thread, while it is being told more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::record::{Header, is_intact};
+use crate::segment::{Nowhere, Shared};
+use crate::{Error, StreamId};
+
+/// A reading end of a log.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+}
+
+impl LogReader {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
+    /// A reader of one stream as it is numbered now. Once the stream is started again it finds nothing
+    /// more. A stream beyond the log's limit is empty.
+    #[must_use]
+    pub fn stream(&self, stream: StreamId) -> StreamReader {
+        let generation =
+            self.shared.generation.get(stream.0 as usize).map_or(0, |g| g.load(Ordering::Acquire));
+        StreamReader { shared: Arc::clone(&self.shared), stream: stream.0, generation, number: 0, offset: 0 }
+    }
+}
+
+/// A reader of one stream, with a place in it. In order it takes one step a message; elsewhere it finds
+/// its way from the newest message in at most log₂² steps. It never allocates.
+#[derive(Clone, Debug)]
+pub struct StreamReader {
+    shared: Arc<Shared>,
+    stream: u32,
+    generation: u32,
+    /// The message it stands at; 0 is none yet.
+    number: u64,
+    offset: u64,
+}
+
+impl StreamReader {
+    /// The number of the newest message; 0 when there is none, or when the stream was started again.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn newest(&self) -> Result<u64, Error> {
+        Ok(self.newest_header(0)?.map_or(0, |(_, header)| header.number))
+    }
+
+    /// Message `number`, from 1; `None` when the stream was not told that much.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when its record, or one on the way to it, is not what was written.
+    pub fn message(&mut self, number: u64) -> Result<Option<&[u8]>, Error> {
+        let Some((newest_at, newest)) = self.newest_header(number)? else { return Ok(None) };
+        if number == 0 || number > newest.number {
+            return Ok(None);
+        }
+        if number != self.number {
+            self.offset = self.find(number, newest_at, newest)?;
+            self.number = number;
+        }
+        let damaged = self.damaged(number, self.offset);
+        match self.shared.record(self.offset, newest_at) {
+            Ok((fixed, message))
+                if is_intact(fixed, message) && self.is_mine(&Header::parse(fixed), number) =>
+            {
+                Ok(Some(message))
+            }
+            _ => Err(damaged.into()),
+        }
+    }
+
+    fn newest_header(&self, wanted: u64) -> Result<Option<(u64, Header)>, Error> {
+        let offset =
+            self.shared.last.get(self.stream as usize).map_or(0, |last| last.load(Ordering::Acquire));
+        if offset == 0 {
+            return Ok(None);
+        }
+        let fixed = self.shared.header(offset, offset).map_err(|Nowhere| self.damaged(wanted, offset))?;
+        let header = Header::parse(fixed);
+        Ok((header.generation == self.generation).then_some((offset, header)))
+    }
+
+    fn find(&self, number: u64, newest_at: u64, newest: Header) -> Result<u64, Error> {
+        if self.number != 0 && number == self.number + 1 {
+            let next =
+                self.shared.next_of(self.offset).map_err(|Nowhere| self.damaged(number, self.offset))?;
+            return self.checked(next, newest_at, number).map(|_| next);
+        }
+        let (mut offset, mut header) = (newest_at, newest);
+        while header.number > number {
+            let jump_number = header.number & (header.number - 1);
+            let (to, to_number) = if jump_number >= number {
+                (header.jump, jump_number)
+            } else {
+                (header.prev, header.number - 1)
+            };
+            header = self.checked(to, newest_at, to_number)?;
+            offset = to;
+        }
+        Ok(offset)
+    }
+
+    /// The header at `offset`, which must be before the newest record and be message `number`.
+    fn checked(&self, offset: u64, newest_at: u64, number: u64) -> Result<Header, Error> {
+        match self.shared.header(offset, newest_at).map(Header::parse) {
+            Ok(header) if self.is_mine(&header, number) => Ok(header),
+            _ => Err(self.damaged(number, offset).into()),
+        }
+    }
+
+    fn is_mine(&self, header: &Header, number: u64) -> bool {
+        header.stream == self.stream && header.generation == self.generation && header.number == number
+    }
+
+    fn damaged(&self, number: u64, offset: u64) -> Damage<'_> {
+        Damage { reader: self, number, offset }
+    }
+}
+
+/// The makings of [`Error::Damaged`]; the path is only copied when there is damage.
+struct Damage<'a> {
+    reader: &'a StreamReader,
+    number: u64,
+    offset: u64,
+}
+
+impl From<Damage<'_>> for Error {
+    fn from(damage: Damage<'_>) -> Self {
+        let Damage { reader, number, offset } = damage;
+        Self::Damaged { dir: reader.shared.config.dir.clone(), stream: reader.stream, number, offset }
+    }
+}

@@ -1,0 +1,289 @@
+//! The log against a plain model: what was appended is found, by number, from any thread, and comes
+//! back after damage.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ironbell_sessionlog::{Config, Error, MESSAGE_SIZE_MAX, Recovered, SessionLog, StreamId};
+use proptest::prelude::*;
+
+/// A directory that goes away with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("ironbell-sessionlog-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn config(&self) -> Config {
+        Config { dir: self.0.clone(), segment_size: 128 << 10, segments_max: 64, streams_max: 16 }
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the venue said, in order: (stream, message).
+type History = Vec<(StreamId, Vec<u8>)>;
+
+fn history(count: u32, size_max: u32) -> History {
+    let mut draws = 88_172_645_463_325_252_u64;
+    let mut draw = |bound: u32| {
+        draws ^= draws << 13;
+        draws ^= draws >> 7;
+        draws ^= draws << 17;
+        (draws >> 33) as u32 % bound
+    };
+    (0..count).map(|n| (StreamId(draw(5)), (0..draw(size_max)).map(|i| (n + i) as u8).collect())).collect()
+}
+
+fn append_all(log: &mut SessionLog, history: &History) {
+    for (stream, message) in history {
+        log.append(*stream, message).expect("the log has room");
+    }
+}
+
+fn assert_holds(log: &SessionLog, history: &History) {
+    for id in 0..5 {
+        let stream = StreamId(id);
+        let mut reader = log.reader().stream(stream);
+        let told: Vec<&Vec<u8>> = history.iter().filter(|(s, _)| *s == stream).map(|(_, m)| m).collect();
+        for (index, message) in told.iter().enumerate() {
+            assert_eq!(
+                reader.message(index as u64 + 1).expect("nothing is damaged"),
+                Some(message.as_slice())
+            );
+        }
+        assert_eq!(reader.message(told.len() as u64 + 1).expect("nothing is damaged"), None);
+        assert_eq!(log.next_number(stream), told.len() as u64 + 1);
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the segment exists");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("the segment is long enough");
+    file.write_all_at(&[byte[0] ^ 0x40], at).expect("the segment can be written");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Messages of all sizes over several segments, read back in any order.
+    #[test]
+    fn any_message_is_found_from_any_place(
+        sizes in prop::collection::vec((0_u32..4, prop_oneof![4 => 0_usize..200, 1 => 0_usize..20_000]), 1..200),
+        reads in prop::collection::vec((0_u32..4, 0_u64..80), 1..200),
+    ) {
+        let dir = Dir::new();
+        let (mut log, _maker) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        let mut model = vec![Vec::new(); 4];
+        for (n, (stream, size)) in sizes.iter().enumerate() {
+            let message: Vec<u8> = (0..*size).map(|i| (i + n) as u8).collect();
+            let number = log.append(StreamId(*stream), &message).expect("the log has room");
+            model[*stream as usize].push(message);
+            prop_assert_eq!(number, model[*stream as usize].len() as u64);
+        }
+        let mut readers: Vec<_> = (0..4).map(|s| log.reader().stream(StreamId(s))).collect();
+        for (stream, number) in reads {
+            let told = &model[stream as usize];
+            let expected = number.checked_sub(1).and_then(|i| told.get(i as usize)).map(Vec::as_slice);
+            prop_assert_eq!(readers[stream as usize].message(number).expect("nothing is damaged"), expected);
+            prop_assert_eq!(readers[stream as usize].newest().expect("nothing is damaged"), told.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_replay_of_the_same_history_writes_nothing() {
+    let (dir, history) = (Dir::new(), history(3_000, 300));
+    {
+        let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        append_all(&mut log, &history);
+        assert_eq!(log.end_recovery(), Recovered { records: 3_000, rewritten: 3_000 });
+    }
+    let before: Vec<Vec<u8>> =
+        (0..3).map(|n| fs::read(dir.0.join(format!("{n:08}.seg"))).expect("written")).collect();
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    append_all(&mut log, &history);
+    assert_eq!(log.end_recovery(), Recovered { records: 3_000, rewritten: 0 });
+    assert_holds(&log, &history);
+    let after: Vec<Vec<u8>> =
+        (0..3).map(|n| fs::read(dir.0.join(format!("{n:08}.seg"))).expect("written")).collect();
+    assert!(before == after);
+}
+
+#[test]
+fn damage_is_rewritten_by_the_replay_and_counted() {
+    let (dir, history) = (Dir::new(), history(3_000, 300));
+    {
+        let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        append_all(&mut log, &history);
+    }
+    // The first record (its header), one somewhere, and a segment's own header.
+    flip(&dir.0.join("00000000.seg"), 64 + 20);
+    flip(&dir.0.join("00000001.seg"), 70_001);
+    flip(&dir.0.join("00000002.seg"), 5);
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    append_all(&mut log, &history);
+    let recovered = log.end_recovery();
+    assert_eq!(recovered.records, 3_000);
+    // The byte at 70,001 may be a `next` link or padding, which are not part of a record.
+    assert!((1..=2).contains(&recovered.rewritten), "{recovered:?}");
+    assert_holds(&log, &history);
+}
+
+#[test]
+fn a_missing_and_a_truncated_segment_come_back() {
+    let (dir, history) = (Dir::new(), history(3_000, 300));
+    {
+        let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        append_all(&mut log, &history);
+    }
+    fs::remove_file(dir.0.join("00000001.seg")).expect("the segment exists");
+    let last = OpenOptions::new().write(true).open(dir.0.join("00000002.seg")).expect("the segment exists");
+    last.set_len(1_000).expect("the segment can be cut");
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    append_all(&mut log, &history);
+    let recovered = log.end_recovery();
+    assert!(recovered.rewritten > 100 && recovered.rewritten < 3_000, "{recovered:?}");
+    assert_holds(&log, &history);
+}
+
+#[test]
+fn records_beyond_the_replay_are_not_found() {
+    // The node was killed with more in the log's pages than its journal later held: such records were
+    // never released, and what is appended next takes their place.
+    let (dir, mut history) = (Dir::new(), history(500, 100));
+    {
+        let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        append_all(&mut log, &history);
+    }
+    history.truncate(300);
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    append_all(&mut log, &history);
+    assert_eq!(log.end_recovery().rewritten, 0);
+    assert_holds(&log, &history);
+    history.push((StreamId(2), b"another future".to_vec()));
+    log.append(StreamId(2), b"another future").expect("the log has room");
+    assert_holds(&log, &history);
+}
+
+#[test]
+fn damage_under_a_reader_is_an_error_that_says_where() {
+    let dir = Dir::new();
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    for n in 0..100_u64 {
+        log.append(StreamId(1), &n.to_le_bytes()).expect("the log has room");
+    }
+    let record_size = 56;
+    flip(&dir.0.join("00000000.seg"), 64 + 41 * record_size + 50);
+    let mut reader = log.reader().stream(StreamId(1));
+    assert!(reader.message(41).is_ok_and(|m| m.is_some()));
+    match reader.message(42) {
+        Err(Error::Damaged { stream: 1, number: 42, .. }) => {}
+        other => panic!("expected damage at message 42, got {other:?}"),
+    }
+    assert!(reader.message(43).is_ok_and(|m| m.is_some()));
+    // A damaged link must not lead astray: the number is checked at every step.
+    flip(&dir.0.join("00000000.seg"), 64 + 60 * record_size + 40);
+    let mut reader = log.reader().stream(StreamId(1));
+    assert!(reader.message(61).is_ok_and(|m| m.is_some()));
+    assert!(matches!(reader.message(62), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_reader_on_another_thread_sees_whole_messages_only() {
+    const COUNT: u64 = 50_000;
+    let dir = Dir::new();
+    let (mut log, mut maker) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    let message = |n: u64| -> Vec<u8> { (0..40 + n % 50).map(|i| (n + i) as u8).collect() };
+    std::thread::scope(|scope| {
+        for start in [1, 7] {
+            let mut reader = log.reader().stream(StreamId(3));
+            scope.spawn(move || {
+                let mut number = start;
+                while number <= COUNT {
+                    if let Some(got) = reader.message(number).expect("nothing is damaged") {
+                        assert_eq!(got, message(number));
+                        number += 1;
+                    }
+                }
+            });
+        }
+        for n in 1..=COUNT {
+            log.append(StreamId(3), &message(n)).expect("the log has room");
+            if n % 500 == 0 {
+                maker.poll().expect("a segment can be made");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_starts_again_counts_from_one() {
+    let dir = Dir::new();
+    let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    log.append(StreamId(1), b"yesterday").expect("the log has room");
+    let mut old = log.reader().stream(StreamId(1));
+    assert_eq!(old.message(1).expect("nothing is damaged"), Some(b"yesterday".as_slice()));
+    log.restart(StreamId(1)).expect("the stream is within the limit");
+    assert_eq!(log.next_number(StreamId(1)), 1);
+    assert_eq!(log.append(StreamId(1), b"today").expect("the log has room"), 1);
+    assert_eq!(old.message(1).expect("nothing is damaged"), None);
+    assert_eq!(old.newest().expect("nothing is damaged"), 0);
+    let mut new = log.reader().stream(StreamId(1));
+    assert_eq!(new.message(1).expect("nothing is damaged"), Some(b"today".as_slice()));
+}
+
+#[test]
+fn the_maker_stays_one_segment_ahead() {
+    let dir = Dir::new();
+    let (mut log, mut maker) = SessionLog::open(&dir.config()).expect("the directory can be used");
+    assert!(!dir.0.join("00000001.seg").exists());
+    assert!(maker.poll().expect("a segment can be made"));
+    assert!(!maker.poll().expect("nothing is due"));
+    assert!(dir.0.join("00000001.seg").exists());
+    for _ in 0..3 {
+        log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]).expect("the log has room");
+    }
+    assert!(maker.poll().expect("a segment can be made"));
+    maker.sync().expect("the segments can be written back");
+}
+
+#[test]
+fn limits_are_errors_that_say_what_to_do() {
+    let dir = Dir::new();
+    let config = Config { segments_max: 1, ..dir.config() };
+    let (mut log, _maker) = SessionLog::open(&config).expect("the directory can be used");
+    let text = SessionLog::open(&config).expect_err("it is in use").to_string();
+    assert!(text.contains("another process writes it"), "{text}");
+    let text = log.append(StreamId(16), b"x").expect_err("beyond the limit").to_string();
+    assert!(text.contains("stream 16 is beyond the limit of 16"), "{text}");
+    log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]).expect("it fits");
+    assert!(matches!(log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]), Err(Error::Full { .. })));
+    assert!(matches!(log.append(StreamId(1), b"x"), Err(Error::Poisoned { .. })));
+    assert_eq!(log.next_number(StreamId(1)), 2);
+}
+
+#[test]
+fn a_place_that_is_no_directory_is_explained() {
+    let dir = Dir::new();
+    fs::write(&dir.0, b"a file").expect("the temporary directory can be written");
+    match SessionLog::open(&dir.config()).expect_err("a file is in the way") {
+        Error::Io { path, doing: "make the directory", source } => {
+            assert_eq!((path, source.kind()), (dir.0.clone(), io::ErrorKind::AlreadyExists));
+        }
+        other => panic!("{other}"),
+    }
+    fs::remove_file(&dir.0).expect("the file exists");
+}
