@@ -1,0 +1,679 @@
+//! Random flows of commands that try to hurt: few prices, few names, tight funds, so that everything
+//! collides; every command there is, with its errors, repeats and stale numbers.
+//!
+//! A flow listens to what the engine says, as members and the sequencer do: it aims at orders that
+//! were accepted and issues the slices that were asked for. Which commands come out is a function of
+//! the seed and of those events alone.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ironbell_types::{
+    Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
+    Credential, Display, EnterOrder, Event, EventBody, Firm, FirmId, Funding, Instrument, InstrumentId,
+    Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderKey, OrderOptions,
+    Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol,
+    TimeInForce, UserRefIdx, UserRefNum, Username,
+};
+
+use crate::rng::Rng;
+
+/// How many orders a flow remembers to aim at.
+const REMEMBERED: usize = 48;
+
+/// Numbers that differ from flow to flow.
+#[derive(Clone, Debug)]
+struct Shape {
+    /// Prices run from `price_min` over `price_width` ticks.
+    price_min: u64,
+    price_width: u64,
+    qty_max: u64,
+    /// How many smallest units an account starts with, of quote and of base assets.
+    quote_funds: u64,
+    base_funds: u64,
+    /// Of 100 new orders, how many are not day orders.
+    immediate_percent: u64,
+    post_only_percent: u64,
+    /// Channels in use on each port.
+    channels: &'static [u8],
+    /// How many commands lie between administrative ones, roughly.
+    admin_gap: u64,
+    mass_cancel_gap: u64,
+    new_day_gap: u64,
+    /// Sides keep apart and hardly anything is taken off, so that books grow deep.
+    deep: bool,
+}
+
+/// A flow of commands.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    rng: Rng,
+    shape: Shape,
+    seq: Seq,
+    time: Nanos,
+    /// Commands to issue first: what the venue opens with.
+    opening: VecDeque<Command>,
+    assets: Vec<AssetId>,
+    instruments: Vec<Instrument>,
+    firms: Vec<FirmId>,
+    accounts: Vec<Account>,
+    ports: Vec<Port>,
+    incarnations: BTreeMap<PortId, u32>,
+    last_nums: BTreeMap<(PortId, UserRefIdx), u32>,
+    /// Orders that were accepted; some are gone by now.
+    orders: VecDeque<(OrderKey, InstrumentId, Side, Price, Qty)>,
+    asks: VecDeque<MassCancelSlice>,
+    slices: Vec<MassCancelSlice>,
+    date: u32,
+    funding_id: u64,
+}
+
+impl Flow {
+    /// The flow of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let width = rng.pick(&[1, 2, 3, 5, 8, 20, 200]);
+        let tight = rng.one_in(2);
+        let shape = Shape {
+            price_min: rng.pick(&[1, 1, 2, 60, 63, 100, 4_090, 33_504, 1 << 33]),
+            price_width: width,
+            qty_max: rng.pick(&[1, 3, 10, 100, 5_000]),
+            quote_funds: if tight { rng.between(1, 2_000_000) } else { 1 << 60 },
+            base_funds: if tight { rng.between(1, 20_000) } else { 1 << 50 },
+            immediate_percent: rng.pick(&[0, 10, 30, 60]),
+            post_only_percent: rng.pick(&[0, 5, 30]),
+            channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1], &[0, 7, 255]]),
+            admin_gap: rng.pick(&[30, 100, 1_000]),
+            mass_cancel_gap: rng.pick(&[20, 60, 300]),
+            new_day_gap: rng.pick(&[80, 400, 5_000]),
+            deep: false,
+        };
+        Self::of(rng, shape)
+    }
+
+    /// A flow whose books grow to thousands of orders, so that a mass cancel takes several slices on
+    /// one instrument.
+    #[must_use]
+    pub fn deep(seed: u64) -> Self {
+        let shape = Shape {
+            price_min: 1_000,
+            price_width: 40,
+            qty_max: 10,
+            quote_funds: 1 << 60,
+            base_funds: 1 << 50,
+            immediate_percent: 2,
+            post_only_percent: 0,
+            channels: &[0],
+            admin_gap: 1_000,
+            mass_cancel_gap: 4_000,
+            new_day_gap: 1_000_000,
+            deep: true,
+        };
+        Self::of(Rng::new(seed), shape)
+    }
+
+    fn of(rng: Rng, shape: Shape) -> Self {
+        let mut flow = Self {
+            rng,
+            shape,
+            seq: Seq(0),
+            time: Nanos(1_790_000_000_000_000_000),
+            opening: VecDeque::new(),
+            assets: Vec::new(),
+            instruments: Vec::new(),
+            firms: Vec::new(),
+            accounts: Vec::new(),
+            ports: Vec::new(),
+            incarnations: BTreeMap::new(),
+            last_nums: BTreeMap::new(),
+            orders: VecDeque::new(),
+            asks: VecDeque::new(),
+            slices: Vec::new(),
+            date: 20_261_120,
+            funding_id: 0,
+        };
+        flow.opening = flow.open();
+        flow
+    }
+
+    /// The next command, now that `said` was said of the one before.
+    pub fn next(&mut self, said: &[Event]) -> Sequenced {
+        for event in said {
+            self.hear(&event.body);
+        }
+        self.seq = self.seq.next();
+        // Several commands often share a time.
+        self.time.0 += self.rng.pick(&[0, 0, 1, 40, 1_000_000]);
+        let command = self.opening.pop_front().unwrap_or_else(|| self.command());
+        Sequenced { seq: self.seq, time: self.time, command }
+    }
+
+    fn hear(&mut self, body: &EventBody) {
+        match body {
+            EventBody::AssetDefined(asset) => self.assets.push(asset.id),
+            EventBody::InstrumentDefined(instrument) => self.instruments.push(*instrument),
+            EventBody::FirmDefined(firm) => self.firms.push(firm.id),
+            EventBody::AccountDefined(account) => self.accounts.push(*account),
+            EventBody::PortDefined(port) => self.ports.push(*port),
+            EventBody::DayOpened(_) => self.last_nums.clear(),
+            EventBody::LoggedIn { port, incarnation } => {
+                self.incarnations.insert(*port, *incarnation);
+            }
+            EventBody::Accepted(order) => {
+                self.remember((order.key, order.instrument, order.side, order.price, order.qty));
+            }
+            EventBody::Replaced(replaced) => {
+                let order = &replaced.order;
+                self.forget(OrderKey::new(order.key.port(), order.key.idx(), replaced.orig_user_ref_num));
+                self.remember((order.key, order.instrument, order.side, order.price, order.qty));
+            }
+            EventBody::Canceled(canceled) if canceled.leaves_qty == Qty::ZERO => self.forget(canceled.key),
+            EventBody::Trade(trade) => {
+                for side in [trade.resting, trade.aggressor] {
+                    if side.leaves_qty == Qty::ZERO {
+                        self.forget(side.key);
+                    }
+                }
+            }
+            EventBody::MassCancelAsked { cause, slice } => {
+                let slice = MassCancelSlice { cause: *cause, slice: *slice };
+                self.asks.push_back(slice);
+                self.slices.push(slice);
+            }
+            _ => {}
+        }
+    }
+
+    fn remember(&mut self, order: (OrderKey, InstrumentId, Side, Price, Qty)) {
+        if self.orders.len() == REMEMBERED {
+            // Forgets any, not the oldest: some old orders stay in view.
+            let at = self.rng.below(REMEMBERED as u64) as usize;
+            self.orders.remove(at);
+        }
+        self.orders.push_back(order);
+    }
+
+    /// An order is done. Members often notice too late: every fourth stays a target.
+    fn forget(&mut self, key: OrderKey) {
+        if !self.rng.one_in(4) {
+            self.orders.retain(|(other, ..)| *other != key);
+        }
+    }
+}
+
+// What the venue opens with.
+
+impl Flow {
+    fn open(&mut self) -> VecDeque<Command> {
+        let mut opening = VecDeque::new();
+        let assets = if self.shape.deep { 2 } else { self.rng.between(2, 4) as u32 };
+        // Ids need not be dense, nor in order.
+        let asset_ids: Vec<AssetId> = (0..assets).map(|i| AssetId(if i == 0 { 7 } else { i * i })).collect();
+        for (i, &id) in asset_ids.iter().enumerate() {
+            let code = Symbol::new(["USD", "XAU", "BTC", "EUR"][i]).expect("a short code");
+            opening.push_back(Command::DefineAsset(Asset { id, code, decimals: self.rng.below(19) as u8 }));
+        }
+        let instruments = if self.shape.deep { 2 } else { self.rng.between(1, 4) as u32 };
+        for id in 1..=instruments {
+            let quote = asset_ids[self.rng.below(2) as usize];
+            let others: Vec<AssetId> = asset_ids.iter().copied().filter(|&a| a != quote).collect();
+            let base = self.rng.pick(&others);
+            let instrument = self.instrument(InstrumentId(id), base, quote);
+            opening.push_back(Command::DefineInstrument(instrument));
+        }
+        let firms = if self.shape.deep { 2 } else { self.rng.between(1, 4) as u32 };
+        let mut port = 0;
+        for firm in (1..=firms).map(FirmId) {
+            opening.push_back(Command::DefineFirm(Firm { id: firm, mpid: mpid(firm.0) }));
+            let accounts = self.rng.between(1, 2) as u32;
+            for account in (0..accounts).map(|a| AccountId(100 - firm.0 * 10 + a)) {
+                opening.push_back(Command::DefineAccount(Account { id: account, firm }));
+                for &asset in &asset_ids {
+                    let amount = self.shape.quote_funds.max(self.shape.base_funds);
+                    let amount = self.rng.between(1, amount);
+                    opening.push_back(Command::Fund(self.funding(account, asset, i128::from(amount))));
+                }
+                for _ in 0..self.rng.between(1, 2) {
+                    port += 1;
+                    let port = self.port(PortId(port), firm, account);
+                    opening.push_back(Command::DefinePort(port));
+                }
+            }
+        }
+        if !self.rng.one_in(8) {
+            opening.push_back(self.open_day());
+        }
+        opening
+    }
+
+    fn instrument(&mut self, id: InstrumentId, base: AssetId, quote: AssetId) -> Instrument {
+        let fees = [0, 1, 2, 3, 7, 10, 25, 49, 50, 50, 10_000];
+        Instrument {
+            id,
+            symbol: Symbol::new(&format!("SYM{id}")).expect("a short symbol"),
+            base,
+            quote,
+            scale: if self.rng.one_in(2) {
+                Scale::Scaled
+            } else {
+                Scale::EquityExact { price_tick: self.rng.pick(&[1, 7, 100]) }
+            },
+            tick_value: self.rng.pick(&[1, 1, 3, 100, 9_999]),
+            lot_units: self.rng.pick(&[1, 1, 7, 1_000]),
+            round_lot: 100,
+            maker_fee_bps: self.rng.pick(&fees),
+            taker_fee_bps: self.rng.pick(&fees),
+        }
+    }
+
+    fn port(&mut self, id: PortId, firm: FirmId, account: AccountId) -> Port {
+        let credential = Credential { salt: [1; 16], hash: [2; 32], memory_kib: 8, passes: 1, lanes: 1 };
+        let ample = PortLimits { qty_max: Qty(u64::MAX), notional_max: Amount(i128::MAX) };
+        let qty_max = Qty(self.rng.between(1, self.shape.qty_max * 2));
+        let notional_max = Amount(i128::from(self.rng.between(1, self.shape.price_min * qty_max.0 * 200)));
+        let limits = self.rng.pick(&[
+            ample,
+            ample,
+            PortLimits { qty_max, ..ample },
+            PortLimits { notional_max, ..ample },
+        ]);
+        let username = Username::new(&format!("P{id}")).expect("a short name");
+        Port { id, username, firm, account, limits, credential }
+    }
+
+    fn funding(&mut self, account: AccountId, asset: AssetId, amount: i128) -> Funding {
+        self.funding_id += self.rng.between(1, 3);
+        Funding { id: self.funding_id, account, asset, amount: Amount(amount) }
+    }
+
+    fn open_day(&mut self) -> Command {
+        self.date += 1;
+        Command::OpenDay(OpenDay {
+            date: self.date,
+            midnight: Nanos(self.time.0 - self.time.0 % 86_400_000_000_000),
+        })
+    }
+}
+
+// One command.
+
+impl Flow {
+    fn command(&mut self) -> Command {
+        if !self.asks.is_empty() && self.rng.one_in(3) {
+            return self.due_slice();
+        }
+        if self.rng.one_in(self.shape.admin_gap) {
+            return self.administration();
+        }
+        if self.rng.one_in(self.shape.new_day_gap) {
+            return self.open_day();
+        }
+        if self.rng.one_in(self.shape.mass_cancel_gap) {
+            return self.mass_cancel();
+        }
+        if self.shape.deep {
+            return if self.rng.one_in(10) { self.replace() } else { self.enter() };
+        }
+        match self.rng.below(100) {
+            0..55 => self.enter(),
+            55..75 => self.replace(),
+            75..84 => self.cancel(),
+            84..92 => self.modify(),
+            92..94 => {
+                let (port, user_ref_idx) = self.channel();
+                Command::AccountQuery(AccountQuery { port, user_ref_idx })
+            }
+            94..95 => Command::Tick,
+            95..96 => self.stray_slice(),
+            96..98 => self.session(),
+            _ => self.fund(),
+        }
+    }
+
+    /// A port and a channel of it; rarely ones that do not exist.
+    fn channel(&mut self) -> (PortId, UserRefIdx) {
+        let ids: Vec<PortId> = self.ports.iter().map(|p| p.id).collect();
+        let stray = ids.is_empty() || self.rng.one_in(500);
+        let port = if stray { PortId(self.rng.pick(&[0, 99, (1 << 24) - 1])) } else { self.rng.pick(&ids) };
+        (port, UserRefIdx(self.rng.pick(self.shape.channels)))
+    }
+
+    /// A number for a new order, most often the next one.
+    fn fresh_num(&mut self, port: PortId, idx: UserRefIdx) -> UserRefNum {
+        let last = self.last_nums.entry((port, idx)).or_insert(0);
+        match self.rng.below(60) {
+            0 => UserRefNum(*last),
+            1 => UserRefNum(self.rng.below(u64::from(*last) + 1) as u32),
+            2 => {
+                *last = last.saturating_add(self.rng.between(1, 9) as u32);
+                UserRefNum(*last)
+            }
+            // The end of the numbers: this channel is used up for the day.
+            3 if self.rng.one_in(400) => UserRefNum(u32::MAX),
+            _ => {
+                *last = last.saturating_add(1);
+                UserRefNum(*last)
+            }
+        }
+    }
+
+    fn price(&mut self, side: Side) -> u64 {
+        let price = self.shape.price_min + self.rng.below(self.shape.price_width);
+        // In a deep flow the sides stay apart.
+        if self.shape.deep && !side.is_buy() { price + self.shape.price_width } else { price }
+    }
+
+    fn qty(&mut self) -> Qty {
+        match self.rng.below(400) {
+            0 => Qty(0),
+            1 => Qty(u64::MAX),
+            2 => Qty(self.shape.qty_max * 1_000),
+            _ => Qty(self.rng.between(1, self.shape.qty_max)),
+        }
+    }
+
+    fn side(&mut self) -> Side {
+        self.rng.pick(&[
+            Side::Buy,
+            Side::Buy,
+            Side::Buy,
+            Side::Sell,
+            Side::Sell,
+            Side::SellShort,
+            Side::SellShortExempt,
+        ])
+    }
+
+    /// Time in force with a minimum quantity that goes with it, or rarely does not.
+    fn terms(&mut self, qty: Qty) -> (TimeInForce, u32) {
+        let whole = u32::try_from(qty.0).unwrap_or(u32::MAX);
+        if self.rng.one_in(150) {
+            let odd = self.rng.pick(&[1, whole, whole.saturating_add(1)]);
+            return (self.rng.pick(TimeInForce::ALL), odd);
+        }
+        if self.rng.below(100) >= self.shape.immediate_percent {
+            return (TimeInForce::Day, 0);
+        }
+        self.rng.pick(&[
+            (TimeInForce::Ioc, 0),
+            (TimeInForce::Ioc, 0),
+            (TimeInForce::Ioc, whole),
+            (TimeInForce::Fok, 0),
+        ])
+    }
+
+    fn options(&mut self, min_qty: u32) -> OrderOptions {
+        let post_only = if self.rng.below(100) < self.shape.post_only_percent { b'P' } else { 0 };
+        OrderOptions {
+            firm: self.rng.one_in(4),
+            customer_type: self.rng.pick(&[0, 0, b'R', b'N']),
+            post_only: if self.rng.one_in(10) { b'N' } else { post_only },
+            group: self.rng.pick(&[None, None, Some(0), Some(1), Some(2)]),
+            min_qty,
+        }
+    }
+
+    fn fault(&mut self) -> Option<Reject> {
+        self.rng.one_in(150).then(|| self.rng.pick(Reject::ALL))
+    }
+
+    fn cl_ord_id(&mut self) -> ClOrdId {
+        let text = format!("c{}", self.rng.below(1_000));
+        ClOrdId::new(&text).expect("a short text")
+    }
+
+    fn known_instrument(&mut self) -> InstrumentId {
+        let known = self.instruments.len() as u64;
+        let stray = known == 0 || self.rng.one_in(300);
+        if self.shape.deep && !self.rng.one_in(10) {
+            return InstrumentId(1);
+        }
+        InstrumentId(if stray {
+            self.rng.pick(&[0, 77, u32::MAX])
+        } else {
+            self.rng.between(1, known) as u32
+        })
+    }
+
+    fn enter(&mut self) -> Command {
+        let (port, user_ref_idx) = self.channel();
+        let (side, qty) = (self.side(), self.qty());
+        let (time_in_force, min_qty) = self.terms(qty);
+        let price = match self.rng.below(500) {
+            0 => Price(self.rng.pick(&[0, -1, i64::MIN])),
+            1 => Price(self.rng.pick(&[i64::MAX, 1 << 40])),
+            _ => Price(self.price(side) as i64),
+        };
+        Command::EnterOrder(EnterOrder {
+            port,
+            user_ref_idx,
+            user_ref_num: self.fresh_num(port, user_ref_idx),
+            instrument: self.known_instrument(),
+            side,
+            qty,
+            price,
+            time_in_force,
+            display: self.rng.pick(Display::ALL),
+            capacity: self.rng.pick(Capacity::ALL),
+            cl_ord_id: self.cl_ord_id(),
+            options: self.options(min_qty),
+            fault: self.fault(),
+        })
+    }
+
+    /// An order to aim at: one that was accepted, rarely any name.
+    fn target(&mut self) -> (OrderKey, InstrumentId, Side, Price, Qty) {
+        if self.orders.is_empty() || self.rng.one_in(60) {
+            let (port, idx) = self.channel();
+            let key = OrderKey::new(port, idx, UserRefNum(self.rng.below(200) as u32));
+            return (key, self.known_instrument(), Side::Buy, Price(1), Qty(1));
+        }
+        // The newest are the likeliest to be open still.
+        let behind = self.rng.below(self.orders.len() as u64).min(self.rng.below(self.orders.len() as u64));
+        self.orders[self.orders.len() - 1 - behind as usize]
+    }
+
+    /// A new total around the old quantity, 0 included.
+    fn total(&mut self, qty: Qty) -> Qty {
+        match self.rng.below(12) {
+            0 => Qty(0),
+            1 => qty,
+            2 => Qty(qty.0.saturating_add(1)),
+            3 => self.qty(),
+            _ => Qty(self.rng.between(0, qty.0.min(1 << 40))),
+        }
+    }
+
+    fn replace(&mut self) -> Command {
+        let (key, instrument, side, price, qty) = self.target();
+        let (port, user_ref_idx) = (key.port(), key.idx());
+        let definition = self.instruments.iter().find(|i| i.id == instrument);
+        let tick = u64::from(definition.map_or(1, Instrument::price_tick));
+        let price = if self.rng.one_in(3) { price.0.unsigned_abs() } else { self.price(side) };
+        let wire_price = match self.rng.below(150) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => price.saturating_mul(tick).saturating_add(1),
+            _ => price.saturating_mul(tick),
+        };
+        let qty = if self.rng.one_in(4) { self.total(qty) } else { self.qty() };
+        let (time_in_force, min_qty) = self.terms(qty);
+        Command::ReplaceOrder(ReplaceOrder {
+            port,
+            user_ref_idx,
+            orig_user_ref_num: key.num(),
+            user_ref_num: self.fresh_num(port, user_ref_idx),
+            qty,
+            wire_price,
+            time_in_force,
+            display: self.rng.pick(Display::ALL),
+            cl_ord_id: self.cl_ord_id(),
+            options: self.options(min_qty),
+            fault: self.fault(),
+        })
+    }
+
+    fn cancel(&mut self) -> Command {
+        let (key, _, _, _, qty) = self.target();
+        let qty = if self.rng.one_in(2) { Qty(0) } else { self.total(qty) };
+        Command::CancelOrder(CancelOrder {
+            port: key.port(),
+            user_ref_idx: key.idx(),
+            user_ref_num: key.num(),
+            qty,
+        })
+    }
+
+    fn modify(&mut self) -> Command {
+        let (key, _, side, _, qty) = self.target();
+        let side = if self.rng.one_in(2) { side } else { self.side() };
+        Command::ModifyOrder(ModifyOrder {
+            port: key.port(),
+            user_ref_idx: key.idx(),
+            user_ref_num: key.num(),
+            side,
+            qty: self.total(qty),
+        })
+    }
+
+    fn mass_cancel(&mut self) -> Command {
+        let (port, user_ref_idx) = self.channel();
+        let own = self.ports.iter().find(|p| p.id == port).map_or(FirmId(0), |p| p.firm);
+        Command::MassCancel(MassCancel {
+            port,
+            user_ref_idx,
+            user_ref_num: self.fresh_num(port, user_ref_idx),
+            firm: if self.rng.one_in(10) { FirmId(self.rng.below(4) as u32) } else { own },
+            instrument: if self.rng.one_in(2) { InstrumentId::NONE } else { self.known_instrument() },
+            group: if self.shape.deep {
+                None
+            } else {
+                self.rng.pick(&[None, None, Some(0), Some(1), Some(2)])
+            },
+            side: self.rng.pick(&[None, None, Some(Side::Buy), Some(Side::Sell), Some(Side::SellShort)]),
+            fault: self.fault(),
+        })
+    }
+
+    /// A slice that was asked for, from any of the mass cancels under way.
+    fn due_slice(&mut self) -> Command {
+        let at = self.rng.below(self.asks.len() as u64) as usize;
+        Command::MassCancelSlice(self.asks.swap_remove_back(at).expect("an index within"))
+    }
+
+    /// A slice that was asked for once, or never was.
+    fn stray_slice(&mut self) -> Command {
+        if self.slices.is_empty() || self.rng.one_in(4) {
+            return Command::MassCancelSlice(MassCancelSlice {
+                cause: Seq(self.rng.below(self.seq.0 + 3)),
+                slice: self.rng.below(3) as u32,
+            });
+        }
+        let mut slice = self.rng.pick(&self.slices);
+        slice.slice += self.rng.below(2) as u32;
+        Command::MassCancelSlice(slice)
+    }
+
+    fn session(&mut self) -> Command {
+        let (port, _) = self.channel();
+        if self.rng.one_in(2) {
+            return Command::Login(Login { port });
+        }
+        let current = self.incarnations.get(&port).copied().unwrap_or(0);
+        let stale = self.rng.below(2) as u32;
+        Command::Logout(Logout { port, incarnation: current.saturating_sub(stale) })
+    }
+
+    fn fund(&mut self) -> Command {
+        let accounts: Vec<AccountId> = self.accounts.iter().map(|a| a.id).collect();
+        let strays = [AccountId::WORLD, AccountId::fees(InstrumentId(1)), AccountId(4_242)];
+        let stray = accounts.is_empty() || self.rng.one_in(50);
+        let account = if stray { self.rng.pick(&strays) } else { self.rng.pick(&accounts) };
+        let asset = if self.assets.is_empty() || self.rng.one_in(50) {
+            AssetId(4_242)
+        } else {
+            let assets = self.assets.clone();
+            self.rng.pick(&assets)
+        };
+        let size = i128::from(self.rng.between(1, self.shape.quote_funds.min(self.shape.base_funds)));
+        let amount = match self.rng.below(40) {
+            0 => 0,
+            1 => self.rng.pick(&[i128::MIN, i128::MAX, -i128::MAX]),
+            2..20 => -size,
+            _ => size,
+        };
+        let mut funding = self.funding(account, asset, amount);
+        if self.rng.one_in(8) {
+            funding.id = self.rng.between(1, self.funding_id);
+        }
+        Command::Fund(funding)
+    }
+
+    /// Definitions while trading goes on, most of them wrong in some way.
+    fn administration(&mut self) -> Command {
+        let wrong = self.rng.below(6);
+        let known_assets: Vec<AssetId> = self.assets.iter().copied().chain([AssetId(4_242)]).collect();
+        match self.rng.below(6) {
+            0 => Command::DefineAsset(Asset {
+                id: if wrong == 0 {
+                    self.rng.pick(&known_assets)
+                } else {
+                    AssetId(self.rng.below(1 << 32) as u32)
+                },
+                code: Symbol::new(self.rng.pick(&["USD", "A", "B", "C", "D"])).expect("a short code"),
+                decimals: if wrong == 1 { 19 } else { 18 },
+            }),
+            1 => {
+                let next = InstrumentId(self.instruments.len() as u32 + 1 - u32::from(wrong == 0));
+                let (base, quote) = (self.rng.pick(&known_assets), self.rng.pick(&known_assets));
+                let mut instrument = self.instrument(next, base, quote);
+                match wrong {
+                    1 => instrument.symbol = Symbol::new("SYM1").expect("a short symbol"),
+                    2 => instrument.tick_value = 0,
+                    3 => instrument.lot_units = 0,
+                    4 => instrument.maker_fee_bps = 10_001,
+                    5 => instrument.scale = Scale::EquityExact { price_tick: self.rng.below(2) as u32 },
+                    _ => {}
+                }
+                Command::DefineInstrument(instrument)
+            }
+            2 => {
+                let id = FirmId(self.firms.len() as u32 + 1 + u32::from(wrong == 0));
+                Command::DefineFirm(Firm { id, mpid: mpid(if wrong == 1 { 1 } else { id.0 }) })
+            }
+            3 => {
+                let ids = [
+                    0,
+                    90,
+                    1_000 + self.rng.below(9) as u32,
+                    AccountId::MEMBER_MAX.0,
+                    AccountId::MEMBER_MAX.0 + 1,
+                ];
+                let firm = FirmId(self.rng.between(0, self.firms.len() as u64 + 1) as u32);
+                Command::DefineAccount(Account { id: AccountId(self.rng.pick(&ids)), firm })
+            }
+            4 => {
+                let next = PortId(self.ports.len() as u32 + 1 + u32::from(wrong == 0));
+                let Some(&account) =
+                    self.accounts.get(self.rng.below(self.accounts.len() as u64 + 1) as usize)
+                else {
+                    return Command::Tick;
+                };
+                let firm = if wrong == 1 { FirmId(self.rng.below(4) as u32) } else { account.firm };
+                let mut port = self.port(next, firm, account.id);
+                if wrong == 2 {
+                    port.username = Username::new("P1").expect("a short name");
+                }
+                Command::DefinePort(port)
+            }
+            _ => {
+                let date = self.date - self.rng.below(2) as u32;
+                Command::OpenDay(OpenDay { date, midnight: Nanos(0) })
+            }
+        }
+    }
+}
+
+fn mpid(number: u32) -> Mpid {
+    Mpid::new(&format!("F{number:03}")).expect("four characters")
+}

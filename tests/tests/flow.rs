@@ -1,0 +1,99 @@
+//! The random flows must reach what they are meant to reach: a flow that never produces a refusal
+//! proves nothing about it. This runs the naive engine alone.
+
+use std::collections::BTreeMap;
+
+use ironbell_tests::flow::Flow;
+use ironbell_tests::oracle::Oracle;
+use ironbell_types::{CancelReason, EventBody, Reject};
+
+fn name(body: &EventBody) -> String {
+    match body {
+        EventBody::AdminRefused(refusal) => format!("AdminRefused {refusal:?}"),
+        EventBody::Rejected { reason, .. } => format!("Rejected {reason:?}"),
+        EventBody::Canceled(canceled) => {
+            let extent = if canceled.leaves_qty.0 == 0 { "whole" } else { "part" };
+            format!("Canceled {:?} {extent}", canceled.reason)
+        }
+        EventBody::Accepted(accepted) => format!("Accepted booked {}", accepted.booked),
+        EventBody::Replaced(replaced) => format!("Replaced booked {}", replaced.order.booked),
+        other => {
+            let text = format!("{other:?}");
+            text.split([' ', '(']).next().unwrap_or_default().to_owned()
+        }
+    }
+}
+
+fn run(mut flow: Flow, commands: usize, seen: &mut BTreeMap<String, u64>) {
+    let mut oracle = Oracle::new();
+    let mut said = Vec::new();
+    for _ in 0..commands {
+        said = oracle.execute(&flow.next(&said));
+        for event in &said {
+            *seen.entry(name(&event.body)).or_default() += 1;
+        }
+    }
+    oracle.check().expect("the naive engine keeps its own invariants");
+}
+
+#[test]
+fn flows_reach_every_kind_of_event() {
+    let mut seen = BTreeMap::new();
+    for seed in 0..200 {
+        run(Flow::new(seed), 1_000, &mut seen);
+    }
+    println!("{seen:#?}");
+
+    let mut wanted: Vec<String> = ["Id", "NameTaken", "Unknown", "Range", "Repeated", "Funds", "Day"]
+        .iter()
+        .map(|refusal| format!("AdminRefused {refusal}"))
+        .collect();
+    wanted.extend(Reject::ALL.iter().map(|reject| format!("Rejected {reject:?}")));
+    for reason in CancelReason::ALL {
+        wanted.push(format!("Canceled {reason:?} whole"));
+    }
+    wanted.push("Canceled User part".into());
+    for booked in [true, false] {
+        wanted.push(format!("Accepted booked {booked}"));
+        wanted.push(format!("Replaced booked {booked}"));
+    }
+    let plain = [
+        "AssetDefined",
+        "InstrumentDefined",
+        "FirmDefined",
+        "AccountDefined",
+        "PortDefined",
+        "Funded",
+        "DayOpened",
+        "LoggedIn",
+        "LoggedOut",
+        "Rested",
+        "Trade",
+        "Modified",
+        "MassCancelAccepted",
+        "MassCancelAsked",
+        "AccountQueried",
+        "Settled",
+    ];
+    wanted.extend(plain.map(str::to_owned));
+    for kind in wanted {
+        assert!(seen.get(&kind).is_some_and(|&n| n >= 20), "hardly ever seen: {kind}");
+    }
+}
+
+#[test]
+fn deep_flows_make_a_mass_cancel_take_several_slices_on_one_instrument() {
+    let mut oracle = Oracle::new();
+    let mut flow = Flow::deep(1);
+    let mut said = Vec::new();
+    let (mut deepest, mut full_slices) = (0, 0);
+    for _ in 0..12_000 {
+        said = oracle.execute(&flow.next(&said));
+        let canceled = said.iter().filter(|e| matches!(e.body, EventBody::Canceled(_))).count();
+        full_slices += u32::from(canceled == 1_024);
+        deepest =
+            deepest.max(oracle.instruments().iter().map(|i| oracle.book(i.id).len()).max().unwrap_or(0));
+    }
+    assert!(deepest > 1_100, "the deepest book had {deepest} orders");
+    assert!(full_slices > 0);
+}
