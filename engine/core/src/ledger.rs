@@ -1,0 +1,108 @@
+//! Double entry: what each account has of each asset, and how much of it open orders hold.
+
+use crate::index::Index;
+use alloc::vec::Vec;
+use ironbell_types::{AccountId, Amount, AssetId};
+
+/// What an account has of an asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Whose: a member's account, [`AccountId::WORLD`], or an instrument's fee account.
+    pub account: AccountId,
+    /// Of what.
+    pub asset: AssetId,
+    /// All of it, in smallest units.
+    pub total: Amount,
+    /// What open orders hold of it.
+    pub held: Amount,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    account: AccountId,
+    asset: AssetId,
+    total: i128,
+    held: i128,
+}
+
+/// Every movement is a posting from one entry to another, so that the sum over an asset is zero.
+pub(crate) struct Ledger {
+    entries: Vec<Entry>,
+    by_owner: Index,
+}
+
+fn index_key(account: AccountId, asset: AssetId) -> u64 {
+    u64::from(account.0) << 32 | u64::from(asset.0)
+}
+
+impl Ledger {
+    pub(crate) fn new(entries: usize, key: u64) -> Self {
+        Self { entries: Vec::with_capacity(entries), by_owner: Index::new(entries, key) }
+    }
+
+    pub(crate) fn find(&self, account: AccountId, asset: AssetId) -> Option<u32> {
+        self.by_owner.get(index_key(account, asset))
+    }
+
+    /// The entry of an account and an asset; opened empty if there is none.
+    pub(crate) fn open(&mut self, account: AccountId, asset: AssetId) -> u32 {
+        if let Some(entry) = self.find(account, asset) {
+            return entry;
+        }
+        let entry = u32::try_from(self.entries.len()).expect("fewer than 2^32 entries");
+        self.entries.push(Entry { account, asset, total: 0, held: 0 });
+        self.by_owner.insert(index_key(account, asset), entry);
+        entry
+    }
+
+    pub(crate) fn total(&self, entry: u32) -> i128 {
+        self.entries[entry as usize].total
+    }
+
+    /// Total less held.
+    pub(crate) fn available(&self, entry: u32) -> i128 {
+        let entry = &self.entries[entry as usize];
+        entry.total - entry.held
+    }
+
+    /// Moves `amount`, not negative. Cannot overflow: funding keeps the outside world's total within
+    /// 128 bits, and the others' totals, never negative, sum up to just that.
+    #[inline]
+    pub(crate) fn post(&mut self, from: u32, to: u32, amount: i128) {
+        debug_assert!(amount >= 0);
+        self.entries[from as usize].total -= amount;
+        self.entries[to as usize].total += amount;
+    }
+
+    /// Sets what one order holds from `old` to `new`.
+    #[inline]
+    pub(crate) fn rehold(&mut self, entry: u32, old: i128, new: i128) {
+        let entry = &mut self.entries[entry as usize];
+        entry.held += new - old;
+        debug_assert!(entry.held >= 0);
+    }
+
+    /// The promise of no negative cash, checked where a hold was just set to its exact value.
+    #[inline]
+    pub(crate) fn assert_covered(&self, entry: u32) {
+        let entry = &self.entries[entry as usize];
+        assert!(entry.held <= entry.total, "account {} holds more than it has", entry.account);
+    }
+
+    /// Entries with anything in them, by account and asset.
+    pub(crate) fn balances(&self) -> Vec<Balance> {
+        let mut balances: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.total != 0 || entry.held != 0)
+            .map(|entry| Balance {
+                account: entry.account,
+                asset: entry.asset,
+                total: Amount(entry.total),
+                held: Amount(entry.held),
+            })
+            .collect();
+        balances.sort_unstable_by_key(|balance| (balance.account, balance.asset));
+        balances
+    }
+}

@@ -1,0 +1,61 @@
+//! Records in fixed slots: a freed slot is the next one taken, so that it is still in the cache.
+
+use alloc::vec::Vec;
+
+pub(crate) struct Slab<T> {
+    records: Vec<T>,
+    free: Vec<u32>,
+}
+
+impl<T: Copy> Slab<T> {
+    /// Room for `capacity` records before it grows.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { records: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
+    }
+
+    pub(crate) fn insert(&mut self, record: T) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.records[slot as usize] = record;
+            return slot;
+        }
+        self.extend(record)
+    }
+
+    /// Takes a slot and leaves in it whatever stood there last; `fresh` makes the record of a new one.
+    pub(crate) fn take(&mut self, fresh: impl FnOnce() -> T) -> u32 {
+        match self.free.pop() {
+            Some(slot) => slot,
+            None => self.extend(fresh()),
+        }
+    }
+
+    #[cold]
+    fn extend(&mut self, record: T) -> u32 {
+        let slot = u32::try_from(self.records.len()).expect("a slab holds fewer than 2^32 records");
+        assert!(slot != crate::index::NONE);
+        self.records.push(record);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) {
+        debug_assert!(self.free.len() < self.records.len());
+        self.free.push(slot);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+}
+
+impl<T> core::ops::Index<u32> for Slab<T> {
+    type Output = T;
+    fn index(&self, slot: u32) -> &T {
+        &self.records[slot as usize]
+    }
+}
+
+impl<T> core::ops::IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.records[slot as usize]
+    }
+}
