@@ -291,7 +291,7 @@ impl Desk {
             return Err(AdminRefusal::Repeated);
         }
         let available = self.ledger.find(account, asset).map_or(0, |entry| self.ledger.available(entry));
-        if amount.0 < 0 && available < -amount.0 {
+        if amount.0 < 0 && amount.0.unsigned_abs() > available.unsigned_abs() {
             return Err(AdminRefusal::Funds);
         }
         self.fundings.insert(id);
