@@ -1,1 +1,19 @@
-//! Roles, sequencer, shard, release gate and their placement on CPUs
+//! The roles of the order path that know the state machine: sequencer, shard and release gate; and the
+//! threads they run on.
+//!
+//! This crate refuses to know sockets, disks and keys: it is joined to them by rings and cursors that
+//! the appliance connects. Start with [`sequencer`], where an order gets its place, follow the
+//! [`Frame`] to the [`shard`], and its [`shard::Batch`] of events to the [`release`] gate.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod frame;
+pub mod placement;
+pub mod release;
+pub mod sequencer;
+pub mod shard;
+
+pub use clock::{Clock, SystemClock};
+pub use frame::{Frame, FramePool, SharedFrame};
+pub use placement::{Idle, Role, Stop, ThreadPlan};

@@ -1,0 +1,142 @@
+//! Roles on threads, threads on CPUs.
+//!
+//! A role is an object with a `poll` that never waits: a full ring or an unfinished write is a state.
+//! A thread polls one or several roles in turn; what it does when none had work is its idle strategy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ironbell_types::Nanos;
+
+/// A part of the node that does its work in small steps.
+pub trait Role: Send {
+    /// What the block diagram calls it.
+    fn name(&self) -> &'static str;
+
+    /// Does what can be done now and returns how much it was; never waits. `now` is the thread's
+    /// monotonic time, for time-outs and heartbeats, never for state.
+    fn poll(&mut self, now: Nanos) -> usize;
+
+    /// The thread ends: what must be closed in good order is closed here. Called once, after the last poll.
+    fn finish(&mut self) {}
+}
+
+/// What a thread does when no role of it had work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Nothing: polls again at once. For a CPU of its own.
+    Spin,
+    /// Polls a while, then gives the CPU to others, then sleeps `park` at a time. For shared CPUs.
+    Park {
+        /// How long one sleep lasts: what an order may wait longer after a quiet spell.
+        park: Duration,
+    },
+}
+
+/// A thread of the topology table.
+pub struct ThreadPlan {
+    /// Its name, at most 15 characters (the kernel cuts longer ones).
+    pub name: String,
+    /// The CPU it is pinned to; `None` leaves it to the scheduler.
+    pub cpu: Option<usize>,
+    /// What it does when idle.
+    pub idle: Idle,
+    /// Its roles, polled in this order.
+    pub roles: Vec<Box<dyn Role>>,
+}
+
+/// Asks threads to stop; shared by all of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was asked.
+    #[must_use]
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Polls without work before a parking thread yields, and before it sleeps.
+const POLLS_BEFORE_YIELD: u32 = 200;
+const POLLS_BEFORE_PARK: u32 = 400;
+/// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
+const POLLS_PER_CLOCK: u32 = 64;
+
+impl ThreadPlan {
+    /// Starts the thread; it runs until `stop` is asked and gives its roles back.
+    ///
+    /// # Errors
+    /// When the kernel makes no thread.
+    pub fn start(mut self, stop: Stop) -> std::io::Result<JoinHandle<Vec<Box<dyn Role>>>> {
+        Builder::new().name(self.name.clone()).spawn(move || {
+            if let Some(cpu) = self.cpu
+                && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+            {
+                tracing::warn!(thread = %self.name, cpu, "could not be pinned; the scheduler places it");
+            }
+            let origin = Instant::now();
+            let (mut now, mut polls, mut without_work) = (Nanos(1), 0_u32, 0_u32);
+            while !stop.asked() {
+                if polls.is_multiple_of(POLLS_PER_CLOCK) || without_work > POLLS_BEFORE_PARK {
+                    now = Nanos(origin.elapsed().as_nanos() as u64 + 1);
+                }
+                polls = polls.wrapping_add(1);
+                let work: usize = self.roles.iter_mut().map(|role| role.poll(now)).sum();
+                without_work = if work > 0 { 0 } else { without_work.saturating_add(1) };
+                if work == 0 {
+                    rest(self.idle, without_work);
+                }
+            }
+            for role in &mut self.roles {
+                role.finish();
+            }
+            self.roles
+        })
+    }
+}
+
+fn rest(idle: Idle, without_work: u32) {
+    match idle {
+        Idle::Spin => std::hint::spin_loop(),
+        Idle::Park { park } if without_work > POLLS_BEFORE_PARK => std::thread::sleep(park),
+        Idle::Park { .. } if without_work > POLLS_BEFORE_YIELD => std::thread::yield_now(),
+        Idle::Park { .. } => std::hint::spin_loop(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Count(u64);
+    impl Role for Count {
+        fn name(&self) -> &'static str {
+            "count"
+        }
+        fn poll(&mut self, now: Nanos) -> usize {
+            assert!(now.0 > 0);
+            self.0 += 1;
+            0
+        }
+    }
+
+    #[test]
+    fn a_thread_polls_until_asked_to_stop_and_gives_its_roles_back() {
+        for idle in [Idle::Spin, Idle::Park { park: Duration::from_micros(50) }] {
+            let stop = Stop::default();
+            let plan = ThreadPlan { name: "test".into(), cpu: None, idle, roles: vec![Box::new(Count(0))] };
+            let thread = plan.start(stop.clone()).expect("a thread");
+            stop.ask();
+            let roles = thread.join().expect("it does not panic");
+            assert_eq!(roles[0].name(), "count");
+        }
+    }
+}
