@@ -10,11 +10,21 @@
 
 #![forbid(unsafe_code)]
 
+mod channel;
+pub mod datagrams;
 mod directory;
 pub mod encoder;
+mod error;
+pub mod feed;
 pub mod messages;
+pub mod packets;
+pub mod service;
 pub mod snapshot;
 
+pub use channel::Channel;
 pub use directory::Directory;
 pub use encoder::{BookOrder, Encoder};
+pub use error::Error;
+pub use feed::{Config, Counters, Feed};
+pub use service::{GlimpseSession, ItchSession};
 pub use snapshot::Snapshot;

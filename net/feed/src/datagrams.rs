@@ -1,0 +1,91 @@
+//! The feed's two sockets, behind a seam: kernel UDP, and whatever a test puts there.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{Config, Error};
+
+/// Where packets leave and requests arrive. No call waits.
+pub trait Datagrams {
+    /// Sends to every follower.
+    ///
+    /// # Errors
+    /// When the packet was not taken; it is then lost.
+    fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind>;
+
+    /// The next datagram that a follower sent here, if any: its length in `buffer` and its sender.
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)>;
+
+    /// Sends to one follower.
+    ///
+    /// # Errors
+    /// When the packet was not taken; it is then lost.
+    fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind>;
+}
+
+/// Bytes that may wait in the kernel to leave: several milliseconds of a busy feed.
+const SEND_BUFFER_SIZE: usize = 4 << 20;
+
+/// Kernel sockets.
+#[derive(Debug)]
+pub struct Udp {
+    multicast: UdpSocket,
+    rerequest: UdpSocket,
+    rerequest_at: SocketAddr,
+}
+
+impl Udp {
+    /// Opens both sockets as `config` says.
+    ///
+    /// # Errors
+    /// [`Error::Socket`].
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let socket = |doing, address: SocketAddrV4| {
+            move |source| Error::Socket { doing, address: address.into(), source }
+        };
+        let multicast = open_multicast(config).map_err(socket("send multicast to", config.group))?;
+        let rerequest = UdpSocket::bind(config.rerequest)
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .map_err(socket("answer re-requests on", config.rerequest))?;
+        let rerequest_at =
+            rerequest.local_addr().map_err(socket("answer re-requests on", config.rerequest))?;
+        Ok(Self { multicast, rerequest, rerequest_at })
+    }
+
+    /// Where re-requests are answered; with the port that was chosen when 0 was asked for.
+    #[must_use]
+    pub fn rerequest_at(&self) -> SocketAddr {
+        self.rerequest_at
+    }
+}
+
+/// Connected, so that the kernel looks the route up once and not for every packet.
+fn open_multicast(config: &Config) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_multicast_if_v4(&config.interface)?;
+    socket.set_multicast_loop_v4(true)?;
+    socket.set_multicast_ttl_v4(config.ttl)?;
+    // The kernel grants less than this to an ordinary user; what does not fit is dropped and counted.
+    socket.set_send_buffer_size(SEND_BUFFER_SIZE)?;
+    // Packets carry the interface's address, so that a follower may filter on it.
+    socket.bind(&SocketAddr::from((config.interface, 0)).into())?;
+    socket.connect(&SocketAddr::from(config.group).into())?;
+    Ok(socket.into())
+}
+
+impl Datagrams for Udp {
+    fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
+        self.multicast.send(packet).map(drop).map_err(|e| e.kind())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.rerequest.recv_from(buffer).ok()
+    }
+
+    fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind> {
+        self.rerequest.send_to(packet, to).map(drop).map_err(|e| e.kind())
+    }
+}
