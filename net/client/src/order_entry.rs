@@ -1,0 +1,754 @@
+//! A member's order entry: OUCH 5.0 requests out, their fates in, over one SoupBinTCP session.
+//!
+//! [`OrderEntry`] is sans I/O: bytes and time come in as parameters. [`Member`] moves its bytes over
+//! a [`Stream`] and never waits. Neither allocates after it was made.
+//!
+//! What to do when the connection breaks: [`Member::reconnect`] logs in to the same session at the
+//! number after the last message heard, so that what was missed comes and nothing comes twice; then
+//! send whatever was not answered again, under the same numbers and in the same order. A number the
+//! venue has seen has no second effect, and neither has a repeated cancel (OUCH 5.0, sections 1.1 and 2).
+//!
+//! Prices and quantities are those of the wire: four implied decimals and shares, or ticks and lots for
+//! instruments that the venue announces as scaled.
+
+use std::net::SocketAddr;
+
+use ironbell_device::kernel::Connection;
+use ironbell_device::{Closed, Stream};
+use ironbell_session::{ClientEvent, ClientSession, Config, Refusal, Violation};
+use ironbell_types::{Capacity, ClOrdId, Display, Mpid, Nanos, Side, Symbol, TimeInForce, Username};
+use ironbell_wire::ouch::{self, OptionsBuf, OuchMessage, Outbound};
+use ironbell_wire::soup::LoginRequest;
+use ironbell_wire::{DecodeError, Type, U32, U64};
+
+/// What the world did to the session.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ironbell_device::Error),
+    /// The connection is over: reconnect.
+    #[error("order entry: {0}")]
+    Closed(#[from] Closed),
+    /// The venue broke the session protocol.
+    #[error("order entry: the venue broke SoupBinTCP: {0}")]
+    Session(#[from] Violation),
+    /// The venue sent something that is no OUCH message.
+    #[error("order entry: message {number} is malformed: {source}")]
+    Message {
+        /// Its sequence number.
+        number: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// User name or password do not fit their fields (6 and 10 printable ASCII characters).
+    #[error("order entry: user name or password has more than 6 or 10 printable ASCII characters")]
+    Credentials,
+}
+
+/// A request found no room in the output, or the session is not up. Nothing was sent and no number
+/// used: poll, then try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request found no room or no session")]
+pub struct NotSent;
+
+/// What the venue said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The login is accepted.
+    LoggedIn {
+        /// The session's name as on the wire.
+        session: [u8; 10],
+        /// Number of the first message that will come.
+        first: u64,
+    },
+    /// The login is refused.
+    Refused(Refusal),
+    /// The next message of the session.
+    Message {
+        /// Its number.
+        number: u64,
+        /// What it says.
+        message: Outbound<'a>,
+        /// The same as it came.
+        bytes: &'a [u8],
+    },
+    /// Text for people.
+    Debug(&'a [u8]),
+    /// The session has ended for good; the next login is to a new one.
+    Ended,
+}
+
+/// A new order. Quantity 1 to 999,999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewOrder {
+    /// Buy or sell.
+    pub side: Side,
+    /// Shares or lots.
+    pub qty: u32,
+    /// What.
+    pub symbol: Symbol,
+    /// The limit.
+    pub price: u64,
+    /// Day or immediate-or-cancel; fill-or-kill is immediate-or-cancel with MinQty = quantity.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// In which capacity.
+    pub capacity: Capacity,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+}
+
+impl NewOrder {
+    /// A shown day order as agent, without a text.
+    #[must_use]
+    pub fn day(side: Side, qty: u32, symbol: Symbol, price: u64) -> Self {
+        Self {
+            side,
+            qty,
+            symbol,
+            price,
+            time_in_force: TimeInForce::Day,
+            display: Display::Visible,
+            capacity: Capacity::Agency,
+            cl_ord_id: ClOrdId::default(),
+        }
+    }
+
+    /// As [`NewOrder::day`], immediate-or-cancel.
+    #[must_use]
+    pub fn ioc(side: Side, qty: u32, symbol: Symbol, price: u64) -> Self {
+        Self { time_in_force: TimeInForce::Ioc, ..Self::day(side, qty, symbol, price) }
+    }
+}
+
+/// What replaces an order; side and capacity stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Total the member will be liable for, executions of the whole chain included.
+    pub qty: u32,
+    /// The limit.
+    pub price: u64,
+    /// Day or immediate-or-cancel.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+}
+
+impl Replacement {
+    /// A shown day order, without a text.
+    #[must_use]
+    pub fn day(qty: u32, price: u64) -> Self {
+        let (time_in_force, display) = (TimeInForce::Day, Display::Visible);
+        Self { qty, price, time_in_force, display, cl_ord_id: ClOrdId::default() }
+    }
+}
+
+/// One order entry session of a member, sans I/O. It outlives its connections.
+#[derive(Debug)]
+pub struct OrderEntry {
+    session: ClientSession,
+    username: String,
+    password: String,
+    /// The session logged in to and the number of the next message in it.
+    reached: Option<([u8; 10], u64)>,
+    /// What the first login asked for, should it break before it is answered.
+    first: u64,
+    next_user_ref_num: u32,
+    buffer: [u8; ouch::MESSAGE_LEN_MAX],
+}
+
+impl OrderEntry {
+    /// For a connection made at `now`; nothing is sent before [`OrderEntry::login`].
+    ///
+    /// # Errors
+    /// [`Error::Credentials`].
+    pub fn new(config: &Config, username: Username, password: &str, now: Nanos) -> Result<Self, Error> {
+        let username = username.as_str().to_owned();
+        LoginRequest::new(&username, password, "", 1).ok_or(Error::Credentials)?;
+        Ok(Self {
+            session: ClientSession::new(config, now),
+            username,
+            password: password.to_owned(),
+            reached: None,
+            first: 1,
+            next_user_ref_num: 1,
+            buffer: [0; ouch::MESSAGE_LEN_MAX],
+        })
+    }
+
+    /// Asks to be let in: the first time to the current session at `first` (1: everything of the day;
+    /// 0: from the most recent message), afterwards to the session that was reached, at the number after
+    /// the last message heard, whatever `first` is.
+    ///
+    /// # Panics
+    /// When that was done before on this connection.
+    pub fn login(&mut self, first: u64) {
+        self.first = first;
+        let (session, first) = match &self.reached {
+            Some((session, next)) => (core::str::from_utf8(session).unwrap_or("").trim(), *next),
+            None => ("", first),
+        };
+        let request = LoginRequest::new(&self.username, &self.password, session, first);
+        let Some(request) = request else {
+            unreachable!("the credentials were checked when they were given")
+        };
+        self.session.login(&request);
+    }
+
+    /// Another connection takes the place of a broken one.
+    pub fn reset(&mut self, now: Nanos) {
+        self.session.reset(now);
+    }
+
+    /// Begins anew: the next login is to the venue's current session, and numbers start from 1. To be
+    /// called for a new day, after [`Event::Ended`].
+    pub fn forget_session(&mut self) {
+        self.reached = None;
+        self.next_user_ref_num = 1;
+    }
+
+    /// The session below, for whoever moves its bytes: `space`, `received`, `output`, `sent`, `on_time`.
+    pub fn session(&mut self) -> &mut ClientSession {
+        &mut self.session
+    }
+
+    /// Whether requests can be sent.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.session.is_up()
+    }
+
+    /// Number of the next sequenced message; 0 before the first login.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.reached.map_or(0, |(_, next)| next)
+    }
+
+    /// The number the next order or mass cancel gets.
+    #[must_use]
+    pub const fn next_user_ref_num(&self) -> u32 {
+        self.next_user_ref_num
+    }
+
+    /// The next thing the venue said; `None` when there is nothing more now. Numbers that the venue
+    /// says are used (an order of ours heard again, the answer to an account query) are not used again.
+    ///
+    /// # Errors
+    /// The venue broke a protocol: close.
+    #[expect(clippy::should_implement_trait, reason = "it lends from the input buffer, as no Iterator can")]
+    pub fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
+        let event = match self.session.next()? {
+            None => return Ok(None),
+            Some(ClientEvent::Accepted { session, first }) => {
+                self.reached = Some((session, first));
+                Event::LoggedIn { session, first }
+            }
+            Some(ClientEvent::Refused(refusal)) => Event::Refused(refusal),
+            Some(ClientEvent::Message { number, message: bytes }) => {
+                if let Some((_, next)) = &mut self.reached {
+                    *next = number + 1;
+                }
+                let message = Outbound::parse(bytes).map_err(|source| Error::Message { number, source })?;
+                self.next_user_ref_num = self.next_user_ref_num.max(next_after(&message));
+                Event::Message { number, message, bytes }
+            }
+            Some(ClientEvent::Unsequenced(text) | ClientEvent::Debug(text)) => Event::Debug(text),
+            Some(ClientEvent::Ended) => Event::Ended,
+        };
+        Ok(Some(event))
+    }
+
+    /// Enter Order under the next number, which is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn enter(&mut self, order: &NewOrder, options: &OptionsBuf) -> Result<u32, NotSent> {
+        let user_ref_num = self.next_user_ref_num;
+        self.enter_as(user_ref_num, order, options)?;
+        Ok(user_ref_num)
+    }
+
+    /// Enter Order under a number of the caller's: for sending again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn enter_as(
+        &mut self,
+        user_ref_num: u32,
+        order: &NewOrder,
+        options: &OptionsBuf,
+    ) -> Result<(), NotSent> {
+        let message = ouch::EnterOrder {
+            message_type: Type::new(),
+            user_ref_num: U32::new(user_ref_num),
+            side: order.side.code(),
+            quantity: U32::new(order.qty),
+            symbol: order.symbol.0,
+            price: U64::new(order.price),
+            time_in_force: order.time_in_force.code(),
+            display: order.display.code(),
+            capacity: order.capacity.code(),
+            inter_market_sweep: b'N',
+            cross_type: b'N',
+            cl_ord_id: order.cl_ord_id.0,
+        };
+        self.send(&message, options)?;
+        self.used(user_ref_num);
+        Ok(())
+    }
+
+    /// Replace Order under the next number, which is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn replace(&mut self, orig: u32, by: &Replacement, options: &OptionsBuf) -> Result<u32, NotSent> {
+        let user_ref_num = self.next_user_ref_num;
+        self.replace_as(user_ref_num, orig, by, options)?;
+        Ok(user_ref_num)
+    }
+
+    /// Replace Order under a number of the caller's: for sending again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn replace_as(
+        &mut self,
+        user_ref_num: u32,
+        orig: u32,
+        by: &Replacement,
+        options: &OptionsBuf,
+    ) -> Result<(), NotSent> {
+        let message = ouch::ReplaceOrder {
+            message_type: Type::new(),
+            orig_user_ref_num: U32::new(orig),
+            user_ref_num: U32::new(user_ref_num),
+            quantity: U32::new(by.qty),
+            price: U64::new(by.price),
+            time_in_force: by.time_in_force.code(),
+            display: by.display.code(),
+            inter_market_sweep: b'N',
+            cl_ord_id: by.cl_ord_id.0,
+        };
+        self.send(&message, options)?;
+        self.used(user_ref_num);
+        Ok(())
+    }
+
+    /// Cancel Order down to a new intended total `qty`, executions included; 0 cancels all that is left.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn cancel(&mut self, user_ref_num: u32, qty: u32) -> Result<(), NotSent> {
+        let (user_ref_num, quantity) = (U32::new(user_ref_num), U32::new(qty));
+        self.send(
+            &ouch::CancelOrder { message_type: Type::new(), user_ref_num, quantity },
+            &OptionsBuf::EMPTY,
+        )
+    }
+
+    /// Modify Order: another side among the sell sides, or a smaller total.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn modify(&mut self, user_ref_num: u32, side: Side, qty: u32) -> Result<(), NotSent> {
+        let (user_ref_num, quantity) = (U32::new(user_ref_num), U32::new(qty));
+        let message =
+            ouch::ModifyOrder { message_type: Type::new(), user_ref_num, side: side.code(), quantity };
+        self.send(&message, &OptionsBuf::EMPTY)
+    }
+
+    /// Mass Cancel under the next number, which is returned. A blank symbol is all of them; options 24
+    /// (group) and 27 (side) narrow it.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn mass_cancel(&mut self, firm: Mpid, symbol: Symbol, options: &OptionsBuf) -> Result<u32, NotSent> {
+        let num = self.next_user_ref_num;
+        let user_ref_num = U32::new(num);
+        let message =
+            ouch::MassCancel { message_type: Type::new(), user_ref_num, firm: firm.0, symbol: symbol.0 };
+        self.send(&message, options)?;
+        self.used(num);
+        Ok(num)
+    }
+
+    /// Account Query: which number is the next?
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn account_query(&mut self) -> Result<(), NotSent> {
+        self.send(&ouch::AccountQuery { message_type: Type::new() }, &OptionsBuf::EMPTY)
+    }
+
+    fn used(&mut self, user_ref_num: u32) {
+        self.next_user_ref_num = self.next_user_ref_num.max(user_ref_num.saturating_add(1));
+    }
+
+    fn send<M: OuchMessage>(&mut self, message: &M, options: &OptionsBuf) -> Result<(), NotSent> {
+        let Ok(length) = message.encode(options, &mut self.buffer) else {
+            unreachable!("the buffer holds the longest message")
+        };
+        if self.session.send(&self.buffer[..length]) { Ok(()) } else { Err(NotSent) }
+    }
+}
+
+/// The smallest number that a message of the venue leaves unused, as far as it says.
+fn next_after(message: &Outbound<'_>) -> u32 {
+    let used = match message {
+        Outbound::AccountQueryResponse(told, _) => return told.next_user_ref_num.get(),
+        Outbound::OrderAccepted(told, _) => told.user_ref_num,
+        Outbound::OrderReplaced(told, _) => told.user_ref_num,
+        Outbound::Rejected(told, _) => told.user_ref_num,
+        Outbound::MassCancelResponse(told, _) => told.user_ref_num,
+        _ => return 0,
+    };
+    used.get().saturating_add(1)
+}
+
+/// An [`OrderEntry`] over a connection, polled by its owner.
+#[derive(Debug)]
+pub struct Member<S: Stream = Connection> {
+    entry: OrderEntry,
+    stream: S,
+}
+
+impl Member {
+    /// Connects to `addr` and logs in, as [`OrderEntry::login`]. Waits for the TCP handshake only; the
+    /// venue's answer comes as an [`Event`].
+    ///
+    /// # Errors
+    /// [`Error::Connect`] or [`Error::Credentials`].
+    pub fn connect(
+        addr: SocketAddr,
+        config: &Config,
+        username: Username,
+        password: &str,
+        first: u64,
+        now: Nanos,
+    ) -> Result<Self, Error> {
+        let entry = OrderEntry::new(config, username, password, now)?;
+        Ok(Self::over(Connection::connect(addr)?, entry, first))
+    }
+
+    /// Connects again, perhaps to another node, and resumes where the session was left.
+    ///
+    /// # Errors
+    /// [`Error::Connect`]; the member is as before and can try again.
+    pub fn reconnect(&mut self, addr: SocketAddr, now: Nanos) -> Result<(), Error> {
+        let stream = Connection::connect(addr)?;
+        self.resume(stream, now);
+        Ok(())
+    }
+}
+
+impl<S: Stream> Member<S> {
+    /// Logs in over a connection just made, as [`OrderEntry::login`].
+    #[must_use]
+    pub fn over(stream: S, mut entry: OrderEntry, first: u64) -> Self {
+        entry.login(first);
+        Self { entry, stream }
+    }
+
+    /// Resumes over another connection where the session was left.
+    pub fn resume(&mut self, stream: S, now: Nanos) {
+        self.stream = stream;
+        self.entry.reset(now);
+        self.entry.login(self.entry.first);
+    }
+
+    /// The session, to send requests with; they leave with the next [`Member::flush`] or [`Member::poll`].
+    pub fn entry(&mut self) -> &mut OrderEntry {
+        &mut self.entry
+    }
+
+    /// Moves what can be moved both ways now and sees to heartbeats. Says how many bytes moved. Take
+    /// every [`Member::next`] event before the next call.
+    ///
+    /// # Errors
+    /// The connection is over. What had come before can still be taken with [`Member::next`].
+    pub fn poll(&mut self, now: Nanos) -> Result<usize, Error> {
+        self.entry.session.on_time(now)?;
+        let sent = self.flush(now)?;
+        let space = self.entry.session.space();
+        if space.is_empty() {
+            return Ok(sent);
+        }
+        let received = self.stream.read(space)?;
+        self.entry.session.received(received, now);
+        Ok(sent + received)
+    }
+
+    /// Writes what can be written now; says how many bytes.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn flush(&mut self, now: Nanos) -> Result<usize, Error> {
+        let output = self.entry.session.output();
+        if output.is_empty() {
+            return Ok(0);
+        }
+        let sent = self.stream.write(output)?;
+        self.entry.session.sent(sent, now);
+        Ok(sent)
+    }
+
+    /// The next thing the venue said, as [`OrderEntry::next`].
+    ///
+    /// # Errors
+    /// The venue broke a protocol: close.
+    #[expect(clippy::should_implement_trait, reason = "it lends from the input buffer, as no Iterator can")]
+    pub fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
+        self.entry.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ironbell_session::{Login, ServerEvent, ServerSession, first_number};
+    use ironbell_wire::IntoBytes;
+    use ironbell_wire::ouch::{Inbound, OptionValue};
+
+    use super::*;
+
+    const SESSION: [u8; 10] = *b"0020260105";
+
+    /// A venue that keeps what it has told and notes what it is asked.
+    struct Venue {
+        server: ServerSession,
+        told: Vec<Vec<u8>>,
+        asked: Vec<Vec<u8>>,
+        logins: Vec<Login>,
+    }
+
+    impl Venue {
+        fn new() -> Self {
+            let server = ServerSession::new(&Config::default(), Nanos(0));
+            Self { server, told: Vec::new(), asked: Vec::new(), logins: Vec::new() }
+        }
+
+        fn tell(&mut self, message: &[u8]) {
+            self.told.push(message.to_vec());
+        }
+
+        /// Moves all bytes both ways.
+        fn exchange(&mut self, member: &mut OrderEntry, now: Nanos) {
+            let output = member.session().output().to_vec();
+            member.session().sent(output.len(), now);
+            self.server.space()[..output.len()].copy_from_slice(&output);
+            self.server.received(output.len(), now);
+            while let Some(event) = self.server.next().unwrap() {
+                match event {
+                    ServerEvent::Login(login) => {
+                        self.logins.push(login);
+                        let newest = self.told.len() as u64;
+                        match first_number(&login, &SESSION, newest) {
+                            Ok(first) => self.server.accept(SESSION, first),
+                            Err(refusal) => self.server.refuse(refusal),
+                        }
+                    }
+                    ServerEvent::Message(message) => self.asked.push(message.to_vec()),
+                    _ => {}
+                }
+            }
+            loop {
+                let number = self.server.next_number();
+                let Some(message) = self.told.get((number.max(1) - 1) as usize) else { break };
+                if !self.server.offer(number, message) {
+                    break;
+                }
+            }
+            let output = self.server.output().to_vec();
+            self.server.sent(output.len(), now);
+            member.session().space()[..output.len()].copy_from_slice(&output);
+            member.session().received(output.len(), now);
+        }
+
+        fn disconnect(&mut self, member: &mut OrderEntry) {
+            self.server.reset(Nanos(0));
+            member.reset(Nanos(0));
+        }
+    }
+
+    fn member() -> OrderEntry {
+        let username = Username::new("ALPHA").unwrap();
+        OrderEntry::new(&Config::default(), username, "secret", Nanos(0)).unwrap()
+    }
+
+    fn rejected(num: u32) -> Vec<u8> {
+        let user_ref_num = U32::new(num);
+        let (timestamp, reason) = (U64::new(5), ironbell_wire::U16::new(0x17));
+        let cl_ord_id = ClOrdId::default().0;
+        let message =
+            ouch::Rejected { message_type: Type::new(), timestamp, user_ref_num, reason, cl_ord_id };
+        message.as_bytes().to_vec()
+    }
+
+    /// Numbers of the messages heard, and whether a login was.
+    fn hear(member: &mut OrderEntry) -> (Vec<u64>, bool) {
+        let (mut numbers, mut logged_in) = (Vec::new(), false);
+        while let Some(event) = member.next().unwrap() {
+            match event {
+                Event::LoggedIn { .. } => logged_in = true,
+                Event::Message { number, .. } => numbers.push(number),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        (numbers, logged_in)
+    }
+
+    #[test]
+    fn every_request_is_the_message_it_should_be() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        member.login(1);
+        venue.exchange(&mut member, Nanos(1));
+        assert_eq!(hear(&mut member), (vec![], true));
+        let symbol = Symbol::new("AAPL").unwrap();
+        let options = [OptionValue::PostOnly(b'P')].into_iter().collect();
+        let order = NewOrder {
+            cl_ord_id: ClOrdId::new("mine").unwrap(),
+            ..NewOrder::day(Side::Buy, 300, symbol, 1_000_100)
+        };
+        assert_eq!(member.enter(&order, &options), Ok(1));
+        assert_eq!(member.enter(&NewOrder::ioc(Side::SellShort, 1, symbol, 2), &OptionsBuf::EMPTY), Ok(2));
+        assert_eq!(member.replace(1, &Replacement::day(200, 1_000_000), &OptionsBuf::EMPTY), Ok(3));
+        member.cancel(3, 50).unwrap();
+        member.modify(2, Side::SellShortExempt, 1).unwrap();
+        let side = [OptionValue::Side(b'B')].into_iter().collect();
+        assert_eq!(member.mass_cancel(Mpid::new("ALFA").unwrap(), Symbol::default(), &side), Ok(4));
+        member.account_query().unwrap();
+        venue.exchange(&mut member, Nanos(2));
+        let asked: Vec<Inbound<'_>> =
+            venue.asked.iter().map(|bytes| Inbound::parse(bytes).unwrap()).collect();
+        let [
+            Inbound::EnterOrder(day, day_options),
+            Inbound::EnterOrder(ioc, ioc_options),
+            Inbound::ReplaceOrder(replace, _),
+            Inbound::CancelOrder(cancel, _),
+            Inbound::ModifyOrder(modify, _),
+            Inbound::MassCancel(mass, mass_options),
+            Inbound::AccountQuery(..),
+        ] = asked.as_slice()
+        else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(
+            (day.user_ref_num.get(), day.side, day.quantity.get(), day.price.get()),
+            (1, b'B', 300, 1_000_100)
+        );
+        assert_eq!(
+            (&day.symbol, day.time_in_force, day.display, day.capacity),
+            (b"AAPL    ", b'0', b'Y', b'A')
+        );
+        assert_eq!((day.inter_market_sweep, day.cross_type, &day.cl_ord_id), (b'N', b'N', b"mine          "));
+        assert_eq!((day_options.post_only(), ioc_options.is_empty()), (Some(b'P'), true));
+        assert_eq!((ioc.user_ref_num.get(), ioc.side, ioc.time_in_force), (2, b'T', b'3'));
+        assert_eq!((replace.orig_user_ref_num.get(), replace.user_ref_num.get()), (1, 3));
+        assert_eq!((replace.quantity.get(), replace.price.get()), (200, 1_000_000));
+        assert_eq!((cancel.user_ref_num.get(), cancel.quantity.get()), (3, 50));
+        assert_eq!((modify.user_ref_num.get(), modify.side, modify.quantity.get()), (2, b'E', 1));
+        assert_eq!((mass.user_ref_num.get(), &mass.firm, &mass.symbol), (4, b"ALFA", b"        "));
+        assert_eq!(mass_options.side(), Some(b'B'));
+    }
+
+    #[test]
+    fn a_reconnect_resumes_after_the_last_message_heard_wherever_that_was() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        for num in 1..=20 {
+            venue.tell(&rejected(num));
+        }
+        let mut heard = Vec::new();
+        for stop in [3, 3, 11, 20] {
+            venue.disconnect(&mut member);
+            member.login(1);
+            venue.exchange(&mut member, Nanos(1));
+            // The connection breaks after message `stop` was taken; what else had come is lost with it.
+            while member.next_number() <= stop || heard.is_empty() {
+                match member.next().unwrap() {
+                    Some(Event::Message { number, .. }) => heard.push(number),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+        assert_eq!(heard, (1..=20).collect::<Vec<_>>());
+        assert_eq!(venue.logins[0].session, None);
+        let resumed: Vec<_> = venue.logins[1..].iter().map(|login| (login.session, login.sequence)).collect();
+        assert_eq!(resumed, [(Some(SESSION), 4), (Some(SESSION), 4), (Some(SESSION), 12)]);
+        assert_eq!(member.next_user_ref_num(), 21, "numbers heard as used are not used again");
+    }
+
+    #[test]
+    fn an_account_query_moves_the_next_number_forward_and_never_back() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        let told = |next: u32| ouch::AccountQueryResponse {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            next_user_ref_num: U32::new(next),
+        };
+        venue.tell(told(41).as_bytes());
+        venue.tell(told(7).as_bytes());
+        member.login(1);
+        venue.exchange(&mut member, Nanos(1));
+        hear(&mut member);
+        assert_eq!(member.next_user_ref_num(), 41);
+        let order = NewOrder::day(Side::Buy, 1, Symbol::default(), 1);
+        assert_eq!(member.enter(&order, &OptionsBuf::EMPTY), Ok(41));
+        member.enter_as(12, &order, &OptionsBuf::EMPTY).unwrap();
+        assert_eq!(member.next_user_ref_num(), 42);
+    }
+
+    #[test]
+    fn nothing_is_sent_and_no_number_used_without_a_session_or_without_room() {
+        let mut member = member();
+        let order = NewOrder::day(Side::Buy, 1, Symbol::default(), 1);
+        assert_eq!(member.enter(&order, &OptionsBuf::EMPTY), Err(NotSent));
+        assert_eq!(member.next_user_ref_num(), 1);
+        member.login(1);
+        Venue::new().exchange(&mut member, Nanos(1));
+        hear(&mut member);
+        let mut sent = 0;
+        while member.enter(&order, &OptionsBuf::EMPTY).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(member.next_user_ref_num(), sent + 1);
+        assert_eq!(member.session().output().len(), sent as usize * (3 + 47));
+    }
+
+    #[test]
+    fn a_message_that_is_no_ouch_is_an_error_with_its_number() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        venue.tell(b"?what");
+        member.login(1);
+        venue.exchange(&mut member, Nanos(1));
+        assert!(matches!(member.next(), Ok(Some(Event::LoggedIn { .. }))));
+        assert!(matches!(member.next(), Err(Error::Message { number: 1, .. })));
+    }
+
+    #[test]
+    fn a_wrong_session_is_refused_and_credentials_that_do_not_fit_are_told_at_once() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        member.login(9);
+        venue.exchange(&mut member, Nanos(1));
+        assert_eq!(member.next().unwrap(), Some(Event::Refused(Refusal::NoSession)));
+        let username = Username::new("ALPHA").unwrap();
+        let long = OrderEntry::new(&Config::default(), username, "longer than ten", Nanos(0));
+        assert!(matches!(long, Err(Error::Credentials)));
+    }
+
+    #[test]
+    fn heartbeats_go_out_after_a_second_and_silence_of_the_venue_ends_the_session() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        member.login(1);
+        venue.exchange(&mut member, Nanos(0));
+        hear(&mut member);
+        member.session().on_time(Nanos(999_999_999)).unwrap();
+        assert!(member.session().output().is_empty());
+        member.session().on_time(Nanos(1_000_000_000)).unwrap();
+        assert_eq!(member.session().output(), ironbell_wire::soup::CLIENT_HEARTBEAT);
+        assert_eq!(member.session().on_time(Nanos(15_000_000_000)), Err(Violation::IdleTimeout));
+    }
+}
