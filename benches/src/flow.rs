@@ -1,0 +1,169 @@
+//! What members do: a stream of requests with the mix of a busy ITCH feed, from a seed.
+//!
+//! Of 100 requests 45 add a passive order, 35 cancel, 10 replace and 10 take with an
+//! immediate-or-cancel order ([`Mix::default`]). Marginals of a real day: about 696,000 adds,
+//! 654,000 deletes and 60,000 executions for one liquid name; takers and replacements are raised here
+//! so that ten seconds see every path. A cancel or replacement with nothing to name becomes an add,
+//! an add over `standing_max` becomes a cancel of everything left of some order.
+//!
+//! Adds stand behind a mid price of their instrument, each tick further half as likely, and the mid
+//! walks; three cancels of four take the whole order. Who acts and on which instrument is uniform.
+
+use crate::orders::{OrderTable, Request};
+use crate::rng::Rng;
+use ironbell_types::Symbol;
+
+/// How many ticks behind the mid an add stands at most.
+const DEPTH_TICKS: u64 = 8;
+/// One request of so many moves its instrument's mid by a tick.
+const MID_MOVES_ONE_IN: u64 = 16;
+/// How many ticks the mid wanders from where it started at most.
+const MID_RANGE_TICKS: u64 = 200;
+
+/// Something members trade. Prices and quantities are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traded {
+    /// Its name.
+    pub symbol: Symbol,
+    /// Where the mid starts: a multiple of `tick`, and above 220 of them.
+    pub mid: u64,
+    /// Wire price units of one tick.
+    pub tick: u64,
+    /// The largest order.
+    pub qty_max: u32,
+}
+
+/// Shares of the kinds of request; any whole numbers, of which at least `adds` is not 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Passive day orders.
+    pub adds: u32,
+    /// Cancels, whole and partial.
+    pub cancels: u32,
+    /// Replacements.
+    pub replaces: u32,
+    /// Immediate-or-cancel orders.
+    pub takers: u32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { adds: 45, cancels: 35, replaces: 10, takers: 10 }
+    }
+}
+
+/// What the flow is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowConfig {
+    /// The same seed and the same answers give the same requests.
+    pub seed: u64,
+    /// What is traded.
+    pub instruments: Vec<Traded>,
+    /// In what shares.
+    pub mix: Mix,
+    /// How many open orders a member has at most, so that a long run needs no more funds than a short one.
+    pub standing_max: usize,
+}
+
+/// The stream of requests.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    config: FlowConfig,
+    mids: Vec<u64>,
+    rng: Rng,
+}
+
+impl Flow {
+    /// A flow from its start. Panics when there is no instrument or no add in the mix, or a mid is too low.
+    #[must_use]
+    pub fn new(config: FlowConfig) -> Self {
+        assert!(!config.instruments.is_empty(), "a flow needs an instrument");
+        assert!(config.mix.adds > 0, "a flow needs adds");
+        for traded in &config.instruments {
+            let low = (MID_RANGE_TICKS + 2 * DEPTH_TICKS) * traded.tick;
+            assert!(traded.mid > low && traded.mid.is_multiple_of(traded.tick) && traded.qty_max > 0, "{traded:?}");
+        }
+        let mids = config.instruments.iter().map(|traded| traded.mid).collect();
+        let rng = Rng::new(config.seed);
+        Self { config, mids, rng }
+    }
+
+    /// Who sends what next. The request is not yet in the member's table.
+    pub fn next(&mut self, tables: &[OrderTable]) -> (usize, Request) {
+        let member = self.rng.below(tables.len() as u64) as usize;
+        let table = &tables[member];
+        let instrument = self.rng.below(self.config.instruments.len() as u64) as u16;
+        self.move_mid(instrument);
+        let Mix { adds, cancels, replaces, takers } = self.config.mix;
+        let draw = self.rng.below(u64::from(adds) + u64::from(cancels) + u64::from(replaces) + u64::from(takers));
+        let (adds, cancels, replaces) = (u64::from(adds), u64::from(cancels), u64::from(replaces));
+        let is_full = table.live_count() >= self.config.standing_max;
+        let request = if draw >= adds + cancels + replaces {
+            self.taker(table, instrument)
+        } else if table.live_count() > 0 && (draw >= adds + cancels) {
+            self.replace(table)
+        } else if table.live_count() > 0 && (draw >= adds || is_full) {
+            self.cancel(table, is_full)
+        } else {
+            self.add(table, instrument)
+        };
+        (member, request)
+    }
+
+    fn move_mid(&mut self, instrument: u16) {
+        if self.rng.below(MID_MOVES_ONE_IN) > 0 {
+            return;
+        }
+        let up = self.rng.percent(50);
+        let traded = &self.config.instruments[usize::from(instrument)];
+        let range = MID_RANGE_TICKS * traded.tick;
+        let mid = &mut self.mids[usize::from(instrument)];
+        *mid = if up { *mid + traded.tick } else { *mid - traded.tick }.clamp(traded.mid - range, traded.mid + range);
+    }
+
+    fn qty(&mut self, instrument: u16) -> u32 {
+        let qty_max = self.config.instruments[usize::from(instrument)].qty_max;
+        self.rng.between(1, u64::from(qty_max)) as u32
+    }
+
+    /// A price on the passive side of the mid.
+    fn passive(&mut self, instrument: u16, is_buy: bool) -> u64 {
+        let tick = self.config.instruments[usize::from(instrument)].tick;
+        let behind = (1 + self.rng.geometric(50, DEPTH_TICKS)) * tick;
+        let mid = self.mids[usize::from(instrument)];
+        if is_buy { mid - behind } else { mid + behind }
+    }
+
+    fn add(&mut self, table: &OrderTable, instrument: u16) -> Request {
+        let is_buy = self.rng.percent(50);
+        let price = self.passive(instrument, is_buy);
+        let qty = self.qty(instrument);
+        Request::Enter { user_ref_num: table.next_num(), instrument, is_buy, qty, price, is_ioc: false }
+    }
+
+    fn taker(&mut self, table: &OrderTable, instrument: u16) -> Request {
+        let is_buy = self.rng.percent(50);
+        // As deep on the other side as an add of that side would stand.
+        let price = self.passive(instrument, !is_buy);
+        let qty = self.qty(instrument);
+        Request::Enter { user_ref_num: table.next_num(), instrument, is_buy, qty, price, is_ioc: true }
+    }
+
+    fn cancel(&mut self, table: &OrderTable, whole: bool) -> Request {
+        let live = table.live(self.rng.below(table.live_count() as u64) as usize);
+        let qty = if whole || live.leaves == 1 || self.rng.percent(75) {
+            0
+        } else {
+            live.executed + self.rng.between(1, u64::from(live.leaves) - 1) as u32
+        };
+        Request::Cancel { user_ref_num: live.user_ref_num, qty }
+    }
+
+    fn replace(&mut self, table: &OrderTable) -> Request {
+        let live = table.live(self.rng.below(table.live_count() as u64) as usize);
+        let price = self.passive(live.instrument, live.is_buy);
+        let qty = live.executed + self.qty(live.instrument);
+        let orig_user_ref_num = live.user_ref_num;
+        Request::Replace { orig_user_ref_num, user_ref_num: table.next_num(), qty, price }
+    }
+}

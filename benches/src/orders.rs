@@ -1,0 +1,596 @@
+//! What one member knows of its own orders, and the check of every answer against the venue's rules.
+//!
+//! A session's answers come in the order of its requests. So the requests not yet answered form a
+//! queue, and an answer to one of them proves that all before it have been worked off: whatever the
+//! rules would have answered by then, and was not heard, is a [`Violation`]. The state of an order
+//! follows from its answers alone and is exact at each of them.
+
+use ironbell_types::{Nanos, Symbol};
+use ironbell_wire::ouch::Outbound;
+use std::collections::VecDeque;
+
+/// What a member asks for. Prices and quantities are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A new order.
+    Enter {
+        /// Its number.
+        user_ref_num: u32,
+        /// Which of the flow's instruments, from 0.
+        instrument: u16,
+        /// Whether it buys.
+        is_buy: bool,
+        /// How much.
+        qty: u32,
+        /// The limit.
+        price: u64,
+        /// Whether what does not trade at once is cancelled.
+        is_ioc: bool,
+    },
+    /// A new order in the place of another.
+    Replace {
+        /// The order to replace.
+        orig_user_ref_num: u32,
+        /// The number of what replaces it.
+        user_ref_num: u32,
+        /// The total of the chain, its executions included.
+        qty: u32,
+        /// The new limit.
+        price: u64,
+    },
+    /// Less of an order, or nothing.
+    Cancel {
+        /// The order.
+        user_ref_num: u32,
+        /// New intended total, executions included; 0 is all that is left.
+        qty: u32,
+    },
+    /// The next usable number, please. Asked last, its answer proves that all else has been worked off.
+    Query,
+}
+
+/// What an answer was to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A new order was accepted or refused.
+    Order,
+    /// A replacement was made or refused, or its original cancelled instead.
+    Replace,
+    /// A cancel was done.
+    Cancel,
+    /// The next usable number was told.
+    Query,
+}
+
+/// An answered request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// To what.
+    pub answer: Answer,
+    /// When the request was meant to be sent.
+    pub intended: Nanos,
+    /// When it was sent; `None` when it was sent again after a reconnect, so that its latency says nothing.
+    pub sent: Option<Nanos>,
+}
+
+/// What a message of the venue meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Accepted, replaced, refused, cancelled as asked, or told.
+    Answered(Answered),
+    /// A part of an order traded; `removed` when it was the aggressor.
+    Executed {
+        /// Shares.
+        qty: u32,
+        /// Whether the order was the aggressor.
+        removed: bool,
+    },
+    /// What an immediate-or-cancel order did not trade is gone, or the venue took an order out.
+    CanceledUnasked,
+    /// Nothing about an order that this table has sent.
+    Foreign,
+}
+
+/// An answer that the rules do not allow, or one that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+type Checked<T> = Result<T, Violation>;
+
+fn violation<T>(what: String) -> Checked<T> {
+    Err(Violation(what))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Sent and not answered.
+    Sent,
+    Open,
+    /// Executed, cancelled or replaced.
+    Done,
+    Refused,
+    /// A replacement whose number was not consumed.
+    Unused,
+}
+
+/// One order of the member. Quantities count the whole chain of replacements.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    state: State,
+    instrument: u16,
+    is_buy: bool,
+    is_ioc: bool,
+    /// Whether a cancel or replacement of it is under way.
+    is_asked: bool,
+    price: u64,
+    /// Executed and open.
+    total: u32,
+    executed: u32,
+    /// Place in `live`; `u32::MAX` when it is not there.
+    live_index: u32,
+    match_number: u64,
+}
+
+impl Order {
+    const fn leaves(&self) -> u32 {
+        self.total - self.executed
+    }
+}
+
+/// What may be cancelled or replaced: a view of an open order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Its number.
+    pub user_ref_num: u32,
+    /// Which of the flow's instruments.
+    pub instrument: u16,
+    /// Whether it buys.
+    pub is_buy: bool,
+    /// Executed so far, by the whole chain.
+    pub executed: u32,
+    /// Open.
+    pub leaves: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    request: Request,
+    intended: Nanos,
+    sent: Option<Nanos>,
+}
+
+/// The orders of one member, by their numbers.
+#[derive(Debug)]
+pub struct OrderTable {
+    /// The number of `orders[0]`.
+    first: u32,
+    orders: Vec<Order>,
+    /// Numbers of open orders with nothing under way on them, in no order.
+    live: Vec<u32>,
+    pending: VecDeque<Pending>,
+    consumed: u32,
+    match_number: u64,
+    order_reference_number: u64,
+    timestamp: u64,
+    ioc_open: Option<u32>,
+    silent: u64,
+}
+
+impl OrderTable {
+    /// A table that numbers its orders from `first`, with room for `capacity` before it grows.
+    #[must_use]
+    pub fn new(first: u32, capacity: usize) -> Self {
+        Self {
+            first,
+            orders: Vec::with_capacity(capacity),
+            live: Vec::with_capacity(capacity.min(4_096)),
+            pending: VecDeque::with_capacity(capacity.clamp(64, 65_536)),
+            consumed: first.saturating_sub(1),
+            match_number: 0,
+            order_reference_number: 0,
+            timestamp: 0,
+            ioc_open: None,
+            silent: 0,
+        }
+    }
+
+    /// The number of the next order or replacement.
+    #[must_use]
+    pub fn next_num(&self) -> u32 {
+        self.first + self.orders.len() as u32
+    }
+
+    /// How many orders may be cancelled or replaced.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many requests have not been answered.
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many cancels and replacements the rules left without an answer, their order being done.
+    #[must_use]
+    pub const fn silent_count(&self) -> u64 {
+        self.silent
+    }
+
+    /// The `index`-th of the orders that may be cancelled or replaced. The index of an order changes.
+    #[must_use]
+    pub fn live(&self, index: usize) -> Live {
+        let user_ref_num = self.live[index];
+        let order = &self.orders[(user_ref_num - self.first) as usize];
+        let (executed, leaves) = (order.executed, order.leaves());
+        Live { user_ref_num, instrument: order.instrument, is_buy: order.is_buy, executed, leaves }
+    }
+
+    /// Every request not yet answered, oldest first. After a reconnect all are to be sent again, in
+    /// this order: what the venue had got before has no second effect. Their latencies no longer count.
+    pub fn send_again(&mut self) -> impl Iterator<Item = Request> + '_ {
+        self.pending.iter_mut().map(|pending| {
+            pending.sent = None;
+            pending.request
+        })
+    }
+
+    /// A request goes out. Panics when it is not one this table could have offered.
+    pub fn sent(&mut self, request: Request, intended: Nanos, sent: Nanos) {
+        match request {
+            Request::Enter { user_ref_num, instrument, is_buy, qty, price, is_ioc } => {
+                assert_eq!(user_ref_num, self.next_num());
+                self.orders.push(Order {
+                    state: State::Sent,
+                    instrument,
+                    is_buy,
+                    is_ioc,
+                    is_asked: false,
+                    price,
+                    total: qty,
+                    executed: 0,
+                    live_index: u32::MAX,
+                    match_number: 0,
+                });
+            }
+            Request::Replace { orig_user_ref_num, user_ref_num, qty, price } => {
+                assert_eq!(user_ref_num, self.next_num());
+                self.ask(orig_user_ref_num);
+                let orig = self.orders[(orig_user_ref_num - self.first) as usize];
+                self.orders.push(Order {
+                    state: State::Sent,
+                    price,
+                    total: qty,
+                    live_index: u32::MAX,
+                    is_asked: false,
+                    ..orig
+                });
+            }
+            Request::Cancel { user_ref_num, .. } => self.ask(user_ref_num),
+            Request::Query => {}
+        }
+        self.pending.push_back(Pending { request, intended, sent: Some(sent) });
+    }
+
+    /// Takes in one sequenced message.
+    ///
+    /// # Errors
+    /// The venue broke its rules. The table goes on with what can be made of it.
+    pub fn heard(&mut self, message: &Outbound<'_>, symbols: &[Symbol]) -> Checked<Heard> {
+        match message {
+            Outbound::OrderAccepted(told, _) => {
+                let num = told.user_ref_num.get();
+                if self.is_foreign(num) {
+                    return Ok(Heard::Foreign);
+                }
+                let answered = self.answer(Answer::Order, |request| {
+                    matches!(request, Request::Enter { user_ref_num, .. } if *user_ref_num == num)
+                })?;
+                self.in_time(told.timestamp.get())?;
+                self.consume(num);
+                let order = self.order(num)?;
+                let asked = (order.total, order.price, order.is_buy, if order.is_ioc { b'3' } else { b'0' });
+                let answer =
+                    (told.quantity.get(), told.price.get(), told.side == b'B', told.time_in_force);
+                if asked != answer || told.symbol != symbols[usize::from(order.instrument)].0 {
+                    return violation(format!("order {num} was accepted as another one: {told:?}"));
+                }
+                self.opens(num, told.order_reference_number.get())?;
+                Ok(Heard::Answered(answered))
+            }
+            Outbound::OrderReplaced(told, _) => {
+                let (orig, num) = (told.orig_user_ref_num.get(), told.user_ref_num.get());
+                if self.is_foreign(num) {
+                    return Ok(Heard::Foreign);
+                }
+                let answered = self.answer(Answer::Replace, |request| {
+                    matches!(request, Request::Replace { orig_user_ref_num, user_ref_num, .. }
+                        if (*orig_user_ref_num, *user_ref_num) == (orig, num))
+                })?;
+                self.in_time(told.timestamp.get())?;
+                self.consume(num);
+                let executed = self.open(orig)?.executed;
+                self.close(orig, State::Done);
+                let order = self.order(num)?;
+                order.executed = executed;
+                let leaves = order.total.checked_sub(executed).unwrap_or(0);
+                let right = leaves > 0 && leaves == told.quantity.get() && order.price == told.price.get();
+                if !right || (told.side == b'B') != order.is_buy {
+                    order.total = order.total.max(executed);
+                    return violation(format!("order {orig} was replaced by another than asked for: {told:?}"));
+                }
+                self.opens(num, told.order_reference_number.get())?;
+                Ok(Heard::Answered(answered))
+            }
+            Outbound::OrderCanceled(told, _) => {
+                let (num, qty) = (told.user_ref_num.get(), told.quantity.get());
+                if self.is_foreign(num) {
+                    return Ok(Heard::Foreign);
+                }
+                self.in_time(told.timestamp.get())?;
+                let order = *self.open(num)?;
+                if qty == 0 || qty > order.leaves() {
+                    return violation(format!("order {num} of {} open lost {qty}", order.leaves()));
+                }
+                match told.reason {
+                    b'U' => self.canceled_as_asked(num, qty, order),
+                    b'I' if !order.is_ioc || qty != order.leaves() => {
+                        violation(format!("order {num} lost {qty} of {} as immediate", order.leaves()))
+                    }
+                    _ => {
+                        self.reduce(num, qty);
+                        Ok(Heard::CanceledUnasked)
+                    }
+                }
+            }
+            Outbound::OrderExecuted(told, _) => {
+                let num = told.user_ref_num.get();
+                if self.is_foreign(num) {
+                    return Ok(Heard::Foreign);
+                }
+                self.in_time(told.timestamp.get())?;
+                self.executed(num, told.quantity.get(), told.price.get(), told.liquidity_flag, told.match_number.get())
+            }
+            Outbound::Rejected(told, _) => {
+                let num = told.user_ref_num.get();
+                if self.is_foreign(num) {
+                    return Ok(Heard::Foreign);
+                }
+                let answer = match self.pending.iter().find_map(|pending| match pending.request {
+                    Request::Replace { orig_user_ref_num, user_ref_num, .. } if user_ref_num == num => {
+                        Some(orig_user_ref_num)
+                    }
+                    _ => None,
+                }) {
+                    Some(orig) => {
+                        self.unask(orig);
+                        Answer::Replace
+                    }
+                    None => Answer::Order,
+                };
+                let answered = self.answer(answer, |request| {
+                    matches!(request, Request::Enter { user_ref_num, .. } | Request::Replace { user_ref_num, .. }
+                        if *user_ref_num == num)
+                })?;
+                self.in_time(told.timestamp.get())?;
+                self.consume(num);
+                let order = self.order(num)?;
+                if order.state != State::Sent {
+                    return violation(format!("order {num} was answered twice"));
+                }
+                order.state = State::Refused;
+                Ok(Heard::Answered(answered))
+            }
+            Outbound::AccountQueryResponse(told, _) => {
+                let answered = self.answer(Answer::Query, |request| *request == Request::Query)?;
+                if told.next_user_ref_num.get() != self.consumed + 1 {
+                    let next = told.next_user_ref_num.get();
+                    return violation(format!("the next number is {next}, the last consumed {}", self.consumed));
+                }
+                Ok(Heard::Answered(answered))
+            }
+            _ => Ok(Heard::Foreign),
+        }
+    }
+
+    fn is_foreign(&self, num: u32) -> bool {
+        num < self.first
+    }
+
+    fn order(&mut self, num: u32) -> Checked<&mut Order> {
+        let index = num.wrapping_sub(self.first) as usize;
+        self.orders.get_mut(index).ok_or_else(|| Violation(format!("order {num} was never sent")))
+    }
+
+    fn open(&mut self, num: u32) -> Checked<&mut Order> {
+        let order = self.order(num)?;
+        if order.state == State::Open {
+            return Ok(order);
+        }
+        violation(format!("order {num} is {:?}, not open", order.state))
+    }
+
+    /// Takes the first matching request off the queue. All before it are worked off without an
+    /// answer, which only cancels and replacements of orders that are done may be.
+    fn answer(&mut self, answer: Answer, matching: impl Fn(&Request) -> bool) -> Checked<Answered> {
+        let Some(index) = self.pending.iter().position(|pending| matching(&pending.request)) else {
+            return violation(format!("an answer ({answer:?}) to nothing that was asked"));
+        };
+        let mut fault = Ok(());
+        for _ in 0..index {
+            if let Some(skipped) = self.pending.pop_front() {
+                fault = fault.and(self.silent(&skipped.request));
+            }
+        }
+        let Some(pending) = self.pending.pop_front() else { unreachable!("its index was just found") };
+        if let Some(num) = self.ioc_open.take() {
+            return violation(format!("immediate order {num} is still open when the next request is answered"));
+        }
+        fault?;
+        Ok(Answered { answer, intended: pending.intended, sent: pending.sent })
+    }
+
+    fn silent(&mut self, request: &Request) -> Checked<()> {
+        self.silent += 1;
+        let (num, kind) = match *request {
+            Request::Cancel { user_ref_num, .. } => (user_ref_num, "cancel"),
+            Request::Replace { orig_user_ref_num, user_ref_num, .. } => {
+                self.order(user_ref_num)?.state = State::Unused;
+                (orig_user_ref_num, "replacement")
+            }
+            Request::Enter { user_ref_num, .. } => {
+                return violation(format!("order {user_ref_num} was never answered"));
+            }
+            Request::Query => return violation("an account query was never answered".to_owned()),
+        };
+        let still_open = self.order(num)?.state == State::Open;
+        self.unask(num);
+        if still_open { violation(format!("a {kind} of open order {num} was never answered")) } else { Ok(()) }
+    }
+
+    fn in_time(&mut self, timestamp: u64) -> Checked<()> {
+        let before = std::mem::replace(&mut self.timestamp, timestamp);
+        if timestamp < before {
+            return violation(format!("time went back from {before} to {timestamp}"));
+        }
+        Ok(())
+    }
+
+    fn consume(&mut self, num: u32) {
+        self.consumed = self.consumed.max(num);
+    }
+
+    fn opens(&mut self, num: u32, order_reference_number: u64) -> Checked<()> {
+        let order = self.order(num)?;
+        if order.state != State::Sent {
+            return violation(format!("order {num} was answered twice"));
+        }
+        order.state = State::Open;
+        if order.is_ioc {
+            self.ioc_open = Some(num);
+        } else {
+            self.list(num);
+        }
+        let before = std::mem::replace(&mut self.order_reference_number, order_reference_number);
+        if order_reference_number <= before {
+            return violation(format!("order {num} has reference {order_reference_number} after {before}"));
+        }
+        Ok(())
+    }
+
+    fn canceled_as_asked(&mut self, num: u32, qty: u32, order: Order) -> Checked<Heard> {
+        let mut asked = Request::Query;
+        for pending in &self.pending {
+            match pending.request {
+                Request::Cancel { user_ref_num: named, .. } | Request::Replace { orig_user_ref_num: named, .. }
+                    if named == num =>
+                {
+                    asked = pending.request;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let expected = match asked {
+            Request::Cancel { qty: total, .. } => order.leaves().saturating_sub(total.saturating_sub(order.executed)),
+            Request::Replace { user_ref_num, qty: total, .. } if total <= order.executed => {
+                self.order(user_ref_num)?.state = State::Unused;
+                order.leaves()
+            }
+            _ => return violation(format!("order {num} lost {qty} as if the member had asked for it")),
+        };
+        let answer =
+            if matches!(asked, Request::Cancel { .. }) { Answer::Cancel } else { Answer::Replace };
+        let answered = self.answer(answer, |request| *request == asked)?;
+        self.reduce(num, qty);
+        self.unask(num);
+        if qty != expected {
+            return violation(format!("order {num} lost {qty} where {asked:?} takes {expected}"));
+        }
+        Ok(Heard::Answered(answered))
+    }
+
+    fn executed(
+        &mut self,
+        num: u32,
+        qty: u32,
+        price: u64,
+        liquidity_flag: u8,
+        match_number: u64,
+    ) -> Checked<Heard> {
+        let latest = self.match_number;
+        let order = self.open(num)?;
+        let removed = liquidity_flag == b'R';
+        let within = if order.is_buy { price <= order.price } else { price >= order.price };
+        if qty == 0 || qty > order.leaves() {
+            return violation(format!("order {num} of {} open executed {qty}", order.leaves()));
+        }
+        if !within || (!removed && price != order.price) {
+            let limit = order.price;
+            return violation(format!("order {num} at {limit} executed at {price} ({})", liquidity_flag as char));
+        }
+        if !removed && (liquidity_flag != b'A' || order.is_ioc) {
+            return violation(format!("order {num} executed with flag {}", liquidity_flag as char));
+        }
+        if match_number < latest || match_number <= order.match_number {
+            return violation(format!("order {num} executed twice, or late: match {match_number} after {latest}"));
+        }
+        order.match_number = match_number;
+        order.executed += qty;
+        if order.leaves() == 0 {
+            self.close(num, State::Done);
+        }
+        self.match_number = match_number;
+        Ok(Heard::Executed { qty, removed })
+    }
+
+    fn reduce(&mut self, num: u32, qty: u32) {
+        let order = &mut self.orders[(num - self.first) as usize];
+        order.total -= qty;
+        if order.leaves() == 0 {
+            self.close(num, State::Done);
+        }
+    }
+
+    fn close(&mut self, num: u32, state: State) {
+        self.orders[(num - self.first) as usize].state = state;
+        self.unlist(num);
+        if self.ioc_open == Some(num) {
+            self.ioc_open = None;
+        }
+    }
+
+    fn ask(&mut self, num: u32) {
+        self.orders[(num - self.first) as usize].is_asked = true;
+        self.unlist(num);
+    }
+
+    fn unask(&mut self, num: u32) {
+        let Some(order) = self.orders.get_mut(num.wrapping_sub(self.first) as usize) else { return };
+        order.is_asked = false;
+        if order.state == State::Open {
+            self.list(num);
+        }
+    }
+
+    fn list(&mut self, num: u32) {
+        let order = &mut self.orders[(num - self.first) as usize];
+        if order.live_index == u32::MAX && !order.is_asked {
+            order.live_index = self.live.len() as u32;
+            self.live.push(num);
+        }
+    }
+
+    fn unlist(&mut self, num: u32) {
+        let order = &mut self.orders[(num - self.first) as usize];
+        let index = std::mem::replace(&mut order.live_index, u32::MAX);
+        if index == u32::MAX {
+            return;
+        }
+        self.live.swap_remove(index as usize);
+        if let Some(&moved) = self.live.get(index as usize) {
+            self.orders[(moved - self.first) as usize].live_index = index;
+        }
+    }
+}
