@@ -1,0 +1,12 @@
+//! The codecs against what others say of the protocols: the layout tables, byte vectors, and
+//! independent readers (tshark, the crate `itch5`, PyPI `itchfeed`).
+
+mod support;
+
+mod damage;
+mod layouts;
+mod mold;
+mod readers;
+mod round_trip;
+mod soup;
+mod vectors;
