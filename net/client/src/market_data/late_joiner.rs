@@ -58,6 +58,9 @@ pub enum JoinError {
         /// Where it starts.
         first: u64,
     },
+    /// The end of snapshot says to go on from number 0, which no message has.
+    #[error("the end of snapshot names no message")]
+    NoStart,
     /// The GLIMPSE session ended without its end of snapshot.
     #[error("the snapshot ended early")]
     SnapshotCutShort,
@@ -74,7 +77,6 @@ pub struct LateJoiner {
     name: [u8; 10],
     /// The number of the next message of the stream; 0 while it is not known.
     next: u64,
-    /// The bytes of the message last delivered are in the session's input; nothing is kept here.
     snapshot_count: u64,
 }
 
@@ -154,7 +156,8 @@ impl LateJoiner {
                             deliver(Delivery::Snapshot(message));
                         }
                         glimpse::Message::EndOfSnapshot(end) => {
-                            *next = end.sequence()?;
+                            *next =
+                                Some(end.sequence()?).filter(|&next| next > 0).ok_or(JoinError::NoStart)?;
                             *phase = Phase::Between;
                             self.session.logout();
                             return Ok(());
