@@ -459,3 +459,304 @@ impl Instrument {
         if side.is_buy() { &mut self.bids } else { &mut self.asks }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbell_wire::itch::{
+        AddOrder, OrderCancel, OrderDelete, OrderExecuted, OrderExecutedWithPrice, OrderReplace,
+        StockDirectory, SystemEvent,
+    };
+    use ironbell_wire::{Type, U16, U32, U48, U64};
+    use zerocopy::IntoBytes;
+
+    const LOCATE: u16 = 7;
+
+    fn symbol() -> Symbol {
+        Symbol::new("ZULU").expect("a short symbol")
+    }
+
+    fn list(locate: u16, symbol: Symbol) -> Vec<u8> {
+        StockDirectory {
+            message_type: Type::new(),
+            stock_locate: U16::new(locate),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            stock: symbol.0,
+            market_category: b' ',
+            financial_status: b' ',
+            round_lot_size: U32::new(100),
+            round_lots_only: b'N',
+            issue_classification: b'C',
+            issue_sub_type: *b"Z ",
+            authenticity: b'P',
+            short_sale_threshold: b'N',
+            ipo_flag: b'N',
+            luld_ref_price_tier: b' ',
+            etp_flag: b'N',
+            etp_leverage_factor: U32::ZERO,
+            inverse_indicator: b'N',
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn add(order_ref: u64, buy_sell: u8, shares: u32, price: u32) -> Vec<u8> {
+        AddOrder {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::new(order_ref),
+            buy_sell,
+            shares: U32::new(shares),
+            stock: symbol().0,
+            price: U32::new(price),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn executed(locate: u16, order_ref: u64, shares: u32) -> Vec<u8> {
+        OrderExecuted {
+            message_type: Type::new(),
+            stock_locate: U16::new(locate),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::new(order_ref),
+            executed_shares: U32::new(shares),
+            match_number: U64::new(1),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn executed_at(order_ref: u64, shares: u32) -> Vec<u8> {
+        OrderExecutedWithPrice {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::new(order_ref),
+            executed_shares: U32::new(shares),
+            match_number: U64::new(1),
+            printable: b'Y',
+            execution_price: U32::new(1),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn cancel(order_ref: u64, shares: u32) -> Vec<u8> {
+        OrderCancel {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::new(order_ref),
+            cancelled_shares: U32::new(shares),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn delete(order_ref: u64) -> Vec<u8> {
+        OrderDelete {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::new(order_ref),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn replace(original: u64, new: u64, shares: u32, price: u32) -> Vec<u8> {
+        OrderReplace {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            original_order_reference: U64::new(original),
+            new_order_reference: U64::new(new),
+            shares: U32::new(shares),
+            price: U32::new(price),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn start_of_messages() -> Vec<u8> {
+        SystemEvent {
+            message_type: Type::new(),
+            stock_locate: U16::ZERO,
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            event_code: b'O',
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn book(messages: &[Vec<u8>]) -> ItchBook {
+        let mut book = ItchBook::new();
+        for message in [list(LOCATE, symbol())].iter().chain(messages) {
+            book.apply(message).expect("a correct message");
+        }
+        book
+    }
+
+    fn drawn(book: &ItchBook) -> String {
+        book.lines().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Three bids at two prices and two asks.
+    fn five() -> Vec<Vec<u8>> {
+        vec![
+            add(1, b'B', 10, 100),
+            add(2, b'B', 20, 101),
+            add(3, b'S', 30, 105),
+            add(4, b'B', 40, 100),
+            add(5, b'S', 50, 104),
+        ]
+    }
+
+    fn after(message: Vec<u8>) -> String {
+        let mut messages = five();
+        messages.push(message);
+        drawn(&book(&messages))
+    }
+
+    #[test]
+    fn bids_stand_before_asks_best_first_and_oldest_first() {
+        let expected = "\
+            ZULU B 101 2 20\n\
+            ZULU B 100 1 10\n\
+            ZULU B 100 4 40\n\
+            ZULU S 104 5 50\n\
+            ZULU S 105 3 30\n";
+        assert_eq!(drawn(&book(&five())), expected);
+    }
+
+    #[test]
+    fn an_execution_or_a_cancel_keeps_the_place() {
+        for message in [executed(LOCATE, 1, 4), executed_at(1, 4), cancel(1, 4)] {
+            let expected = "\
+                ZULU B 101 2 20\n\
+                ZULU B 100 1 6\n\
+                ZULU B 100 4 40\n\
+                ZULU S 104 5 50\n\
+                ZULU S 105 3 30\n";
+            assert_eq!(after(message), expected);
+        }
+    }
+
+    #[test]
+    fn an_order_goes_with_its_last_share() {
+        for message in [executed(LOCATE, 1, 10), executed_at(1, 10), cancel(1, 10), delete(1)] {
+            let expected = "\
+                ZULU B 101 2 20\n\
+                ZULU B 100 4 40\n\
+                ZULU S 104 5 50\n\
+                ZULU S 105 3 30\n";
+            assert_eq!(after(message), expected);
+        }
+    }
+
+    #[test]
+    fn a_replacement_goes_to_the_back_even_at_its_price() {
+        let expected = "\
+            ZULU B 101 2 20\n\
+            ZULU B 100 4 40\n\
+            ZULU B 100 6 10\n\
+            ZULU S 104 5 50\n\
+            ZULU S 105 3 30\n";
+        assert_eq!(after(replace(1, 6, 10, 100)), expected);
+    }
+
+    #[test]
+    fn depth_is_the_sum_of_its_orders() {
+        let mut messages = five();
+        messages.push(executed(LOCATE, 4, 15));
+        let book = book(&messages);
+        let bids: Vec<_> = book.depth(LOCATE, Side::Buy).map(|d| (d.price, d.shares, d.orders)).collect();
+        assert_eq!(bids, [(101, 20, 1), (100, 35, 2)]);
+        let asks: Vec<_> = book.depth(LOCATE, Side::Sell).map(|d| (d.price, d.shares, d.orders)).collect();
+        assert_eq!(asks, [(104, 50, 1), (105, 30, 1)]);
+    }
+
+    #[test]
+    fn impossible_messages_are_refused_and_change_nothing() {
+        let order_ref = OrderRef(1);
+        let shares = |shares, leaves| BookError::Shares { order_ref, shares, leaves };
+        let unknown = |order_ref| BookError::UnknownOrder { order_ref: OrderRef(order_ref), locate: LOCATE };
+        let stock = |locate, symbol| BookError::UnknownStock { locate, symbol };
+        let other = Symbol::new("OTHER").expect("a short symbol");
+        let mut unlisted = add(9, b'B', 1, 1);
+        unlisted[2] = 8;
+        let cases = [
+            (executed(LOCATE, 1, 11), shares(11, 10)),
+            (executed(LOCATE, 1, 0), shares(0, 10)),
+            (cancel(1, 11), shares(11, 10)),
+            (executed(LOCATE, 9, 1), unknown(9)),
+            (executed(8, 1, 1), BookError::UnknownOrder { order_ref, locate: 8 }),
+            (cancel(9, 1), unknown(9)),
+            (delete(9), unknown(9)),
+            (replace(9, 10, 1, 1), unknown(9)),
+            (replace(1, 2, 1, 1), BookError::DuplicateOrder { order_ref: OrderRef(2) }),
+            (replace(1, 9, 0, 1), BookError::Shares { order_ref: OrderRef(9), shares: 0, leaves: 0 }),
+            (add(1, b'B', 1, 1), BookError::DuplicateOrder { order_ref }),
+            (add(9, b'B', 0, 1), BookError::Shares { order_ref: OrderRef(9), shares: 0, leaves: 0 }),
+            (add(9, b'T', 1, 1), BookError::BadSide { order_ref: OrderRef(9), side: b'T' }),
+            (unlisted, stock(8, symbol())),
+            (list(LOCATE, other), stock(LOCATE, other)),
+        ];
+        let mut book = book(&five());
+        let before = (drawn(&book), book.digest(), book.order_count());
+        for (message, error) in cases {
+            assert_eq!(book.apply(&message), Err(error));
+            assert_eq!((drawn(&book), book.digest(), book.order_count()), before, "after {error}");
+        }
+        assert!(matches!(book.apply(b"E"), Err(BookError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_session_starts_with_empty_books() {
+        let mut book = book(&five());
+        book.apply(&start_of_messages()).expect("a correct message");
+        assert_eq!(drawn(&book), "");
+        assert_eq!(book.locate(symbol()), None, "the directory is the session's too");
+    }
+
+    #[test]
+    fn slots_of_orders_that_went_are_used_again() {
+        let mut book = book(&five());
+        for order_ref in 100..200 {
+            book.apply(&add(order_ref, b'B', 1, 90)).expect("a new order");
+            book.apply(&delete(order_ref)).expect("it stands");
+        }
+        assert_eq!(book.slots.len(), 6);
+        assert_eq!(drawn(&book), drawn(&self::book(&five())));
+    }
+
+    #[test]
+    fn the_listing_is_by_symbol_not_by_locate_code() {
+        let mut book = book(&[add(1, b'B', 10, 100)]);
+        let alfa = Symbol::new("ALFA").expect("a short symbol");
+        book.apply(&list(9, alfa)).expect("a new stock");
+        let mut bid = add(2, b'B', 5, 50);
+        bid[2] = 9;
+        bid[24..32].copy_from_slice(&alfa.0);
+        book.apply(&bid).expect("a new order");
+        assert_eq!(drawn(&book), "ALFA B 50 2 5\nZULU B 100 1 10\n");
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_documented_bytes() {
+        let bytes =
+            [b"ZULU    B".as_slice(), &100u32.to_be_bytes(), &1u64.to_be_bytes(), &10u32.to_be_bytes()];
+        let expected: [u8; 32] = Sha256::digest(bytes.concat()).into();
+        assert_eq!(book(&[add(1, b'B', 10, 100)]).digest(), expected);
+    }
+}

@@ -243,3 +243,192 @@ impl MulticastFollower {
         self.counters.held += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use zerocopy::IntoBytes;
+
+    const SESSION: [u8; 10] = *b"0020261121";
+
+    /// SplitMix64.
+    struct Rng(u64);
+
+    impl Rng {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)) % bound
+        }
+    }
+
+    /// Message `number` of every stream here: its number and some bytes that depend on it.
+    fn message(number: u64) -> Vec<u8> {
+        let mut message = number.to_be_bytes().to_vec();
+        message.resize(8 + (number % 30) as usize, number as u8);
+        message
+    }
+
+    fn packet(session: [u8; 10], first: u64, count: u64) -> Vec<u8> {
+        let mut out = vec![0; 1_400];
+        let mut builder = mold::PacketBuilder::new(&mut out, session, first);
+        for number in first..first + count {
+            builder.push(&message(number)).expect("few messages fit");
+        }
+        let len = builder.finish();
+        out.truncate(len);
+        out
+    }
+
+    fn numbers(follower: &mut MulticastFollower, datagram: &[u8], now: u64) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        let mut deliver = |number, bytes: &[u8]| {
+            assert_eq!(bytes, message(number));
+            numbers.push(number);
+        };
+        follower.packet(datagram, Nanos(now), &mut deliver).expect("a packet");
+        numbers
+    }
+
+    fn requests(follower: &mut MulticastFollower, now: u64) -> Vec<(u64, u16)> {
+        std::iter::from_fn(|| follower.request(Nanos(now)))
+            .map(|request| (request.sequence_number.get(), request.message_count.get()))
+            .collect()
+    }
+
+    fn config() -> FollowerConfig {
+        FollowerConfig { held_bytes_max: 4_096, request_messages_max: 5, requests_max: 2, retry: Nanos(100) }
+    }
+
+    #[test]
+    fn messages_come_in_order_and_gaps_are_asked_for() {
+        let mut follower = MulticastFollower::new(config());
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 1, 3), 0), [1, 2, 3]);
+        assert_eq!(requests(&mut follower, 0), []);
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 6, 2), 1), [0; 0]);
+        assert!(!follower.is_complete());
+        assert_eq!(requests(&mut follower, 1), [(4, 2)]);
+        assert_eq!(requests(&mut follower, 100), [], "the answer may be under way");
+        assert_eq!(requests(&mut follower, 101), [(4, 2)], "it is asked for again in time");
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 4, 2), 102), [4, 5, 6, 7]);
+        assert!(follower.is_complete());
+        assert_eq!(requests(&mut follower, 1_000), []);
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 4, 4), 103), [0; 0], "nothing comes twice");
+        assert_eq!(follower.counters().duplicates, 4);
+    }
+
+    #[test]
+    fn a_heartbeat_tells_of_lost_messages_at_the_end() {
+        let mut follower = MulticastFollower::new(config());
+        let heartbeat = mold::Header::heartbeat(SESSION, 13);
+        assert_eq!(numbers(&mut follower, heartbeat.as_bytes(), 0), [0; 0]);
+        assert_eq!(requests(&mut follower, 0), [(1, 5), (6, 5)], "two at once, then wait");
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 1, 3), 1), [1, 2, 3]);
+        assert_eq!(requests(&mut follower, 1), [(11, 2)], "the window moves with what came");
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 6, 5), 2), [0; 0]);
+        assert_eq!(requests(&mut follower, 101), [(4, 2)], "what the first answer cut off");
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 4, 2), 102), [4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn the_end_of_session_is_over_when_everything_came() {
+        let mut follower = MulticastFollower::new(config());
+        let end = mold::Header::end_of_session(SESSION, 3);
+        numbers(&mut follower, end.as_bytes(), 0);
+        assert!(!follower.is_over());
+        numbers(&mut follower, &packet(SESSION, 1, 2), 0);
+        assert!(follower.is_over());
+    }
+
+    #[test]
+    fn a_later_session_starts_over_and_an_earlier_one_is_ignored() {
+        let mut follower = MulticastFollower::resuming(config(), SESSION, 4);
+        numbers(&mut follower, &packet(SESSION, 9, 2), 0);
+        let tomorrow = *b"0020261122";
+        assert_eq!(numbers(&mut follower, &packet(tomorrow, 1, 2), 1), [1, 2]);
+        assert_eq!(follower.session(), Some(tomorrow));
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 4, 5), 2), [0; 0]);
+        assert_eq!(follower.counters().stale, 1);
+        assert_eq!(numbers(&mut follower, &packet(tomorrow, 3, 8), 3), [3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_the_nearest_is_kept() {
+        let size = message(31).len();
+        let mut follower =
+            MulticastFollower::new(FollowerConfig { held_bytes_max: 2 * size + 60, ..config() });
+        for first in [61, 31, 2, 3] {
+            numbers(&mut follower, &packet(SESSION, first, 1), 0);
+        }
+        assert!(follower.held_bytes <= 2 * size + 60);
+        assert_eq!(follower.held.keys().next(), Some(&2));
+        assert_eq!(numbers(&mut follower, &packet(SESSION, 1, 1), 0)[..3], [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused_whole() {
+        let mut follower = MulticastFollower::new(config());
+        let good = packet(SESSION, 1, 3);
+        for len in 0..good.len() {
+            let refused = follower.packet(&good[..len], Nanos(0), &mut |_, _| panic!("nothing is delivered"));
+            assert!(refused.is_err(), "{len} bytes are no packet");
+        }
+        assert_eq!(follower.session(), None);
+        assert_eq!(follower.next(), 1);
+    }
+
+    /// A network that loses, repeats and reorders datagrams of both kinds, against a server that answers
+    /// requests as the protocol says: whole messages of one datagram, or nothing.
+    #[test]
+    fn lost_repeated_and_reordered_datagrams_still_give_every_message_once() {
+        for seed in 0..1_000 {
+            let mut rng = Rng(seed);
+            let messages = 1 + rng.below(400);
+            let loss = rng.below(60);
+            let mut follower = MulticastFollower::new(FollowerConfig {
+                held_bytes_max: 200 + rng.below(4_000) as usize,
+                ..config()
+            });
+            let mut under_way: VecDeque<Vec<u8>> = VecDeque::new();
+            let (mut said, mut now, mut delivered) = (1, 0, 0);
+            while follower.next() <= messages {
+                now += 10;
+                if said <= messages {
+                    let count = (1 + rng.below(9)).min(messages + 1 - said);
+                    under_way.push_back(packet(SESSION, said, count));
+                    said += count;
+                } else {
+                    under_way.push_back(mold::Header::heartbeat(SESSION, said).as_bytes().to_vec());
+                }
+                while let Some(request) = follower.request(Nanos(now)) {
+                    let (first, count) = (request.sequence_number.get(), request.message_count.get());
+                    assert!(first + u64::from(count) <= said, "seed {seed}: only what was said is asked for");
+                    if rng.below(100) >= loss {
+                        under_way.push_back(packet(SESSION, first, u64::from(count).min(1 + rng.below(5))));
+                    }
+                }
+                for _ in 0..rng.below(4) {
+                    let count = under_way.len() as u64;
+                    let index = if count > 0 { rng.below(count) as usize } else { break };
+                    let datagram = under_way.swap_remove_back(index).expect("it is there");
+                    if rng.below(100) < 20 {
+                        under_way.push_back(datagram.clone());
+                    }
+                    if rng.below(100) < loss {
+                        continue;
+                    }
+                    let mut deliver = |number, bytes: &[u8]| {
+                        delivered += 1;
+                        assert_eq!(number, delivered, "seed {seed}: in order, once");
+                        assert_eq!(bytes, message(number), "seed {seed}");
+                    };
+                    follower.packet(&datagram, Nanos(now), &mut deliver).expect("a packet");
+                }
+                assert!(now < 10_000_000, "seed {seed}: it comes to an end");
+            }
+            assert_eq!(delivered, messages, "seed {seed}");
+        }
+    }
+}
