@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Closed, Error, SessionIo, Stream};
+use crate::{Acceptor, Closed, Error, Stream};
 
 /// How bad it is. Probabilities are in 1/65,536 of the calls; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl<T> Faulty<T> {
     }
 }
 
-impl<A: SessionIo> SessionIo for Faulty<A> {
+impl<A: Acceptor> Acceptor for Faulty<A> {
     type Stream = Faulty<A::Stream>;
 
     fn accept(&mut self) -> Result<Option<Self::Stream>, Error> {

@@ -6,20 +6,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{Closed, Error, SessionIo, Stream};
+use crate::{Acceptor, Closed, Error, Stream};
 
 /// Connections that wait in the kernel to be accepted. Members reconnect all at once after a takeover.
 const BACKLOG: i32 = 1024;
 
 /// A listening TCP socket.
 #[derive(Debug)]
-pub struct Acceptor {
+pub struct KernelAcceptor {
     listener: TcpListener,
     addr: SocketAddr,
 }
 
-impl Acceptor {
-    /// Listens on `addr`; port 0 lets the kernel choose ([`SessionIo::local_addr`] says which).
+impl KernelAcceptor {
+    /// Listens on `addr`; port 0 lets the kernel choose ([`Acceptor::local_addr`] says which).
     ///
     /// # Errors
     /// [`Error::Listen`]: the port is taken, the address is not ours, or permission is missing.
@@ -28,7 +28,7 @@ impl Acceptor {
     }
 }
 
-fn listen(addr: SocketAddr) -> io::Result<Acceptor> {
+fn listen(addr: SocketAddr) -> io::Result<KernelAcceptor> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted node must get its port back although connections of the old one are in TIME_WAIT.
     // On Linux this does not let two listeners share a port.
@@ -38,10 +38,10 @@ fn listen(addr: SocketAddr) -> io::Result<Acceptor> {
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);
     let addr = listener.local_addr()?;
-    Ok(Acceptor { listener, addr })
+    Ok(KernelAcceptor { listener, addr })
 }
 
-impl SessionIo for Acceptor {
+impl Acceptor for KernelAcceptor {
     type Stream = Connection;
 
     fn accept(&mut self) -> Result<Option<Connection>, Error> {
@@ -133,7 +133,7 @@ mod tests {
         (Ipv4Addr::LOCALHOST, 0).into()
     }
 
-    fn accept_one(acceptor: &mut Acceptor) -> Connection {
+    fn accept_one(acceptor: &mut KernelAcceptor) -> Connection {
         loop {
             if let Some(connection) = acceptor.accept().expect("a connection is accepted") {
                 return connection;
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn bytes_cross_both_ways_and_the_end_is_seen() {
-        let mut acceptor = Acceptor::bind(any_port()).expect("loopback can be listened on");
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
         let mut member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
         let mut venue = accept_one(&mut acceptor);
         let mut buffer = [0; 16];
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_full_socket_says_so_instead_of_waiting() {
-        let mut acceptor = Acceptor::bind(any_port()).expect("loopback can be listened on");
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
         let mut member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
         let _venue = accept_one(&mut acceptor);
         let block = [7; 65_536];
@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_explained() {
-        let first = Acceptor::bind(any_port()).expect("loopback can be listened on");
-        let text = Acceptor::bind(first.local_addr()).expect_err("the port is taken").to_string();
+        let first = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
+        let text = KernelAcceptor::bind(first.local_addr()).expect_err("the port is taken").to_string();
         assert!(text.starts_with(&format!("cannot listen on {}", first.local_addr())), "{text}");
         assert!(text.contains("another process has this port"), "{text}");
     }
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_foreign_address_is_explained() {
         // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
-        let text = Acceptor::bind(([192, 0, 2, 1], 0).into()).expect_err("not our address").to_string();
+        let text = KernelAcceptor::bind(([192, 0, 2, 1], 0).into()).expect_err("not our address").to_string();
         assert!(text.contains("no interface of this machine"), "{text}");
     }
 }

@@ -1,9 +1,10 @@
 //! The seams to the network.
 //!
-//! Today there is one: [`SessionIo`], streams of bytes that never wait, over the kernel's sockets
-//! ([`kernel`]), in memory ([`mem`]), and with injected faults ([`fault`]). This crate refuses to know
-//! what the bytes mean and when a connection has been silent for too long (`net/session`). Roles are
-//! generic over the seam and monomorphised: there is no dynamic call on the order path.
+//! Today there is one, SessionIo: an [`Acceptor`] and its [`Stream`]s of bytes, which never wait, over
+//! the kernel's sockets ([`kernel`]), in memory ([`mem`]), and with injected faults ([`fault`]). This
+//! crate refuses to know what the bytes mean and when a connection has been silent for too long
+//! (`net/session`). Roles are generic over the seam and monomorphised: there is no dynamic call on the
+//! order path.
 //!
 //! Start with [`Stream`], what a role does with a connection.
 
@@ -17,7 +18,7 @@ pub mod kernel;
 pub mod mem;
 
 /// Where connections come from.
-pub trait SessionIo {
+pub trait Acceptor {
     /// A connection of this kind.
     type Stream: Stream;
 

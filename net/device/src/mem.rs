@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Closed, Error, SessionIo, Stream};
+use crate::{Acceptor, Closed, Error, Stream};
 
 /// A listener and the end that connects to it. Each direction of a connection holds at most
 /// `pipe_size_max` bytes under way.
@@ -47,7 +47,7 @@ impl MemDialer {
     }
 }
 
-impl SessionIo for MemAcceptor {
+impl Acceptor for MemAcceptor {
     type Stream = MemStream;
 
     fn accept(&mut self) -> Result<Option<MemStream>, Error> {
