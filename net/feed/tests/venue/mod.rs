@@ -48,6 +48,11 @@ pub struct Venue {
     said: Vec<Event>,
 }
 
+/// A book as a drawn table.
+pub fn drawn(lines: impl IntoIterator<Item = Line>) -> Vec<String> {
+    lines.into_iter().map(|line| line.to_string()).collect()
+}
+
 const MIDNIGHT: u64 = 1_800_000_000_000_000_000;
 
 impl Venue {
