@@ -1,1 +1,25 @@
-//! Journal segments written by io_uring and read through memory maps
+//! The journal on disk: segments zero-written ahead of need, written by io_uring alone, read through
+//! memory maps, and a recovery that tells a torn tail from damage.
+//!
+//! This crate knows files and the layout of `journal/record`. It refuses to know what a command does,
+//! when a frame should be closed, and clocks. Start with [`Writer`], then [`open`], which makes one out
+//! of whatever a crash has left; [`Reader`] is the other side.
+
+mod dir;
+mod error;
+pub mod queue;
+mod reader;
+mod recovery;
+mod segment;
+mod uring;
+mod writer;
+
+pub use dir::{Durability, Options, format, identity};
+pub use error::Error;
+pub use reader::{Frame, Reader, Tail};
+pub use recovery::{Recovery, Replay, TornTail, open, open_replaying};
+pub use segment::SegmentMaker;
+pub use uring::Uring;
+pub use writer::Writer;
+
+pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity};

@@ -1,0 +1,142 @@
+//! What the world can do to a journal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ironbell_record::LayoutError;
+use ironbell_types::Seq;
+
+/// A failure of the world. Its text says what, where and, where something can be done, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call on a file or directory failed.
+    #[error("cannot {what} {}: {source}{}", path.display(), advice(source))]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An option is out of its range.
+    #[error("journal option {option} is {value}: it must be {must}")]
+    Options {
+        /// Which option.
+        option: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// The directory to format holds something already.
+    #[error("{} is not empty: a journal is formatted into an empty directory only", .0.display())]
+    NotEmpty(PathBuf),
+    /// The directory holds no journal.
+    #[error("{} holds no journal: format it first", .0.display())]
+    NotFormatted(PathBuf),
+    /// The directory's file system forgets what it holds, or nobody can tell.
+    #[error(
+        "{} lies on {file_system}, which does not keep data across a power loss: use a directory on a disk, or say durability = \"buffered\" or \"none\"",
+        dir.display()
+    )]
+    NotDurable {
+        /// The directory.
+        dir: PathBuf,
+        /// Its file system.
+        file_system: String,
+    },
+    /// Another process has the journal open for writing, or a dead one's last writes are not over.
+    #[error("the journal {} is in use by another process: stop that one first", .0.display())]
+    Locked(PathBuf),
+    /// A fixed block is not what it should be.
+    #[error("{} is damaged: {fault}: restore it from the standby or a backup", path.display())]
+    Layout {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: LayoutError,
+    },
+    /// Something that was once written whole is not so any more.
+    #[error(
+        "{} is damaged at byte {offset}, where Seq {seq} belongs: {what}; nothing was changed: restore the file from the standby or a backup",
+        path.display()
+    )]
+    Damaged {
+        /// Which segment.
+        path: PathBuf,
+        /// First byte of the frame that cannot be read.
+        offset: u64,
+        /// The first Seq that cannot be read.
+        seq: Seq,
+        /// What is wrong.
+        what: String,
+    },
+    /// io_uring cannot be had.
+    #[error("cannot {what}: {source}{}", uring_advice(source))]
+    Uring {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A frame's write failed. Nothing more is written, and nothing past it will ever count as durable.
+    #[error("writing {bytes} bytes at byte {offset} of {} failed, so nothing from Seq {seq} on is safe: {source}", path.display())]
+    Write {
+        /// Which segment.
+        path: PathBuf,
+        /// First byte of the frame.
+        offset: u64,
+        /// Length of the frame.
+        bytes: usize,
+        /// The first Seq that is not safe.
+        seq: Seq,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The writer failed before and does nothing any more.
+    #[error("the journal writer stopped at an earlier failed write")]
+    Poisoned,
+    /// What replays the journal refused a frame.
+    #[error("replaying the frame that begins at Seq {seq} failed: {source}")]
+    Replay {
+        /// First Seq of the frame.
+        seq: Seq,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// For `map_err`: the call `what` on `path` failed.
+    pub(crate) fn io<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { what, path: path.to_owned(), source: source.into() }
+    }
+
+    /// For `map_err`: the io_uring call `what` failed.
+    pub(crate) fn uring<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Uring { what, source: source.into() }
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free or add disk space",
+        io::ErrorKind::PermissionDenied => ": let this user read and write it",
+        io::ErrorKind::ReadOnlyFilesystem => ": mount it for writing",
+        io::ErrorKind::InvalidInput => ": the file system may not take direct writes; use ext4 or xfs",
+        _ => "",
+    }
+}
+
+fn uring_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            ": raise the limit on locked memory to 8 MiB (ulimit -l, LimitMEMLOCK=)"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
+            ": io_uring is switched off; see sysctl kernel.io_uring_disabled and the container's seccomp profile"
+        }
+        _ => "",
+    }
+}

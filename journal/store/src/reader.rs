@@ -1,0 +1,364 @@
+//! The reader: frame after frame, each checked, from the first segment on.
+//!
+//! Sealed segments are read through memory maps; they never change. The segment that may still be
+//! written is read by plain reads, a frame at a time: a map of it would see bytes change under it, and
+//! tailing it that way was measured to halve the writer.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ironbell_record::segment::FRAMES_OFFSET;
+use ironbell_record::{
+    BLOCK_BYTES, Chain, FRAME_BYTES_MAX, Frame as Bytes, FrameError, FrameHeader, Identity, Place,
+    SegmentHeader,
+};
+use ironbell_types::Sequenced;
+use memmap2::Mmap;
+
+use crate::dir::{self, IN_FLIGHT_MAX};
+use crate::error::Error;
+use crate::segment::read_header;
+
+/// The most bytes that writes in flight can have covered.
+const WINDOW_BYTES: u64 = (IN_FLIGHT_MAX * FRAME_BYTES_MAX) as u64;
+
+/// One frame, checked: its bytes, its place in the chain and every record.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What its header says.
+    pub header: FrameHeader,
+    /// Its commands, in order.
+    pub commands: &'a [Sequenced],
+}
+
+/// Reads a journal from its beginning. Takes no lock and changes nothing: it can read beside the
+/// writer, and then ends where the writer's first unfinished frame is.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    identity: Identity,
+    chain: Chain,
+    segment: Option<OpenSegment>,
+    offset: u64,
+    commands: Vec<Sequenced>,
+    commands_read: u64,
+    bytes_read: u64,
+    tail: Tail,
+}
+
+/// What stands behind the last frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The segment that the last frame is in, or that the first would be in; 0 when there is none.
+    pub index: u64,
+    /// Where the next frame belongs in it.
+    pub offset: u64,
+    /// Bytes from there on, in whole blocks, that hold something that is no finished frame: a torn tail
+    /// when nobody writes the journal, writes in flight when somebody does.
+    pub torn_bytes: u64,
+}
+
+impl Reader {
+    /// A reader at the beginning of the journal in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::NotFormatted`], [`Error::Layout`], [`Error::Io`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let identity = dir::identity(dir)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            identity,
+            chain: Chain::genesis(&identity),
+            segment: None,
+            offset: FRAMES_OFFSET,
+            commands: Vec::with_capacity(ironbell_record::COMMANDS_MAX),
+            commands_read: 0,
+            bytes_read: 0,
+            tail: Tail::default(),
+        })
+    }
+
+    /// The next frame; `None` behind the last finished one. On a live journal a later call may find more.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when something was once written whole and is not so any more, and
+    /// [`Error::Layout`], [`Error::Io`].
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        loop {
+            if self.segment.is_none() && !self.enter(1)? {
+                return Ok(None);
+            }
+            let segment = self.segment.as_mut().expect("entered");
+            let (identity, chain) = (&self.identity, &self.chain);
+            match segment.frame(identity, self.offset)? {
+                Ok(frame) => {
+                    let header = frame.header;
+                    // A sound frame that does not fit in was never torn: nothing but damage explains it.
+                    let checked = chain.check(&header).map_err(|error| error.to_string());
+                    let commands = &mut self.commands;
+                    let checked = checked.and_then(|()| {
+                        frame.commands(chain.last_time, commands).map_err(|error| error.to_string())
+                    });
+                    if let Err(what) = checked {
+                        return Err(segment.damaged(self.offset, chain, what));
+                    }
+                    self.chain.advance(&header);
+                    self.offset += header.frame_bytes() as u64;
+                    self.bytes_read += header.frame_bytes() as u64;
+                    self.commands_read += u64::from(header.count);
+                    return Ok(Some(Frame { header, commands: &self.commands }));
+                }
+                Err(unreadable) => match self.judge(unreadable)? {
+                    Verdict::Again => {}
+                    Verdict::NextSegment(index) => {
+                        if !self.enter(index)? {
+                            return Ok(None);
+                        }
+                    }
+                    Verdict::End => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// Opens the segment `index`, if it is there.
+    fn enter(&mut self, index: u64) -> Result<bool, Error> {
+        let path = dir::segment_path(&self.dir, index);
+        if !path.try_exists().map_err(Error::io("look for", &path))? {
+            return match self.later(index - 1)? {
+                Some(what) => Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what }),
+                None => Ok(false),
+            };
+        }
+        let sealed = is_started(&dir::segment_path(&self.dir, index + 1))?;
+        self.segment = Some(OpenSegment::open(path, index, &self.chain, sealed)?);
+        self.offset = FRAMES_OFFSET;
+        Ok(true)
+    }
+
+    /// What is wrong with the segments behind `index` if that one or the next is the last with frames:
+    /// none may be missing, and none behind the next may have any.
+    fn later(&self, index: u64) -> Result<Option<String>, Error> {
+        for later in index + 1..=dir::last_index(&self.dir)? {
+            let path = dir::segment_path(&self.dir, later);
+            if !path.try_exists().map_err(Error::io("look for", &path))? {
+                return Ok(Some(format!("segment {later} is missing")));
+            }
+            if later > index + 1 && is_started(&path)? {
+                return Ok(Some(format!("segment {later} holds frames")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What it means that no sound frame is read where the next one belongs.
+    ///
+    /// A write that never ended is judged by what it cannot have left behind: later frames that count
+    /// it as durable or committed, a later segment with frames, bytes further on than writes in flight
+    /// reach. The evidence is gathered first and the frame read again then: on a live journal it may
+    /// have been finished meanwhile, and the evidence is only good against what came before it.
+    fn judge(&mut self, unreadable: FrameError) -> Result<Verdict, Error> {
+        let index = self.segment.as_ref().expect("a frame was looked for in it").header.index;
+        let next = index + 1;
+        // Segments begin in order: what is found out about the later ones first holds against the next.
+        let later_wrong = self.later(index)?;
+        let segment = self.segment.as_mut().expect("a frame was looked for in it");
+        let next_path = dir::segment_path(&self.dir, next);
+        let next_started = is_started(&next_path)?;
+        let rest = segment.rest(self.offset, &self.identity)?;
+        if segment.frame(&self.identity, self.offset)?.is_ok() {
+            return Ok(Verdict::Again);
+        }
+        let room = segment.header.bytes - self.offset;
+        if next_started {
+            if rest.end == self.offset && room < FRAME_BYTES_MAX as u64 {
+                return Ok(Verdict::NextSegment(next));
+            }
+            let what = format!("{unreadable}, and segment {next} was begun after it");
+            return Err(segment.damaged(self.offset, &self.chain, what));
+        }
+        let never_torn = |error: FrameError| {
+            use FrameError::{HeaderCrc, Magic, PayloadCrc, Place, Truncated};
+            !matches!(error, Truncated | Magic | HeaderCrc | PayloadCrc | Place)
+        };
+        let knows = |later: &&FrameHeader| {
+            later.durable_frames > self.chain.frames || later.commit > self.chain.last_seq
+        };
+        let what = if never_torn(unreadable) {
+            unreadable.to_string()
+        } else if let Some(wrong) = later_wrong {
+            format!("{unreadable}, and {wrong}")
+        } else if let Some(later) = rest.headers.iter().find(knows) {
+            format!(
+                "{unreadable}, and frame {} at byte {} knew it to be safe",
+                later.number, later.place.offset
+            )
+        } else if rest.end > self.offset + WINDOW_BYTES {
+            format!("{unreadable}, and bytes up to {} are further on than writes in flight reach", rest.end)
+        } else {
+            let torn_bytes = rest.end - self.offset;
+            self.tail = Tail { index, offset: self.offset, torn_bytes };
+            return Ok(Verdict::End);
+        };
+        Err(segment.damaged(self.offset, &self.chain, what))
+    }
+
+    /// Whose journal it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The history up to the last frame read.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Commands read.
+    #[must_use]
+    pub fn commands_read(&self) -> u64 {
+        self.commands_read
+    }
+
+    /// Bytes of the frames read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// What stands behind the last frame; meaningful once [`next_frame`](Self::next_frame) has said `None`.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+}
+
+enum Verdict {
+    /// It is there now.
+    Again,
+    /// The segment is over, the one of this index goes on.
+    NextSegment(u64),
+    /// Nothing was finished behind here.
+    End,
+}
+
+/// A segment open for reading.
+#[derive(Debug)]
+struct OpenSegment {
+    path: PathBuf,
+    header: SegmentHeader,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Sealed(Mmap),
+    /// The file, and room for one frame.
+    Growing(File, Vec<u8>),
+}
+
+/// What stands in a segment from some offset on.
+struct Rest {
+    /// End of the last block that is not zero; the offset itself when all are.
+    end: u64,
+    /// Every sound header at the start of a block.
+    headers: Vec<FrameHeader>,
+}
+
+impl OpenSegment {
+    fn open(path: PathBuf, index: u64, chain: &Chain, sealed: bool) -> Result<Self, Error> {
+        let header = read_header(&path)?;
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let bytes = file.metadata().map_err(Error::io("read the length of", &path))?.len();
+        let wrong = if header.cluster != chain.cluster {
+            Some("it belongs to another venue".to_owned())
+        } else if header.index != index {
+            Some(format!("it says it is segment {}", header.index))
+        } else if bytes != header.bytes {
+            Some(format!("it is {bytes} bytes long instead of {}", header.bytes))
+        } else {
+            None
+        };
+        if let Some(what) = wrong {
+            return Err(Error::Damaged { path, offset: 0, seq: chain.last_seq.next(), what });
+        }
+        let source = if sealed {
+            // SAFETY: the bytes of a map must not change while it is read. A sealed segment is written
+            // by nobody: the writer has gone on to the next one, and recovery cuts only the last. Who
+            // edits the file by hand while it is read breaks this, as with every mapped file.
+            let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
+            Source::Sealed(map)
+        } else {
+            Source::Growing(file, vec![0; FRAME_BYTES_MAX])
+        };
+        Ok(Self { path, header, source })
+    }
+
+    /// The bytes from `offset` on, at most one frame's. Those of a growing segment are valid until the
+    /// next call.
+    fn bytes(&mut self, offset: u64) -> Result<&[u8], Error> {
+        let length = (FRAME_BYTES_MAX as u64).min(self.header.bytes - offset) as usize;
+        match &mut self.source {
+            Source::Sealed(map) => Ok(&map[offset as usize..][..length]),
+            Source::Growing(file, buffer) => {
+                let buffer = &mut buffer[..length];
+                file.read_exact_at(buffer, offset).map_err(Error::io("read", &self.path))?;
+                Ok(buffer)
+            }
+        }
+    }
+
+    fn frame(&mut self, identity: &Identity, offset: u64) -> Result<Result<Bytes<'_>, FrameError>, Error> {
+        let place = Place { nonce: self.header.nonce, offset };
+        Ok(Bytes::decode(self.bytes(offset)?, &identity.cluster, place))
+    }
+
+    fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {
+        let mut rest = Rest { end: offset, headers: Vec::new() };
+        let (end, nonce) = (self.header.bytes, self.header.nonce);
+        let mut from = offset;
+        while from < end {
+            let bytes = self.bytes(from)?;
+            for block in bytes.chunks(BLOCK_BYTES) {
+                if block.iter().any(|byte| *byte != 0) {
+                    rest.end = from + BLOCK_BYTES as u64;
+                    rest.headers.extend(FrameHeader::decode(
+                        block,
+                        &identity.cluster,
+                        Place { nonce, offset: from },
+                    ));
+                }
+                from += BLOCK_BYTES as u64;
+            }
+        }
+        Ok(rest)
+    }
+
+    fn damaged(&self, offset: u64, chain: &Chain, what: String) -> Error {
+        Error::Damaged { path: self.path.clone(), offset, seq: chain.last_seq.next(), what }
+    }
+}
+
+/// Whether anything was ever written into the segment at `path`. Frames fill a segment from its
+/// beginning, so where writes in flight reach is as far as one has to look.
+pub(crate) fn is_started(path: &Path) -> Result<bool, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file.map_err(Error::io("open", path))?,
+    };
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut at = FRAMES_OFFSET;
+    while at < FRAMES_OFFSET + WINDOW_BYTES {
+        match file.read_at(&mut buffer, at).map_err(Error::io("read", path))? {
+            0 => return Ok(false),
+            bytes if buffer[..bytes].iter().any(|byte| *byte != 0) => return Ok(true),
+            bytes => at += bytes as u64,
+        }
+        // The first block tells nearly always; the rest of the window is read in larger pieces.
+        buffer.resize(FRAME_BYTES_MAX, 0);
+    }
+    Ok(false)
+}

@@ -1,0 +1,182 @@
+//! Opening a journal after whatever happened to it: read everything, cut a torn tail, take a new epoch.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ironbell_record::segment::FRAMES_OFFSET;
+use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader};
+use ironbell_types::{Nanos, Seq, Sequenced};
+
+use crate::dir::{self, Lock, Options};
+use crate::error::Error;
+use crate::reader::{Reader, Tail};
+use crate::segment::{SPARES, Segment, SegmentMaker, Workshop};
+use crate::uring::Uring;
+use crate::writer::Writer;
+
+/// What was found in the journal.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// The last command; 0 when there is none.
+    pub last_seq: Seq,
+    /// Its time: sequenced time goes on from here.
+    pub last_time: Nanos,
+    /// Link of the last frame.
+    pub chain: ChainHash,
+    /// The highest commit that a frame carries. Everything up to `last_seq` is on this disk all the same.
+    pub commit: Seq,
+    /// The latest output hash that a frame carries: what a replay must come to at its Seq.
+    pub executed: Executed,
+    /// The new term, one above the last frame's.
+    pub epoch: u64,
+    /// Frames found.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Commands in them.
+    pub commands: u64,
+    /// The torn tail, if there was one. Nothing of it was ever durable.
+    pub torn: Option<TornTail>,
+}
+
+/// A torn tail that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it began.
+    pub offset: u64,
+    /// Its length, in whole blocks.
+    pub bytes: u64,
+    /// Where it is kept.
+    pub kept: PathBuf,
+}
+
+/// What is called with each frame found, in order: its header and its commands.
+pub type Replay<'a> =
+    dyn FnMut(&FrameHeader, &[Sequenced]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 'a;
+
+/// Opens the journal in `dir` for writing; see [`open_replaying`].
+///
+/// # Errors
+/// See there.
+pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentMaker), Error> {
+    open_replaying(dir, options, &mut |_, _| Ok(()))
+}
+
+/// Opens the journal in `dir` for writing and calls `replay` with each frame on the way, so that one
+/// pass both checks and replays.
+///
+/// Takes the lock, for as long as the writer or the maker lives. Checks every frame. Cuts a torn tail:
+/// its bytes are kept beside the segment and zeroed in it. Begins a new epoch with an empty frame, which
+/// is durable on return: it counts all that was found as durable, so none of it can be taken for torn
+/// later, and the epoch is taken even if nothing else is ever written in it.
+///
+/// # Errors
+/// [`Error::Damaged`] and [`Error::Replay`], with nothing changed; [`Error::Locked`] after two seconds,
+/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Layout`],
+/// [`Error::Uring`], [`Error::Write`], [`Error::Io`].
+pub fn open_replaying(
+    dir: &Path,
+    options: &Options,
+    replay: &mut Replay<'_>,
+) -> Result<(Recovery, Writer, SegmentMaker), Error> {
+    options.check()?;
+    let identity = dir::identity(dir)?;
+    dir::check_durability(dir, options.durability)?;
+    let lock = dir::lock(dir)?;
+    let mut reader = Reader::open(dir)?;
+    while let Some(frame) = reader.next_frame()? {
+        let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
+        replay(&frame.header, frame.commands).map_err(failed)?;
+    }
+    let last_index = dir::last_index(dir)?;
+    dir::remove_unfinished(dir)?;
+    let torn = cut(dir, reader.tail())?;
+
+    let chain = *reader.chain();
+    let epoch = chain.epoch + 1;
+    let mut workshop = Workshop::new(dir, identity.cluster, options, last_index + 1, Lock::clone(&lock))?;
+    let (segment, offset, found) = ready(dir, options, reader.tail(), last_index, &mut workshop)?;
+    let (maker_writer, writer_spares) = ironbell_sync::ring(SPARES);
+    let maker = SegmentMaker::new(workshop, found, maker_writer);
+    let queue = Uring::new(&segment.file, lock, options)?;
+    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares);
+    writer.append(&[], chain.commit, (chain.executed.seq, chain.executed.output_hash))?;
+    writer.drain()?;
+    Ok((recovery(&chain, epoch, &reader, torn), writer, maker))
+}
+
+fn recovery(chain: &Chain, epoch: u64, reader: &Reader, torn: Option<TornTail>) -> Recovery {
+    Recovery {
+        last_seq: chain.last_seq,
+        last_time: chain.last_time,
+        chain: chain.hash,
+        commit: chain.commit,
+        executed: chain.executed,
+        epoch,
+        frames: chain.frames,
+        bytes: reader.bytes_read(),
+        commands: reader.commands_read(),
+        torn,
+    }
+}
+
+/// The segment to go on in and where, with room for a frame, and those that are ready behind it.
+fn ready(
+    dir: &Path,
+    options: &Options,
+    tail: &Tail,
+    last_index: u64,
+    workshop: &mut Workshop,
+) -> Result<(Segment, u64, VecDeque<Segment>), Error> {
+    let mut found = VecDeque::new();
+    for index in tail.index + 1..=last_index {
+        found.push_back(Segment::open(dir, index, options)?);
+    }
+    if tail.index > 0 {
+        let segment = Segment::open(dir, tail.index, options)?;
+        if segment.header.bytes - tail.offset >= FRAME_BYTES_MAX as u64 {
+            return Ok((segment, tail.offset, found));
+        }
+    }
+    let segment = match found.pop_front() {
+        Some(segment) => segment,
+        None => workshop.make()?,
+    };
+    Ok((segment, FRAMES_OFFSET, found))
+}
+
+/// Keeps a copy of the torn tail, then zeroes it. The copy is whole and synced before the first byte is
+/// zeroed, and zeroing half of it leaves a torn tail again.
+fn cut(dir: &Path, tail: &Tail) -> Result<Option<TornTail>, Error> {
+    if tail.torn_bytes == 0 {
+        return Ok(None);
+    }
+    let path = dir::segment_path(dir, tail.index);
+    let mut bytes = vec![0; tail.torn_bytes as usize];
+    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, tail.offset));
+    read.map_err(Error::io("read the torn tail of", &path))?;
+    let kept = kept_path(dir, tail)?;
+    dir::write_new(&kept, &bytes)?;
+    bytes.fill(0);
+    let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open for writing", &path))?;
+    let zeroed = file.write_all_at(&bytes, tail.offset).and_then(|()| file.sync_all());
+    zeroed.map_err(Error::io("cut the torn tail of", &path))?;
+    Ok(Some(TornTail { path, offset: tail.offset, bytes: tail.torn_bytes, kept }))
+}
+
+/// A name that no earlier torn tail has.
+fn kept_path(dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
+    let mut nth = 0_u32;
+    loop {
+        let again = if nth == 0 { String::new() } else { format!(".{nth}") };
+        let path = dir.join(format!("{:010}-{}{again}.torn", tail.index, tail.offset));
+        if !path.try_exists().map_err(Error::io("look for", &path))? {
+            return Ok(path);
+        }
+        nth += 1;
+    }
+}

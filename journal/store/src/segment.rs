@@ -1,0 +1,244 @@
+//! Segments, and the role that makes them ahead of need.
+//!
+//! A segment is allocated, zero-written and synced under another name, and has its own only then:
+//! whoever sees one sees a whole one. A write into zero-written blocks changes data alone; one into
+//! merely allocated blocks changes the file system's metadata too, and then costs half as much again
+//! and two flushes.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ironbell_record::{BLOCK_BYTES, SegmentHeader};
+use ironbell_sync::Producer;
+use memmap2::MmapMut;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
+
+use crate::dir::{self, Lock, Options};
+use crate::error::Error;
+
+/// Segments that are ready while another is being written.
+pub(crate) const SPARES: usize = 2;
+
+/// How much is zero-written at a time, in bytes.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// A segment open for writing.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub file: File,
+    pub path: PathBuf,
+    pub header: SegmentHeader,
+}
+
+impl Segment {
+    /// Opens a segment that is there.
+    pub fn open(dir: &Path, index: u64, options: &Options) -> Result<Self, Error> {
+        let path = dir::segment_path(dir, index);
+        let header = read_header(&path)?;
+        let file = writable(options).open(&path).map_err(Error::io("open for writing", &path))?;
+        Ok(Self { file, path, header })
+    }
+}
+
+/// The header of the segment at `path`.
+pub(crate) fn read_header(path: &Path) -> Result<SegmentHeader, Error> {
+    let mut block = [0; BLOCK_BYTES];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut block, 0));
+    read.map_err(Error::io("read the header of", path))?;
+    SegmentHeader::decode(&block).map_err(|fault| Error::Layout { path: path.to_owned(), fault })
+}
+
+fn writable(options: &Options) -> OpenOptions {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).mode(0o600);
+    if options.direct() {
+        open.custom_flags(OFlags::DIRECT.bits() as i32);
+    }
+    open
+}
+
+/// Makes segments. A role of its own, on another thread than the [`Writer`](crate::Writer): zero-writing
+/// takes milliseconds, which no order should wait for.
+#[derive(Debug)]
+pub struct SegmentMaker {
+    workshop: Workshop,
+    /// Found ready when the journal was opened.
+    found: VecDeque<Segment>,
+    making: Option<Making>,
+    maker_writer: Producer<Segment>,
+}
+
+impl SegmentMaker {
+    pub(crate) fn new(workshop: Workshop, found: VecDeque<Segment>, maker_writer: Producer<Segment>) -> Self {
+        Self { workshop, found, making: None, maker_writer }
+    }
+
+    /// Does the next step, of at most 1 MiB or one sync, if a segment will be needed; returns how many
+    /// steps it did, 0 or 1.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with a full disk the likeliest. What was half made is removed, and the next call
+    /// begins anew; meanwhile the writer goes on in what is ready, and then refuses to begin a frame.
+    pub fn poll(&mut self) -> Result<usize, Error> {
+        if self.maker_writer.is_full() || self.maker_writer.is_abandoned() {
+            return Ok(0);
+        }
+        if let Some(segment) = self.found.pop_front() {
+            self.hand_over(segment);
+            return Ok(1);
+        }
+        let making = match self.making.take() {
+            None => self.workshop.begin()?,
+            Some(making) => making,
+        };
+        match self.workshop.step(making)? {
+            Step::More(making) => self.making = Some(making),
+            Step::Done(segment) => self.hand_over(segment),
+        }
+        Ok(1)
+    }
+
+    fn hand_over(&mut self, segment: Segment) {
+        let pushed = self.maker_writer.push(segment);
+        assert!(pushed.is_ok(), "the ring had room and has no other producer");
+    }
+}
+
+impl Drop for SegmentMaker {
+    fn drop(&mut self) {
+        if let Some(making) = self.making.take() {
+            making.abandon();
+        }
+    }
+}
+
+/// What it takes to make segments.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    dir: PathBuf,
+    cluster: [u8; 16],
+    options: Options,
+    index_next: u64,
+    /// One chunk of zeros, aligned for direct writes; the header is put in and taken out again.
+    zeros: MmapMut,
+    /// Nothing is made in a journal that is no longer ours.
+    _lock: Lock,
+}
+
+/// A segment in the making.
+#[derive(Debug)]
+pub(crate) struct Making {
+    segment: Segment,
+    path: PathBuf,
+    written: u64,
+}
+
+impl Making {
+    /// Leaves nothing behind. A file that cannot be removed is removed when the journal is next opened.
+    fn abandon(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+enum Step {
+    More(Making),
+    Done(Segment),
+}
+
+impl Workshop {
+    pub fn new(
+        dir: &Path,
+        cluster: [u8; 16],
+        options: &Options,
+        index_next: u64,
+        lock: Lock,
+    ) -> Result<Self, Error> {
+        let zeros = MmapMut::map_anon(CHUNK_BYTES as usize).map_err(Error::io("get memory to zero", dir))?;
+        Ok(Self { dir: dir.to_owned(), cluster, options: options.clone(), index_next, zeros, _lock: lock })
+    }
+
+    /// A whole segment at once.
+    pub fn make(&mut self) -> Result<Segment, Error> {
+        let mut making = self.begin()?;
+        loop {
+            match self.step(making)? {
+                Step::More(more) => making = more,
+                Step::Done(segment) => return Ok(segment),
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<Making, Error> {
+        let path = dir::segment_path(&self.dir, self.index_next);
+        let making = dir::making(&path);
+        self.check_room(&making)?;
+        let mut nonce = [0; 16];
+        let drawn = rustix::rand::getrandom(&mut nonce[..], GetRandomFlags::empty());
+        let drawn = drawn.map_err(Error::io("draw a random number for", &path))?;
+        assert!(drawn == nonce.len(), "the kernel gives up to 256 random bytes whole");
+        let mut open = writable(&self.options);
+        let file = open.create(true).truncate(true).open(&making).map_err(Error::io("make", &making))?;
+        let (cluster, index, bytes) = (self.cluster, self.index_next, self.options.segment_bytes);
+        let header = SegmentHeader { cluster, index, bytes, nonce };
+        let begun = Making { segment: Segment { file, path, header }, path: making, written: 0 };
+        // Allocation keeps the blocks together, and fails before anything is written.
+        match rustix::fs::fallocate(&begun.segment.file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(begun),
+            Err(error) => Err(self.failed("allocate", begun)(error.into())),
+        }
+    }
+
+    /// Refuses what cannot fit before it is tried: an allocation that fails has taken the last byte from
+    /// everyone else for a moment.
+    fn check_room(&self, making: &Path) -> Result<(), Error> {
+        let found = rustix::fs::statvfs(&self.dir).map_err(Error::io("ask the free space of", &self.dir))?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < self.options.segment_bytes {
+            return Err(Error::io("allocate", making)(Errno::NOSPC));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, mut making: Making) -> Result<Step, Error> {
+        let bytes = making.segment.header.bytes;
+        if making.written < bytes {
+            let chunk = CHUNK_BYTES.min(bytes - making.written) as usize;
+            return match self.zero(&making, chunk) {
+                Ok(()) => {
+                    making.written += chunk as u64;
+                    Ok(Step::More(making))
+                }
+                Err(error) => Err(self.failed("zero", making)(error)),
+            };
+        }
+        if let Err(error) = making.segment.file.sync_all() {
+            return Err(self.failed("sync", making)(error));
+        }
+        if let Err(error) = dir::publish(&making.path, &making.segment.path) {
+            making.abandon();
+            return Err(error);
+        }
+        self.index_next += 1;
+        Ok(Step::Done(making.segment))
+    }
+
+    fn zero(&mut self, making: &Making, chunk: usize) -> std::io::Result<()> {
+        let header = making.segment.header.encode();
+        if making.written == 0 {
+            self.zeros[..header.len()].copy_from_slice(&header);
+        }
+        let written = making.segment.file.write_all_at(&self.zeros[..chunk], making.written);
+        self.zeros[..header.len()].fill(0);
+        written
+    }
+
+    fn failed(&self, what: &'static str, making: Making) -> impl FnOnce(std::io::Error) -> Error {
+        let path = making.segment.path.clone();
+        making.abandon();
+        move |error| Error::io(what, &path)(error)
+    }
+}

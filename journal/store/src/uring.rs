@@ -1,0 +1,148 @@
+//! The writer's device: one io_uring, one staging ring of registered memory.
+//!
+//! Staging is a memory file, mapped and registered once: the kernel pins its pages then and not at each
+//! write, and the file can be handed to whoever feeds the standby. (A shared mapping of an ext4 file
+//! cannot be registered: EFAULT.) Writes are WRITE_FIXED to a registered file, direct, with RWF_DSYNC:
+//! when one is over, its bytes are on the medium, and no separate sync has to be waited for. A kernel
+//! thread that polls the submission queue gains nothing here and costs a core.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::{IoUring, opcode, types};
+use ironbell_record::FRAME_BYTES_MAX;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::MemfdFlags;
+use rustix::io::ReadWriteFlags;
+
+use crate::dir::{Lock, Options};
+use crate::error::Error;
+use crate::queue::{Completion, WriteQueue};
+
+/// Places in the table of registered files.
+const SEGMENT: u32 = 0;
+
+/// io_uring over a registered staging ring.
+pub struct Uring {
+    ring: IoUring,
+    staging: MmapRaw,
+    busy: Vec<bool>,
+    rw_flags: i32,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring")
+            .field("busy", &self.busy)
+            .field("rw_flags", &self.rw_flags)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    pub(crate) fn new(segment: &File, lock: Lock, options: &Options) -> Result<Self, Error> {
+        let slots = options.in_flight;
+        let ring =
+            IoUring::new(slots.next_power_of_two() as u32).map_err(Error::uring("set up an io_uring"))?;
+        let staging = staging(slots * FRAME_BYTES_MAX).map_err(Error::uring("map the staging ring"))?;
+        let base = staging.as_mut_ptr();
+        let slot = |slot: usize| libc::iovec {
+            iov_base: base.wrapping_add(slot * FRAME_BYTES_MAX).cast(),
+            iov_len: FRAME_BYTES_MAX,
+        };
+        let slots: Vec<_> = (0..slots).map(slot).collect();
+        // SAFETY: each vector lies within the staging map, which lives as long as the ring: both are
+        // fields of one value. The kernel pins the pages, so that even the map's end before the ring's
+        // would leave it memory to read.
+        unsafe { ring.submitter().register_buffers(&slots) }
+            .map_err(Error::uring("register the staging ring with io_uring"))?;
+        // The lock stands in the table for its lifetime alone; see `dir::Lock`.
+        ring.submitter()
+            .register_files(&[segment.as_raw_fd(), lock.as_raw_fd()])
+            .map_err(Error::uring("register the segment with io_uring"))?;
+        let rw_flags = if options.direct() { ReadWriteFlags::DSYNC.bits() as i32 } else { 0 };
+        Ok(Self { ring, staging, busy: vec![false; slots.len()], rw_flags, _lock: lock })
+    }
+
+    /// Gives the kernel what is queued. It may take less than that when short of memory: the rest is
+    /// given again at the next call, and is not a write that failed.
+    fn give(&mut self) -> io::Result<()> {
+        loop {
+            match self.ring.submit() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => {
+                    return Ok(());
+                }
+                given => return given.map(|_| ()),
+            }
+        }
+    }
+}
+
+fn staging(bytes: usize) -> io::Result<MmapRaw> {
+    let file = File::from(rustix::fs::memfd_create("ironbell-staging", MemfdFlags::CLOEXEC)?);
+    file.set_len(bytes as u64)?;
+    MmapOptions::new().len(bytes).map_raw(&file)
+}
+
+impl WriteQueue for Uring {
+    fn slots(&self) -> usize {
+        self.busy.len()
+    }
+
+    fn slot(&mut self, slot: usize) -> &mut [u8] {
+        assert!(!self.busy[slot], "slot {slot} belongs to the write in flight");
+        // SAFETY: `slot` is below the number of slots, as the line above has indexed with it, so the
+        // range lies within the map. Nothing else refers to it: the kernel reads a slot only while it is
+        // busy, the memory file is not shared with anyone, and the slice borrows `self`.
+        unsafe {
+            let start = self.staging.as_mut_ptr().add(slot * FRAME_BYTES_MAX);
+            std::slice::from_raw_parts_mut(start, FRAME_BYTES_MAX)
+        }
+    }
+
+    fn submit(&mut self, slot: usize, bytes: usize, offset: u64) -> io::Result<()> {
+        assert!(!self.busy[slot], "slot {slot} is being written");
+        assert!(bytes <= FRAME_BYTES_MAX, "a slot holds {FRAME_BYTES_MAX} bytes, not {bytes}");
+        let start = self.staging.as_mut_ptr().wrapping_add(slot * FRAME_BYTES_MAX);
+        let write = opcode::WriteFixed::new(types::Fixed(SEGMENT), start, bytes as u32, slot as u16)
+            .offset(offset)
+            .rw_flags(self.rw_flags)
+            .build()
+            .user_data(slot as u64);
+        self.busy[slot] = true;
+        // SAFETY: the bytes are a registered buffer's and stay untouched until the completion: `busy`
+        // keeps `slot` from giving them out, and the file is in the ring's own table.
+        unsafe { self.ring.submission().push(&write) }.expect("the queue has a place for every slot");
+        self.give()
+    }
+
+    fn reap(&mut self) -> io::Result<Option<Completion>> {
+        if !self.ring.submission().is_empty() {
+            self.give()?;
+        }
+        let Some(entry) = self.ring.completion().next() else { return Ok(None) };
+        let slot = entry.user_data() as usize;
+        self.busy[slot] = false;
+        let result = match entry.result() {
+            failed @ ..0 => Err(io::Error::from_raw_os_error(-failed)),
+            bytes => Ok(bytes as usize),
+        };
+        Ok(Some(Completion { slot, result }))
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        match self.ring.submit_and_wait(1) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => Ok(()),
+            waited => waited.map(|_| ()),
+        }
+    }
+
+    fn aim(&mut self, segment: &File) -> io::Result<()> {
+        assert!(!self.busy.contains(&true), "writes are in flight in one segment only");
+        self.ring.submitter().register_files_update(SEGMENT, &[segment.as_raw_fd()]).map(|_| ())
+    }
+}

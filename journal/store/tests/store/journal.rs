@@ -1,0 +1,436 @@
+//! The journal on a real file system: what was written is there, whatever happened in between.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::rig::{Rng, Scratch, VENUE, commands};
+use ironbell_record::frame::FORMAT;
+use ironbell_record::{BLOCK_BYTES, HEADER_BYTES};
+use ironbell_store::{
+    Durability, Error, FRAME_BYTES_MAX, FrameHeader, Options, Reader, SegmentMaker, TornTail, Writer, open,
+    open_replaying,
+};
+use ironbell_types::{Nanos, Seq};
+
+/// Room for the header block and two of the longest frames.
+const SMALL: u64 = (BLOCK_BYTES + 2 * FRAME_BYTES_MAX) as u64;
+
+fn reopen(dir: &Path, options: &Options) -> (ironbell_store::Recovery, Writer, SegmentMaker) {
+    open(dir, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Every header in the journal, as a reader without a lock sees them; all commands are compared.
+fn headers(dir: &Path) -> Result<Vec<FrameHeader>, Error> {
+    let mut reader = Reader::open(dir)?;
+    let mut found = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        assert_eq!(frame.commands, commands(frame.header.first_seq.0, frame.commands.len()));
+        found.push(frame.header);
+    }
+    Ok(found)
+}
+
+/// Appends frames of these many commands, waiting for a place each time.
+fn write(writer: &mut Writer, maker: &mut SegmentMaker, counts: impl IntoIterator<Item = usize>) {
+    for count in counts {
+        while !writer.can_begin() {
+            maker.poll().expect("a segment is made");
+            writer.poll().expect("no write fails");
+        }
+        let commit = Seq(writer.durable().get());
+        writer
+            .append(&commands(writer.appended_seq().0 + 1, count), commit, (Seq(0), 0))
+            .expect("no write fails");
+    }
+}
+
+#[test]
+fn what_was_written_is_read_across_segments_and_restarts() {
+    let scratch = Scratch::formatted("restarts");
+    let options = Options { segment_bytes: SMALL, ..scratch.options() };
+    let mut rng = Rng::new("restarts");
+    let (mut last_seq, mut frames, mut bytes) = (0, 0, 0);
+    for epoch in 1..=6 {
+        let mut replayed = 0;
+        let mut replay = |header: &FrameHeader, found: &[_]| {
+            assert_eq!(found, commands(header.first_seq.0, found.len()));
+            replayed += found.len() as u64;
+            Ok(())
+        };
+        let opened = open_replaying(scratch.dir(), &options, &mut replay);
+        let (recovery, mut writer, mut maker) = opened.expect("nothing is wrong with it");
+        assert_eq!((recovery.last_seq, recovery.last_time), (Seq(last_seq), Nanos(last_seq * 10)));
+        assert_eq!((recovery.epoch, writer.epoch()), (epoch, epoch));
+        assert_eq!((recovery.frames, recovery.bytes, recovery.commands), (frames, bytes, last_seq));
+        assert_eq!((recovery.torn, replayed), (None, last_seq));
+        assert_eq!(writer.durable().get(), last_seq);
+
+        let counts: Vec<_> = (0..12).map(|_| rng.below(1025) as usize).collect();
+        write(&mut writer, &mut maker, counts.iter().copied());
+        let commit = writer.appended_seq();
+        write(&mut writer, &mut maker, []);
+        writer.seal().expect("no write fails");
+        last_seq += counts.iter().sum::<usize>() as u64;
+        assert_eq!((commit, writer.durable().get()), (Seq(last_seq), last_seq));
+        frames += writer.frames();
+        bytes += writer.bytes();
+    }
+    let found = headers(scratch.dir()).expect("nothing is wrong with it");
+    assert_eq!(found.len() as u64, frames);
+    assert_eq!(found.last().map(FrameHeader::last_seq), Some(Seq(last_seq)));
+    assert!(found.is_sorted_by_key(|header| header.epoch));
+    assert!(scratch.segments().len() > 6, "the flow was meant to fill segments");
+}
+
+#[test]
+fn an_idle_restart_takes_an_epoch_all_the_same() {
+    let scratch = Scratch::formatted("epochs");
+    for epoch in 1..=4 {
+        let (recovery, ..) = reopen(scratch.dir(), &scratch.small());
+        assert_eq!((recovery.epoch, recovery.frames, recovery.last_seq), (epoch, epoch - 1, Seq(0)));
+    }
+}
+
+#[test]
+fn the_commit_and_the_output_hash_come_back() {
+    let scratch = Scratch::formatted("commit");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(&mut writer, &mut maker, [7]);
+    writer.append(&[], Seq(7), (Seq(7), 1 << 100)).expect("no write fails");
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    for _ in 0..2 {
+        let (recovery, ..) = reopen(scratch.dir(), &scratch.small());
+        assert_eq!(
+            (recovery.commit, recovery.executed.seq, recovery.executed.output_hash),
+            (Seq(7), Seq(7), 1 << 100)
+        );
+    }
+}
+
+#[test]
+fn a_reader_beside_the_writer_sees_what_is_finished() {
+    let scratch = Scratch::formatted("beside");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    let mut reader = Reader::open(scratch.dir()).expect("it is formatted");
+    let mut seen = 0;
+    for _ in 0..40 {
+        write(&mut writer, &mut maker, [100, 0, 300]);
+        while writer.in_flight() > 0 {
+            writer.poll().expect("no write fails");
+        }
+        while let Some(frame) = reader.next_frame().expect("nothing is damaged") {
+            assert_eq!(frame.commands, commands(seen + 1, frame.commands.len()));
+            seen += frame.commands.len() as u64;
+        }
+        assert_eq!(seen, writer.durable().get());
+    }
+}
+
+/// A journal whose last frames were in flight together, so that none of them knew another to be safe.
+fn journal_with_frames_in_flight(name: &str, counts: &[usize]) -> (Scratch, Vec<FrameHeader>) {
+    let scratch = Scratch::formatted(name);
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(&mut writer, &mut maker, [20, 50, 3]);
+    while writer.in_flight() > 0 {
+        writer.poll().expect("no write fails");
+    }
+    for count in counts {
+        let next = commands(writer.appended_seq().0 + 1, *count);
+        writer.append(&next, Seq(73), (Seq(0), 0)).expect("no write fails");
+    }
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    let headers = headers(scratch.dir()).expect("nothing is wrong with it");
+    assert!(headers[4..].iter().all(|header| header.durable_frames == 4));
+    (scratch, headers)
+}
+
+fn put(path: &Path, offset: u64, bytes: &[u8]) {
+    let file = OpenOptions::new().write(true).open(path).expect("the segment is there");
+    file.write_all_at(bytes, offset).expect("it takes the bytes");
+}
+
+fn get(path: &Path, offset: u64, bytes: usize) -> Vec<u8> {
+    fs::read(path).expect("the segment is there")[offset as usize..][..bytes].to_vec()
+}
+
+#[test]
+fn a_tail_torn_at_any_sector_is_cut_and_kept() {
+    let (scratch, headers) = journal_with_frames_in_flight("torn", &[1, 150]);
+    let segment = scratch.segment(1);
+    let image = fs::read(&segment).expect("the segment is there");
+    for (nth, header) in headers.iter().enumerate().skip(4) {
+        let (offset, bytes) = (header.place.offset, header.frame_bytes());
+        // What lies behind the payload is zero in any case.
+        let payload_end = HEADER_BYTES + header.payload_bytes as usize;
+        for sector in (0..payload_end).step_by(512) {
+            fs::write(&segment, &image).expect("the directory is ours");
+            let end = headers.last().map_or(0, |last| last.place.offset + last.frame_bytes() as u64);
+            put(&segment, offset + sector as u64, &vec![0; (end - offset) as usize - sector]);
+            let (recovery, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+            assert_eq!(recovery.frames, nth as u64, "sector {sector} of frame {nth}");
+            assert_eq!(recovery.last_seq, headers[nth - 1].last_seq());
+            match recovery.torn {
+                None => assert_eq!(sector, 0),
+                Some(TornTail { path, offset: at, bytes: length, kept }) => {
+                    assert_eq!((path, at), (segment.clone(), offset));
+                    assert_eq!(length, (sector.next_multiple_of(BLOCK_BYTES)) as u64);
+                    let kept_bytes = fs::read(&kept).expect("it is kept");
+                    assert_eq!(kept_bytes[..sector], image[offset as usize..][..sector]);
+                    assert!(kept_bytes[sector..].iter().all(|byte| *byte == 0));
+                    fs::remove_file(kept).expect("it is ours");
+                }
+            }
+            write(&mut writer, &mut maker, [5, 150]);
+            writer.seal().expect("no write fails");
+            drop((writer, maker));
+            let again = self::headers(scratch.dir()).expect("nothing is wrong with it");
+            assert_eq!(again.len(), nth + 3);
+            assert_eq!(again.last().map(FrameHeader::last_seq), Some(Seq(recovery.last_seq.0 + 155)));
+            assert!(bytes > sector);
+        }
+    }
+}
+
+/// Any sectors of any of the frames in flight may be missing, as if the device had taken them in any
+/// order: what counts is the frames before the first that is not whole.
+#[test]
+fn any_sectors_of_the_frames_in_flight_may_be_missing() {
+    let (scratch, headers) = journal_with_frames_in_flight("sectors", &[60, 1, 0, 110]);
+    let segment = scratch.segment(1);
+    let image = fs::read(&segment).expect("the segment is there");
+    let mut rng = Rng::new("sectors");
+    let mut cuts = BTreeMap::new();
+    for _ in 0..120 {
+        let mut torn = image.clone();
+        let mut whole = headers.len();
+        for (nth, header) in headers.iter().enumerate().skip(4).rev() {
+            let frame = &mut torn[header.place.offset as usize..][..header.frame_bytes()];
+            let missing = rng.below(3);
+            for sector in frame.chunks_mut(512) {
+                if missing > 0 && rng.below(missing * 4) < 3 && sector.iter().any(|byte| *byte != 0) {
+                    sector.fill(0);
+                    whole = nth;
+                }
+            }
+        }
+        fs::write(&segment, &torn).expect("the directory is ours");
+        let (recovery, ..) = reopen(scratch.dir(), &scratch.small());
+        assert_eq!(recovery.frames, whole as u64);
+        *cuts.entry(whole).or_insert(0) += 1;
+        let after = self::headers(scratch.dir()).expect("nothing is wrong with it");
+        assert_eq!(after.len(), whole + 1, "the frame that begins the epoch follows");
+    }
+    assert_eq!(cuts.len(), 5, "every length was meant to occur: {cuts:?}");
+}
+
+#[test]
+fn a_flipped_bit_is_damage_wherever_something_later_knew_the_frame() {
+    let scratch = Scratch::formatted("flips");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(&mut writer, &mut maker, [700, 700, 700, 700, 5, 0, 700, 60, 0, 3]);
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    // A restart vouches for everything before it.
+    drop(reopen(scratch.dir(), &scratch.small()));
+    let headers = headers(scratch.dir()).expect("nothing is wrong with it");
+    let (_, known) = headers.split_last().expect("there are frames");
+    let nonces: Vec<_> = scratch.segments().iter().map(|path| nonce(path)).collect();
+    let mut rng = Rng::new("flips");
+    for round in 0..300 {
+        let header = &known[rng.below(known.len() as u64) as usize];
+        let segment =
+            nonces.iter().position(|nonce| *nonce == header.place.nonce).expect("it is in one of them");
+        let path = scratch.segment(segment as u64 + 1);
+        let byte = header.place.offset + rng.below(header.frame_bytes() as u64);
+        let was = get(&path, byte, 1)[0];
+        put(&path, byte, &[was ^ 1 << rng.below(8)]);
+        match self::headers(scratch.dir()) {
+            Err(Error::Damaged { path: named, offset, seq, .. }) => {
+                assert_eq!((named, offset, seq), (path.clone(), header.place.offset, header.first_seq));
+            }
+            other => panic!("round {round}, byte {byte} of {}: {other:?}", path.display()),
+        }
+        if round % 30 == 0 {
+            let before = scratch.image();
+            assert!(matches!(open(scratch.dir(), &scratch.small()), Err(Error::Damaged { .. })));
+            assert!(before == scratch.image(), "a damaged journal is left as it is");
+        }
+        put(&path, byte, &[was]);
+    }
+    assert_eq!(self::headers(scratch.dir()).expect("every bit is back"), headers);
+}
+
+fn nonce(segment: &Path) -> [u8; 16] {
+    let image = fs::read(segment).expect("it is there");
+    ironbell_record::SegmentHeader::decode(&image).expect("it is sound").nonce
+}
+
+#[test]
+fn a_last_frame_that_nothing_vouches_for_is_a_torn_tail() {
+    let (scratch, headers) = journal_with_frames_in_flight("last", &[9]);
+    let last = headers.last().expect("there are frames");
+    let at = last.place.offset + 300;
+    put(&scratch.segment(1), at, &[get(&scratch.segment(1), at, 1)[0] ^ 4]);
+    let (recovery, ..) = reopen(scratch.dir(), &scratch.small());
+    assert_eq!(recovery.last_seq, Seq(73));
+    assert!(recovery.torn.is_some());
+}
+
+#[test]
+fn a_frame_of_a_later_format_is_refused_and_not_cut() {
+    let (scratch, headers) = journal_with_frames_in_flight("format", &[9]);
+    let last = headers.last().expect("there are frames");
+    let segment = scratch.segment(1);
+    let mut header = get(&segment, last.place.offset, HEADER_BYTES);
+    header[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    let crc = crc32c::crc32c(&header[..HEADER_BYTES - 4]);
+    header[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+    put(&segment, last.place.offset, &header);
+    let error = open(scratch.dir(), &scratch.small()).expect_err("it is not known");
+    assert!(error.to_string().contains("format 2"), "{error}");
+}
+
+#[test]
+fn bytes_beyond_the_reach_of_writes_in_flight_are_damage() {
+    let scratch = Scratch::formatted("reach");
+    let options = Options { segment_bytes: 4 << 20, ..scratch.options() };
+    drop(reopen(scratch.dir(), &options));
+    put(&scratch.segment(1), 3 << 20, b"not ours");
+    assert!(matches!(open(scratch.dir(), &options), Err(Error::Damaged { seq: Seq(1), .. })));
+}
+
+#[test]
+fn a_missing_or_foreign_segment_is_damage() {
+    let scratch = Scratch::formatted("missing");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(&mut writer, &mut maker, [1000; 32]);
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    assert!(scratch.segments().len() >= 4);
+    let (second, aside) = (scratch.segment(2), scratch.dir().join("aside"));
+    fs::rename(&second, &aside).expect("the directory is ours");
+    let error = headers(scratch.dir()).expect_err("a segment is missing");
+    assert!(error.to_string().contains("segment 2 is missing"), "{error}");
+    assert!(matches!(open(scratch.dir(), &scratch.small()), Err(Error::Damaged { .. })));
+    fs::copy(scratch.segment(3), &second).expect("the directory is ours");
+    let error = headers(scratch.dir()).expect_err("it is another one");
+    assert!(error.to_string().contains("it says it is segment 3"), "{error}");
+    fs::rename(&aside, &second).expect("the directory is ours");
+    let file = OpenOptions::new().write(true).open(&second).expect("it is there");
+    file.set_len(SMALL - BLOCK_BYTES as u64).expect("it can be cut");
+    let error = headers(scratch.dir()).expect_err("it is too short");
+    assert!(error.to_string().contains("bytes long instead of"), "{error}");
+}
+
+#[test]
+fn only_one_process_writes() {
+    let scratch = Scratch::formatted("lock");
+    let held = reopen(scratch.dir(), &scratch.small());
+    assert!(matches!(open(scratch.dir(), &scratch.small()), Err(Error::Locked(_))));
+    assert!(headers(scratch.dir()).is_ok(), "reading takes no lock");
+    drop(held);
+    reopen(scratch.dir(), &scratch.small());
+}
+
+#[test]
+fn memory_is_no_disk() {
+    let scratch = Scratch::at(Path::new("/dev/shm"), "memory");
+    let disk = Options { durability: Durability::Disk, ..scratch.small() };
+    let error = ironbell_store::format(scratch.dir(), VENUE, &disk).expect_err("it is tmpfs");
+    assert!(matches!(&error, Error::NotDurable { file_system, .. } if file_system == "tmpfs"), "{error}");
+    assert_eq!(fs::read_dir(scratch.dir()).expect("it was made").count(), 0, "nothing half-written");
+
+    let buffered = Options { durability: Durability::Buffered, ..scratch.small() };
+    ironbell_store::format(scratch.dir(), VENUE, &buffered).expect("it was asked for");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &buffered);
+    write(&mut writer, &mut maker, [10, 1000, 1000, 1000]);
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    assert!(matches!(open(scratch.dir(), &disk), Err(Error::NotDurable { .. })));
+    let none = Options { durability: Durability::None, ..scratch.small() };
+    assert_eq!(reopen(scratch.dir(), &none).0.last_seq, Seq(3010));
+}
+
+#[test]
+fn a_journal_is_formatted_once_and_into_nothing_else() {
+    let scratch = Scratch::new("format-once");
+    assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::NotFormatted(_))));
+    fs::create_dir_all(scratch.dir()).expect("the directory is ours");
+    fs::write(scratch.dir().join("identity.making"), b"interrupted").expect("the directory is ours");
+    ironbell_store::format(scratch.dir(), VENUE, &scratch.options()).expect("that one was never finished");
+    assert_eq!(ironbell_store::identity(scratch.dir()).expect("it is there"), VENUE);
+    let again = ironbell_store::format(scratch.dir(), VENUE, &scratch.options());
+    assert!(matches!(again, Err(Error::NotEmpty(_))));
+    let identity = scratch.dir().join("identity");
+    put(&identity, 20, &[1]);
+    assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::Layout { .. })));
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let scratch = Scratch::formatted("options");
+    for options in [
+        Options { segment_bytes: SMALL + 1, ..scratch.options() },
+        Options { segment_bytes: 4096, ..scratch.options() },
+        Options { in_flight: 0, ..scratch.options() },
+        Options { in_flight: 17, ..scratch.options() },
+    ] {
+        assert!(matches!(open(scratch.dir(), &options), Err(Error::Options { .. })), "{options:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_made_and_the_writer_goes_on() {
+    let scratch = Scratch::formatted("full");
+    drop(reopen(scratch.dir(), &scratch.small()));
+    // An exbibyte is more than any disk has that runs this test.
+    let greedy = Options { segment_bytes: 1 << 60, ..scratch.options() };
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &greedy);
+    for _ in 0..2 {
+        let error = maker.poll().expect_err("there is no such disk");
+        assert!(error.to_string().contains("free or add disk space"), "{error}");
+        assert!(scratch.names().iter().all(|name| !name.ends_with(".making")), "{:?}", scratch.names());
+    }
+    while writer.can_begin() {
+        writer
+            .append(&commands(writer.appended_seq().0 + 1, 900), Seq(0), (Seq(0), 0))
+            .expect("no write fails");
+        while writer.in_flight() > 0 {
+            writer.poll().expect("no write fails");
+        }
+    }
+    assert!(writer.durable().get() >= 900);
+    assert!(matches!(open(scratch.dir(), &scratch.small()), Err(Error::Locked(_))));
+    drop((writer, maker));
+    assert!(reopen(scratch.dir(), &scratch.small()).0.last_seq.0 >= 900);
+}
+
+#[test]
+fn what_a_killed_maker_left_is_removed() {
+    let scratch = Scratch::formatted("unfinished");
+    let unfinished = scratch.dir().join("0000000001.segment.making");
+    fs::write(&unfinished, vec![7; 100_000]).expect("the directory is ours");
+    drop(reopen(scratch.dir(), &scratch.small()));
+    assert!(!unfinished.exists());
+}
+
+#[test]
+fn a_refused_replay_changes_nothing() {
+    let (scratch, headers) = journal_with_frames_in_flight("replay", &[9]);
+    put(&scratch.segment(1), headers[4].place.offset, &[0]);
+    let before = scratch.image();
+    let refused = open_replaying(scratch.dir(), &scratch.small(), &mut |header, _| {
+        if header.first_seq == Seq(21) { Err("the hash differs".into()) } else { Ok(()) }
+    });
+    match refused {
+        Err(Error::Replay { seq, source }) => {
+            assert_eq!((seq, source.to_string()), (Seq(21), "the hash differs".into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(before == scratch.image());
+}
