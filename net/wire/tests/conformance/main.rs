@@ -9,4 +9,5 @@ mod mold;
 mod readers;
 mod round_trip;
 mod soup;
+mod tshark;
 mod vectors;
