@@ -26,6 +26,8 @@ struct Shape {
     /// Prices run from `price_min` over `price_width` ticks.
     price_min: u64,
     price_width: u64,
+    /// How far that range moves at a time; books then leave lone orders behind, far from the rest.
+    price_drift: u64,
     qty_max: u64,
     /// How many smallest units an account starts with, of quote and of base assets.
     quote_funds: u64,
@@ -72,11 +74,12 @@ impl Flow {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let width = rng.pick(&[1, 2, 3, 5, 8, 20, 200]);
+        let width = rng.pick(&[1, 2, 3, 5, 8, 20, 200, 30_000]);
         let tight = rng.one_in(2);
         let shape = Shape {
             price_min: rng.pick(&[1, 1, 2, 60, 63, 100, 4_090, 33_504, 1 << 33]),
             price_width: width,
+            price_drift: rng.pick(&[0, 0, 1, 64, 5_000]),
             qty_max: rng.pick(&[1, 3, 10, 100, 5_000]),
             quote_funds: if tight { rng.between(1, 2_000_000) } else { 1 << 60 },
             base_funds: if tight { rng.between(1, 20_000) } else { 1 << 50 },
@@ -98,6 +101,7 @@ impl Flow {
         let shape = Shape {
             price_min: 1_000,
             price_width: 40,
+            price_drift: 0,
             qty_max: 10,
             quote_funds: 1 << 60,
             base_funds: 1 << 50,
@@ -358,6 +362,12 @@ impl Flow {
     }
 
     fn price(&mut self, side: Side) -> u64 {
+        if self.rng.one_in(100) {
+            let drift = self.rng.below(self.shape.price_drift + 1);
+            let min = self.shape.price_min;
+            self.shape.price_min =
+                if self.rng.one_in(2) { min + drift } else { min.saturating_sub(drift).max(1) };
+        }
         let price = self.shape.price_min + self.rng.below(self.shape.price_width);
         // In a deep flow the sides stay apart.
         if self.shape.deep && !side.is_buy() { price + self.shape.price_width } else { price }

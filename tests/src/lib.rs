@@ -1,5 +1,5 @@
 //! What scenarios across crates share: the naive engine that the real one is compared with
-//! ([`oracle`]) and random flows of commands ([`flow`]).
+//! ([`oracle`]), random flows of commands ([`flow`]), and scenarios that read as text ([`scenario`]).
 //!
 //! Nothing ships from here, and nothing but the tests beside it may import it.
 
@@ -8,3 +8,4 @@
 pub mod flow;
 pub mod oracle;
 pub mod rng;
+pub mod scenario;

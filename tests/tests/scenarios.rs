@@ -1,0 +1,99 @@
+//! Runs every file of `scenarios/` on the engine and on the naive one. Both must tell what the file
+//! tells. `IRONBELL_BLESS=1` writes what they told into the files, to be read before it is committed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ironbell_core::{Config, Engine};
+use ironbell_tests::oracle::{Balance, Oracle};
+use ironbell_tests::scenario::{Resting, Venue, transcript};
+use ironbell_types::{Event, InstrumentId, Sequenced};
+
+struct Core(Engine);
+
+impl Venue for Core {
+    fn execute(&mut self, command: &Sequenced) -> Vec<Event> {
+        let mut said = Vec::new();
+        self.0.execute(command, &mut said);
+        self.0.check_invariants();
+        said
+    }
+
+    fn book(&self, instrument: InstrumentId) -> Vec<Resting> {
+        let resting = |o: ironbell_core::BookOrder| Resting {
+            key: o.key,
+            buys: o.buys,
+            price: o.price,
+            leaves_qty: o.leaves_qty,
+        };
+        self.0.book(instrument).map(resting).collect()
+    }
+
+    fn balances(&self) -> Vec<Balance> {
+        let balance = |b: &ironbell_core::Balance| Balance {
+            account: b.account,
+            asset: b.asset,
+            total: b.total,
+            held: b.held,
+        };
+        self.0.balances().iter().map(balance).collect()
+    }
+}
+
+struct Naive(Oracle);
+
+impl Venue for Naive {
+    fn execute(&mut self, command: &Sequenced) -> Vec<Event> {
+        let said = self.0.execute(command);
+        self.0.check().expect("the naive engine keeps its own invariants");
+        said
+    }
+
+    fn book(&self, instrument: InstrumentId) -> Vec<Resting> {
+        self.0.book(instrument).iter().map(Resting::from).collect()
+    }
+
+    fn balances(&self) -> Vec<Balance> {
+        let mut balances = self.0.balances();
+        balances.retain(|b| b.total.0 != 0 || b.held.0 != 0);
+        balances
+    }
+}
+
+#[test]
+fn scenarios_go_as_they_are_told() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let bless = std::env::var_os("IRONBELL_BLESS").is_some();
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .expect("scenarios/ is readable")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
+    files.sort();
+    assert!(files.len() >= 10, "scenarios are missing");
+
+    let mut broken = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a scenario is readable");
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        let engine = Engine::new(Config { key: 1, orders: 16, accounts: 4 });
+        let by_core = transcript(&text, &mut Core(engine)).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let by_oracle =
+            transcript(&text, &mut Naive(Oracle::new())).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(by_core, by_oracle, "{name}: core and oracle differ");
+        if bless {
+            fs::write(&file, &by_core).expect("a scenario is writable");
+        } else if by_core != text {
+            broken.push(format!("{name}:\n{}", first_difference(&text, &by_core)));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+fn first_difference(told: &str, happened: &str) -> String {
+    let mut pairs = told.lines().zip(happened.lines()).enumerate();
+    let Some((at, (told, happened))) = pairs.find(|(_, (told, happened))| told != happened) else {
+        return "  one ends before the other".into();
+    };
+    format!("  line {}\n    told:     {told}\n    happened: {happened}", at + 1)
+}
