@@ -58,7 +58,8 @@ fn main() {
                 .map(|_| if stage == "matching" { run_matching(&flow) } else { run_engine(&flow) })
                 .collect();
             runs.sort_by(|a, b| a.per_s.total_cmp(&b.per_s));
-            results.push((name, stage, runs[runs.len() / 2].clone()));
+            let best_per_s = runs[runs.len() - 1].per_s;
+            results.push((name, stage, Run { best_per_s, ..runs[runs.len() / 2].clone() }));
         }
     }
     if options.json { print_json(&options, &results) } else { print_table(&options, &results) }
@@ -291,6 +292,7 @@ impl Rng {
 #[derive(Clone)]
 struct Run {
     per_s: f64,
+    best_per_s: f64,
     trades: u64,
     orders: usize,
     levels: usize,
@@ -304,7 +306,8 @@ impl Run {
             levels += usize::from(last != Some(price));
             last = Some(price);
         }
-        Self { per_s: messages as f64 / seconds, trades, orders, levels }
+        let per_s = messages as f64 / seconds;
+        Self { per_s, best_per_s: per_s, trades, orders, levels }
     }
 }
 
@@ -499,8 +502,12 @@ fn print_table(options: &Options, results: &[(&'static str, &'static str, Run)])
         "scenario", "stages", "M msg/s", "trades", "orders", "levels"
     );
     for (name, stage, run) in results {
-        let Run { per_s, trades, orders, levels } = run;
-        println!("{name:<12} {stage:<9} {:>9.2} {trades:>9} {orders:>9} {levels:>7}", per_s / 1e6);
+        let Run { per_s, best_per_s, trades, orders, levels } = run;
+        println!(
+            "{name:<12} {stage:<9} {:>9.2} {:>9.2} {trades:>9} {orders:>9} {levels:>7}",
+            per_s / 1e6,
+            best_per_s / 1e6
+        );
     }
     for (stage, name, per_s, bar) in worst(results) {
         let verdict = if per_s >= bar { "met" } else { "missed" };
@@ -513,8 +520,8 @@ fn print_json(options: &Options, results: &[(&'static str, &'static str, Run)]) 
         .iter()
         .map(|(name, stage, run)| {
             format!(
-                r#"{{"scenario":"{name}","stages":"{stage}","messages_per_s":{:.0},"trades":{},"orders":{},"levels":{}}}"#,
-                run.per_s, run.trades, run.orders, run.levels
+                r#"{{"scenario":"{name}","stages":"{stage}","messages_per_s":{:.0},"best_messages_per_s":{:.0},"trades":{},"orders":{},"levels":{}}}"#,
+                run.per_s, run.best_per_s, run.trades, run.orders, run.levels
             )
         })
         .collect();

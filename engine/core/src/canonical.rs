@@ -57,13 +57,14 @@ impl Buffer {
 }
 
 impl Sink for Buffer {
-    #[inline]
+    #[inline(always)]
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
         self.len += N;
     }
 }
 
+#[inline(always)]
 fn put_event(sink: &mut impl Sink, event: &Event) {
     sink.u64(event.seq.0);
     sink.u64(event.time.0);
@@ -167,6 +168,7 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
     }
 }
 
+#[inline(always)]
 pub(crate) fn put_asset(sink: &mut impl Sink, asset: &Asset) {
     let Asset { id, code, decimals } = asset;
     sink.u32(id.0);
@@ -174,6 +176,7 @@ pub(crate) fn put_asset(sink: &mut impl Sink, asset: &Asset) {
     sink.u8(*decimals);
 }
 
+#[inline(always)]
 pub(crate) fn put_instrument(sink: &mut impl Sink, instrument: &Instrument) {
     let Instrument {
         id,
@@ -205,18 +208,21 @@ pub(crate) fn put_instrument(sink: &mut impl Sink, instrument: &Instrument) {
     sink.u16(*taker_fee_bps);
 }
 
+#[inline(always)]
 pub(crate) fn put_firm(sink: &mut impl Sink, firm: &Firm) {
     let Firm { id, mpid } = firm;
     sink.u32(id.0);
     sink.put(mpid.0);
 }
 
+#[inline(always)]
 pub(crate) fn put_account(sink: &mut impl Sink, account: &Account) {
     let Account { id, firm } = account;
     sink.u32(id.0);
     sink.u32(firm.0);
 }
 
+#[inline(always)]
 pub(crate) fn put_port(sink: &mut impl Sink, port: &Port) {
     let Port { id, username, firm, account, limits, credential } = port;
     sink.u32(id.0);
@@ -233,12 +239,14 @@ pub(crate) fn put_port(sink: &mut impl Sink, port: &Port) {
     sink.u32(*lanes);
 }
 
+#[inline(always)]
 pub(crate) fn put_day(sink: &mut impl Sink, day: &OpenDay) {
     let OpenDay { date, midnight } = day;
     sink.u32(*date);
     sink.u64(midnight.0);
 }
 
+#[inline(always)]
 fn put_options(sink: &mut impl Sink, options: &OrderOptions) {
     let OrderOptions { firm, customer_type, post_only, group, min_qty } = options;
     sink.bool(*firm);
@@ -248,12 +256,13 @@ fn put_options(sink: &mut impl Sink, options: &OrderOptions) {
     sink.u32(*min_qty);
 }
 
+#[inline(always)]
 pub(crate) fn put_group(sink: &mut impl Sink, group: Option<u16>) {
     sink.bool(group.is_some());
     sink.u16(group.unwrap_or(0));
 }
 
-#[inline]
+#[inline(always)]
 fn put_accepted(sink: &mut impl Sink, order: &Accepted) {
     let Accepted {
         key,
@@ -285,6 +294,7 @@ fn put_accepted(sink: &mut impl Sink, order: &Accepted) {
     sink.bool(*booked);
 }
 
+#[inline(always)]
 fn put_replaced(sink: &mut impl Sink, replaced: &Replaced) {
     let Replaced { orig_user_ref_num, orig_order_ref, order } = replaced;
     sink.u32(orig_user_ref_num.0);
@@ -292,6 +302,7 @@ fn put_replaced(sink: &mut impl Sink, replaced: &Replaced) {
     put_accepted(sink, order);
 }
 
+#[inline(always)]
 fn put_rested(sink: &mut impl Sink, rested: &Rested) {
     let Rested { order_ref, firm, instrument, side, qty, price, display } = rested;
     sink.u64(order_ref.0);
@@ -303,6 +314,7 @@ fn put_rested(sink: &mut impl Sink, rested: &Rested) {
     sink.u8(display.code());
 }
 
+#[inline(always)]
 fn put_trade(sink: &mut impl Sink, trade: &Trade) {
     let Trade { match_number, instrument, price, qty, aggressor_buys, resting, aggressor } = trade;
     sink.u64(match_number.0);
@@ -317,6 +329,7 @@ fn put_trade(sink: &mut impl Sink, trade: &Trade) {
     }
 }
 
+#[inline(always)]
 fn put_canceled(sink: &mut impl Sink, canceled: &Canceled) {
     let Canceled { key, order_ref, instrument, qty, leaves_qty, reason, displayed } = canceled;
     sink.u64(key.0);
@@ -328,6 +341,7 @@ fn put_canceled(sink: &mut impl Sink, canceled: &Canceled) {
     sink.bool(*displayed);
 }
 
+#[inline(always)]
 fn put_modified(sink: &mut impl Sink, modified: &Modified) {
     let Modified { key, order_ref, instrument, side, qty, leaves_qty } = modified;
     sink.u64(key.0);
@@ -338,6 +352,7 @@ fn put_modified(sink: &mut impl Sink, modified: &Modified) {
     sink.u64(leaves_qty.0);
 }
 
+#[inline(always)]
 fn put_mass_cancel(sink: &mut impl Sink, mass_cancel: &MassCancel) {
     let MassCancel { port, user_ref_idx, user_ref_num, firm, instrument, group, side, fault } = mass_cancel;
     sink.u32(port.0);
@@ -350,6 +365,7 @@ fn put_mass_cancel(sink: &mut impl Sink, mass_cancel: &MassCancel) {
     sink.u16(fault.map_or(0, Reject::code));
 }
 
+#[inline(always)]
 fn put_settled(sink: &mut impl Sink, settled: &Settled) {
     let Settled { match_number, instrument, buyer, seller, base, quote, buyer_fee, seller_fee } = settled;
     sink.u64(match_number.0);
@@ -363,6 +379,7 @@ fn put_settled(sink: &mut impl Sink, settled: &Settled) {
 }
 
 /// The risk side of an open order; ledger entries are places in memory and stay out.
+#[inline(always)]
 pub(crate) fn put_open(sink: &mut impl Sink, record: &OpenRecord) {
     let OpenRecord {
         key,

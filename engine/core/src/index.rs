@@ -3,10 +3,13 @@
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Keys that share all but their low three bits keep neighbouring places, so that a run of
-/// consecutive numbers shares cache lines; where a run starts is scattered by a keyed mix, so that
-/// a run that meets older survivors does not pile up on them, and a member that chooses its numbers
-/// cannot choose collisions. Half full at most.
+/// The table is rows of 64 places. A key's row comes from a keyed mix of all but its low six bits,
+/// so that a run of 64 consecutive numbers shares one row, in order, and consecutive numbers share
+/// cache lines; the same mix turns the row, so that numbers with equal low bits do not share a
+/// column. A key whose place is taken goes down its column to the next row: a dense run that meets
+/// another, as when numbers wrap around old survivors, costs each of its keys one step, where
+/// stepping to the next place would make the whole run pile up. Half full at most; and a member that
+/// chooses its numbers cannot choose collisions.
 pub(crate) struct Index {
     entries: Vec<Entry>,
     len: usize,
@@ -17,19 +20,20 @@ pub(crate) struct Index {
 struct Entry {
     key: u64,
     slot: u32,
-    /// How many places behind its home it stands.
+    /// How many rows behind its home it stands.
     behind: u32,
 }
 
 const EMPTY: Entry = Entry { key: 0, slot: NONE, behind: 0 };
-const RUN_LOG2: u32 = 3;
+const ROW_LOG2: u32 = 6;
+const ROW: usize = 1 << ROW_LOG2;
 
 use alloc::{vec, vec::Vec};
 
 impl Index {
     /// Room for `capacity` keys before it grows.
     pub(crate) fn new(capacity: usize, key: u64) -> Self {
-        let places = (capacity.max(32) * 2).next_power_of_two();
+        let places = (capacity.max(512) * 2).next_power_of_two();
         Self { entries: vec![EMPTY; places], len: 0, mix: key ^ 0xa076_1d64_78bd_642f }
     }
 
@@ -38,10 +42,10 @@ impl Index {
     }
 
     fn home(&self, key: u64) -> usize {
-        let product = u128::from((key >> RUN_LOG2) ^ self.mix) * 0xe703_7ed1_a0b4_28db;
-        let run = (product >> 64) as u64 ^ product as u64;
-        let place = run << RUN_LOG2 | key & ((1 << RUN_LOG2) - 1);
-        place as usize & (self.entries.len() - 1)
+        let product = u128::from((key >> ROW_LOG2) ^ self.mix) * 0xe703_7ed1_a0b4_28db;
+        let row = (product >> 64) as u64 ^ product as u64;
+        let column = (key ^ row >> (64 - ROW_LOG2)) as usize & (ROW - 1);
+        (((row as usize) << ROW_LOG2) & (self.entries.len() - 1)) | column
     }
 
     fn place(&self, key: u64) -> Option<usize> {
@@ -55,7 +59,7 @@ impl Index {
             if entry.key == key {
                 return Some(place);
             }
-            place = (place + 1) & mask;
+            place = (place + ROW) & mask;
             behind += 1;
         }
     }
@@ -84,8 +88,14 @@ impl Index {
             if there.behind < entry.behind {
                 core::mem::swap(there, &mut entry);
             }
-            place = (place + 1) & mask;
+            place = (place + ROW) & mask;
             entry.behind += 1;
+            if entry.behind as usize * ROW > mask {
+                // The column is full, however unlikely: everything moves.
+                self.len -= 1;
+                self.grow();
+                return self.insert(entry.key, entry.slot);
+            }
         }
     }
 
@@ -94,7 +104,7 @@ impl Index {
         let mut place = self.place(key)?;
         let slot = self.entries[place].slot;
         loop {
-            let next = (place + 1) & mask;
+            let next = (place + ROW) & mask;
             let entry = self.entries[next];
             if entry.slot == NONE || entry.behind == 0 {
                 self.entries[place] = EMPTY;
@@ -152,13 +162,30 @@ mod tests {
         }
     }
 
+    /// A table half full of dense runs, then of numbers 64 apart, as a member might choose them.
     #[test]
-    fn a_dense_run_keeps_its_lines_and_short_probes() {
-        let mut index = Index::new(1 << 14, 7);
-        for key in 0..1u64 << 14 {
-            index.insert(key, key as u32);
+    fn probes_stay_short() {
+        for (stride, keys) in [(1, 1u64 << 14), (64, 1 << 14), (1 << 20, 1 << 14)] {
+            let mut index = Index::new(1 << 14, 7);
+            let places = index.entries.len();
+            for key in 0..keys {
+                index.insert(key * stride, key as u32);
+            }
+            assert_eq!(index.entries.len(), places);
+            let behind: u64 = index.entries.iter().map(|entry| u64::from(entry.behind)).sum();
+            assert!(behind < 2 * keys, "numbers {stride} apart stand {behind} rows behind, together");
         }
-        let behind_max = index.entries.iter().map(|e| e.behind).max().unwrap();
-        assert!(behind_max < 256, "a run of 8 keys stands {behind_max} places behind its home");
+    }
+
+    #[test]
+    fn grows_when_full_and_keeps_every_key() {
+        let mut index = Index::new(0, 3);
+        for key in 0..10_000 {
+            index.insert(key * 3, key as u32);
+        }
+        for key in 0..10_000 {
+            assert_eq!(index.get(key * 3), Some(key as u32));
+            assert_eq!(index.get(key * 3 + 1), None);
+        }
     }
 }

@@ -5,10 +5,10 @@ use crate::{
     matching::{Incoming, Request, Slice, Voice},
 };
 use ironbell_types::{
-    Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EnterOrder, EventBody,
+    Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EnterOrder, EventBody, FirmId,
     Funding, Instrument, InstrumentId, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, OpenDay,
-    OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty, Reject, ReplaceOrder, Seq, Side, TimeInForce,
-    UserRefIdx, UserRefNum,
+    OrderKey, OrderOptions, OrderRef, Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Seq, Side,
+    TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches.
@@ -16,6 +16,13 @@ struct Admitted {
     hold: i128,
     base: u32,
     quote: u32,
+}
+
+/// What of a port decides about its orders.
+struct Owner {
+    firm: FirmId,
+    account: AccountId,
+    limits: PortLimits,
 }
 
 /// Checks a command against accounts and ports; says what is refused or needs no book.
@@ -39,10 +46,11 @@ pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -
 
 impl Desk {
     /// Whether a number is new on its channel and names no open order, and whose it is.
-    fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<(OrderKey, Port)> {
+    fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<(OrderKey, Owner)> {
         let state = self.directory.port(port)?;
+        let Port { firm, account, limits, .. } = state.port;
         let key = OrderKey::new(port, idx, num);
-        (num > state.last(idx) && self.find(key).is_none()).then_some((key, state.port))
+        (num > state.last(idx) && self.find(key).is_none()).then_some((key, Owner { firm, account, limits }))
     }
 
     fn consume(&mut self, key: OrderKey) {
@@ -51,9 +59,9 @@ impl Desk {
     }
 
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
-        let (key, port) = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
+        let (key, owner) = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
         self.consume(key);
-        let admitted = match self.check_enter(enter, &port) {
+        let admitted = match self.check_enter(enter, &owner) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id: enter.cl_ord_id });
@@ -63,7 +71,7 @@ impl Desk {
         let order = Accepted {
             key,
             order_ref: OrderRef::new(voice.seq(), 0),
-            firm: port.firm,
+            firm: owner.firm,
             instrument: enter.instrument,
             side: enter.side,
             qty: enter.qty,
@@ -79,7 +87,7 @@ impl Desk {
         Some(Request::Enter(Incoming { order, token }))
     }
 
-    fn check_enter(&mut self, enter: &EnterOrder, port: &Port) -> Result<Admitted, Reject> {
+    fn check_enter(&mut self, enter: &EnterOrder, owner: &Owner) -> Result<Admitted, Reject> {
         if let Some(fault) = enter.fault {
             return Err(fault);
         }
@@ -96,40 +104,40 @@ impl Desk {
         if !is_offered(&enter.options, enter.time_in_force, enter.qty) {
             return Err(Reject::MinQty);
         }
-        self.check_worth(&instrument, port, enter.side, enter.price, enter.qty, 0)
+        self.check_worth(&instrument, owner, enter.side, enter.price, enter.qty, 0)
     }
 
     /// Caps and funds; `freed` counts as available.
     fn check_worth(
         &mut self,
         instrument: &Instrument,
-        port: &Port,
+        owner: &Owner,
         side: Side,
         price: Price,
         qty: Qty,
         freed: i128,
     ) -> Result<Admitted, Reject> {
-        if qty > port.limits.qty_max {
+        if qty > owner.limits.qty_max {
             return Err(Reject::MaxQuantity);
         }
         let price = price.0.cast_unsigned();
-        if notional(instrument, price, qty.0).is_none_or(|notional| notional > port.limits.notional_max.0) {
+        if notional(instrument, price, qty.0).is_none_or(|notional| notional > owner.limits.notional_max.0) {
             return Err(Reject::OrderNotional);
         }
         let buys = side.is_buy();
         let hold = worst_case(instrument, buys, price, qty.0, 0).ok_or(Reject::AggregateExposure)?;
         let asset = if buys { instrument.quote } else { instrument.base };
-        let entry = self.ledger.find(port.account, asset).ok_or(Reject::AggregateExposure)?;
+        let entry = self.ledger.find(owner.account, asset).ok_or(Reject::AggregateExposure)?;
         if self.ledger.available(entry) + freed < hold {
             return Err(Reject::AggregateExposure);
         }
-        let other = self.ledger.open(port.account, if buys { instrument.base } else { instrument.quote });
+        let other = self.ledger.open(owner.account, if buys { instrument.base } else { instrument.quote });
         let (base, quote) = if buys { (other, entry) } else { (entry, other) };
         Ok(Admitted { hold, base, quote })
     }
 
     fn replace(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
-        let (key, port) = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
+        let (key, owner) = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
         let orig_key = OrderKey::new(replace.port, replace.user_ref_idx, replace.orig_user_ref_num);
         let orig = self.open[self.find(orig_key)?];
         let instrument = *self.directory.instrument(orig.instrument).expect("an open order's instrument");
@@ -139,7 +147,7 @@ impl Desk {
         };
         self.consume(key);
         let leaves = Qty(replace.qty.0 - orig.executed);
-        let mut admitted = match self.check_worth(&instrument, &port, orig.side, price, leaves, orig.hold) {
+        let mut admitted = match self.check_worth(&instrument, &owner, orig.side, price, leaves, orig.hold) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
@@ -151,7 +159,7 @@ impl Desk {
         let order = Accepted {
             key,
             order_ref: OrderRef::new(voice.seq(), 0),
-            firm: port.firm,
+            firm: owner.firm,
             instrument: orig.instrument,
             side: orig.side,
             qty: leaves,
@@ -187,11 +195,11 @@ impl Desk {
     }
 
     fn mass_cancel(&mut self, asked: &MassCancel, voice: &mut Voice<'_>) {
-        let Some((key, port)) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else {
+        let Some((key, owner)) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else {
             return;
         };
         self.consume(key);
-        if let Err(reason) = self.check_mass_cancel(asked, &port) {
+        if let Err(reason) = self.check_mass_cancel(asked, &owner) {
             voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
             return;
         }
@@ -212,11 +220,11 @@ impl Desk {
         voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
     }
 
-    fn check_mass_cancel(&self, asked: &MassCancel, port: &Port) -> Result<(), Reject> {
+    fn check_mass_cancel(&self, asked: &MassCancel, owner: &Owner) -> Result<(), Reject> {
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
-        if asked.firm != port.firm {
+        if asked.firm != owner.firm {
             return Err(Reject::FirmNotAuthorized);
         }
         if asked.instrument != InstrumentId::NONE && self.directory.instrument(asked.instrument).is_none() {
