@@ -1,0 +1,717 @@
+//! The role: a loop over connections, between the members and the two rings.
+
+use std::io::Write;
+
+use ironbell_device::{Acceptor, Stream};
+use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, Violation, first_number};
+use ironbell_sessionlog::{LogReader, Recovered, SessionLog, StreamId, StreamReader};
+use ironbell_sync::{Consumer, Producer, ticks};
+use ironbell_types::{Command, Credential, Event, EventBody, Inbound, Logout, Nanos, Outbound, PortId};
+
+use crate::inbound::{self, NotTaken};
+use crate::login::LoginChecker;
+use crate::{Directory, Error, outbound};
+
+/// Limits and times of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most connections at a time, logged in or not; further ones are closed at once.
+    pub sessions_max: usize,
+    /// After so much silence of our own a heartbeat goes out.
+    pub heartbeat: Nanos,
+    /// After so much silence of a member its connection is closed.
+    pub idle_timeout: Nanos,
+    /// So long a member may take to log in.
+    pub login_timeout: Nanos,
+    /// Bytes of a connection's input buffer, and its longest packet.
+    pub input_size: usize,
+    /// Bytes of a connection's output buffer; a member that reads slower is served from the log.
+    pub output_size: usize,
+    /// Messages taken from one connection before the next one has its turn.
+    pub messages_per_turn: usize,
+    /// Released events taken in one poll.
+    pub events_per_poll: usize,
+    /// Messages that are no commands, on one connection, before it is closed.
+    pub malformed_max: u32,
+}
+
+impl Default for Config {
+    /// 256 connections; heartbeats and time-outs as SoupBinTCP 3.00 calls typical (1 s, 15 s, 30 s).
+    fn default() -> Self {
+        let session = ironbell_session::Config::default();
+        Self {
+            sessions_max: 256,
+            heartbeat: session.heartbeat,
+            idle_timeout: session.idle_max,
+            login_timeout: session.login_max,
+            input_size: session.input_size,
+            output_size: session.output_size,
+            messages_per_turn: 64,
+            events_per_poll: 1024,
+            malformed_max: 16,
+        }
+    }
+}
+
+/// What a gateway did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub sessions: u64,
+    /// Connections closed at once because there were too many.
+    pub turned_away: u64,
+    /// Connections that the system could not give us.
+    pub accept_errors: u64,
+    /// Logins accepted.
+    pub logins: u64,
+    /// Logins refused.
+    pub logins_refused: u64,
+    /// Logins that took their port over from an older connection.
+    pub takeovers: u64,
+    /// Messages received that became commands.
+    pub messages_in: u64,
+    /// Sequenced messages told to ports, whether connected or not, without those replayed.
+    pub messages_out: u64,
+    /// Messages received that became no commands.
+    pub malformed: u64,
+    /// Connections closed because of what came, or did not come, on them.
+    pub violations: u64,
+    /// Connections gone, for whatever reason.
+    pub disconnects: u64,
+    /// Connections closed because a message they were owed could not be read from the log.
+    pub log_damaged: u64,
+}
+
+/// A place on an order's way whose latency is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The command is on its way to the sequencer.
+    In,
+    /// The answer was written to its connection, or to the log when that is slow.
+    Out,
+}
+
+/// Order entry over one listener.
+///
+/// One login per port at a time: a second one takes the port over, and the older connection is closed.
+/// A member whose line died without a word is back at once, instead of after the idle time-out.
+#[derive(Debug)]
+pub struct Gateway<A: Acceptor, L> {
+    config: Config,
+    acceptor: A,
+    checker: L,
+    log: SessionLog,
+    log_reader: LogReader,
+    directory: Directory,
+    ports: Vec<PortState>,
+    /// Ports whose login may have to be ended.
+    unsettled: Vec<PortId>,
+    connections: Vec<Option<Connection<A::Stream>>>,
+    /// Sessions for connections to come, with their buffers.
+    spare: Vec<ServerSession>,
+    connections_made: u64,
+    /// Who reads first in the next poll.
+    first: usize,
+    gateway_sequencer: Producer<Inbound>,
+    release_gateway: Consumer<Outbound>,
+    /// When the messages that this poll answers were received.
+    answered: Vec<u64>,
+    is_draining: bool,
+    failure: Option<Error>,
+    counters: Counters,
+}
+
+/// What the gateway knows of a port beside the directory.
+#[derive(Clone, Copy, Debug, Default)]
+struct PortState {
+    connection: Option<usize>,
+    /// The newest login, as the state machine numbered it.
+    incarnation: u32,
+    is_logged_in: bool,
+    /// Logins on their way to the state machine.
+    logins_under_way: u32,
+    /// The incarnation whose end is on its way.
+    logout_asked: u32,
+    is_unsettled: bool,
+}
+
+#[derive(Debug)]
+struct Connection<S> {
+    id: u64,
+    stream: S,
+    session: ServerSession,
+    /// When the newest bytes were read, in ticks.
+    received: u64,
+    login: LoginState,
+    malformed: u32,
+}
+
+#[derive(Debug)]
+enum LoginState {
+    None,
+    /// To be handed to the checker.
+    Asked(Login),
+    /// With the checker.
+    Checking(Login),
+    /// Let in.
+    In(PortId, Stored),
+}
+
+/// A stream of the log, as a session pulls from it.
+#[derive(Debug)]
+struct Stored(StreamReader);
+
+impl Messages for Stored {
+    type Error = ironbell_sessionlog::Error;
+
+    fn message(&mut self, number: u64) -> Result<Option<&[u8]>, Self::Error> {
+        self.0.message(number)
+    }
+}
+
+/// What unknown user names are checked against, so that their refusal takes as long as any other. Its
+/// hash is of nothing: the answer is not even looked at.
+const DECOY: Credential =
+    Credential { salt: [0; 16], hash: [0; 32], memory_kib: 19_456, passes: 2, lanes: 1 };
+
+/// Connections accepted in one poll, so that a storm of them does not starve those that are up.
+const ACCEPTS_PER_POLL: usize = 8;
+
+/// Buffers written to one connection in one poll, so that one that catches up does not starve others.
+const WRITES_PER_POLL: usize = 4;
+
+impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
+    /// A gateway in recovery: [`Gateway::replay`] the journal's events, then [`Gateway::end_recovery`].
+    /// `log` is just opened. All memory is taken here.
+    pub fn new(
+        config: Config,
+        acceptor: A,
+        log: SessionLog,
+        gateway_sequencer: Producer<Inbound>,
+        release_gateway: Consumer<Outbound>,
+        checker: L,
+    ) -> Self {
+        let session = ironbell_session::Config {
+            heartbeat: config.heartbeat,
+            idle_max: config.idle_timeout,
+            login_max: config.login_timeout,
+            input_size: config.input_size,
+            output_size: config.output_size,
+        };
+        Self {
+            config,
+            acceptor,
+            checker,
+            log_reader: log.reader(),
+            log,
+            directory: Directory::default(),
+            ports: Vec::new(),
+            unsettled: Vec::new(),
+            connections: (0..config.sessions_max).map(|_| None).collect(),
+            spare: (0..config.sessions_max).map(|_| ServerSession::new(&session, Nanos(0))).collect(),
+            connections_made: 0,
+            first: 0,
+            gateway_sequencer,
+            release_gateway,
+            answered: Vec::with_capacity(config.events_per_poll),
+            is_draining: false,
+            failure: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Learns from an event of the journal, and writes to the log what it told the ports. Sends nothing.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn replay(&mut self, event: &Event) -> Result<(), Error> {
+        self.publish(event).map(drop)
+    }
+
+    /// Ends the recovery; says how many messages were replayed and had to be written to the log. Logins
+    /// that were up when the node went down are ended in the first polls.
+    pub fn end_recovery(&mut self) -> Recovered {
+        for port in 0..self.ports.len() {
+            self.unsettle(port_id(port));
+        }
+        self.log.end_recovery()
+    }
+
+    /// Tells members what was released, then takes what they sent. Returns how much there was to do; 0
+    /// when there was nothing. Never waits. After a [`Gateway::failure`] it does nothing.
+    pub fn poll(&mut self, now: Nanos) -> usize {
+        self.poll_observed(now, &mut |_, _| {})
+    }
+
+    /// As [`Gateway::poll`]; `observe` is called with each message's ticks since it was received.
+    pub fn poll_observed(&mut self, now: Nanos, observe: &mut impl FnMut(Stage, u64)) -> usize {
+        if self.failure.is_some() {
+            return 0;
+        }
+        let released = match self.take_released() {
+            Ok(count) => count,
+            Err(failure) => {
+                self.failure = Some(failure);
+                return 0;
+            }
+        };
+        let mut work = released + self.write(now);
+        for received in self.answered.drain(..) {
+            observe(Stage::Out, ticks().saturating_sub(received));
+        }
+        if !self.is_draining {
+            work += self.answer_logins();
+            self.settle();
+            work += self.accept(now) + self.read(now, observe);
+        }
+        work
+    }
+
+    /// Takes nothing more from members from here on: no connection, no login, no message. What is
+    /// released still goes out.
+    pub fn stop_accepting(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Why the gateway stopped, if it did. The node must stop: it would release what members cannot get
+    /// again.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Its mirror of what administration defined.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> std::net::SocketAddr {
+        self.acceptor.local_addr()
+    }
+
+    /// Connections that are logged in now.
+    #[must_use]
+    pub fn logged_in(&self) -> usize {
+        self.ports.iter().filter(|port| port.connection.is_some()).count()
+    }
+
+    fn take_released(&mut self) -> Result<usize, Error> {
+        let mut count = 0;
+        while count < self.config.events_per_poll {
+            let Ok(Outbound { received, event }) = self.release_gateway.pop() else { break };
+            count += 1;
+            let messages = self.publish(&event)?;
+            self.counters.messages_out += messages;
+            if messages > 0 && received > 0 {
+                self.answered.push(received);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Learns from `event` and tells ports what it says; returns how many messages that was.
+    fn publish(&mut self, event: &Event) -> Result<u64, Error> {
+        self.directory.apply(&event.body);
+        match event.body {
+            EventBody::PortDefined(port) => {
+                self.log.open_stream(stream_of(port.id))?;
+                self.ports.push(PortState::default());
+                self.unsettled.reserve(self.ports.len());
+            }
+            EventBody::DayOpened(_) => self.start_day()?,
+            EventBody::LoggedIn { port, incarnation } => self.logged_in_as(port, incarnation),
+            EventBody::LoggedOut { port, incarnation } => {
+                let state = &mut self.ports[index_of(port)];
+                state.is_logged_in &= state.incarnation != incarnation;
+            }
+            _ => {}
+        }
+        let Self { log, ports, connections, directory, .. } = self;
+        let (mut count, mut failure) = (0, None);
+        outbound::messages(event, directory, &mut |port, message| {
+            if failure.is_some() {
+                return;
+            }
+            match log.append(stream_of(port), message) {
+                Ok(number) => {
+                    count += 1;
+                    if let Some(connection) =
+                        ports[index_of(port)].connection.and_then(|slot| connections[slot].as_mut())
+                    {
+                        connection.session.offer(number, message);
+                    }
+                }
+                Err(e) => failure = Some(e),
+            }
+        });
+        failure.map_or(Ok(count), |e| Err(e.into()))
+    }
+
+    /// A new day is a new session: streams count from 1 again, and who is connected to the old one is
+    /// told its end. What a slow reader had not been sent of it is not sent any more.
+    fn start_day(&mut self) -> Result<(), Error> {
+        for port in self.directory.ports() {
+            self.log.restart(stream_of(port.id))?;
+        }
+        for connection in self.connections.iter_mut().flatten() {
+            if matches!(connection.login, LoginState::In(..)) {
+                connection.session.end_session();
+            }
+        }
+        Ok(())
+    }
+
+    fn logged_in_as(&mut self, port: PortId, incarnation: u32) {
+        let state = &mut self.ports[index_of(port)];
+        state.incarnation = incarnation;
+        state.is_logged_in = true;
+        // In a replay the logins are those of an earlier life.
+        state.logins_under_way = state.logins_under_way.saturating_sub(1);
+        if state.connection.is_none() {
+            self.unsettle(port);
+        }
+    }
+
+    fn unsettle(&mut self, port: PortId) {
+        let state = &mut self.ports[index_of(port)];
+        if !state.is_unsettled {
+            state.is_unsettled = true;
+            self.unsettled.push(port);
+        }
+    }
+
+    /// Ends logins that have no connection any more. One whose incarnation is not known yet is looked at
+    /// again when that is released.
+    fn settle(&mut self) {
+        while let Some(&port) = self.unsettled.last() {
+            let state = &mut self.ports[index_of(port)];
+            let is_stale = state.is_logged_in
+                && state.connection.is_none()
+                && state.logins_under_way == 0
+                && state.logout_asked != state.incarnation;
+            if is_stale {
+                let logout = Command::Logout(Logout { port, incarnation: state.incarnation });
+                if self.gateway_sequencer.push(Inbound { received: 0, command: logout }).is_err() {
+                    return;
+                }
+                state.logout_asked = state.incarnation;
+            }
+            state.is_unsettled = false;
+            self.unsettled.pop();
+        }
+    }
+
+    /// Fills, writes and times every connection, and closes those that are done.
+    fn write(&mut self, now: Nanos) -> usize {
+        let mut work = 0;
+        for slot in 0..self.connections.len() {
+            let Some(connection) = &mut self.connections[slot] else { continue };
+            match connection.write(&self.log, now) {
+                Ok(count) => work += count,
+                Err(ending) => {
+                    self.counters.violations += u64::from(ending == Ending::Violation);
+                    self.counters.log_damaged += u64::from(ending == Ending::Damaged);
+                    self.close(slot);
+                    work += 1;
+                }
+            }
+        }
+        work
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(connection) = self.connections[slot].take() else { return };
+        self.counters.disconnects += 1;
+        if let LoginState::In(port, _) = connection.login {
+            let state = &mut self.ports[index_of(port)];
+            if state.connection == Some(slot) {
+                state.connection = None;
+                self.unsettle(port);
+            }
+        }
+        self.spare.push(connection.session);
+    }
+
+    /// Hands passwords to the checker and takes its answers, as long as the sequencer can be told.
+    fn answer_logins(&mut self) -> usize {
+        let mut work = 0;
+        for connection in self.connections.iter_mut().flatten() {
+            let LoginState::Asked(login) = &connection.login else { continue };
+            let credential = self.directory.port_named(login.username).map_or(DECOY, |port| port.credential);
+            if self.checker.submit(connection.id, login.password, credential) {
+                connection.login = LoginState::Checking(*login);
+                work += 1;
+            }
+        }
+        while !self.gateway_sequencer.is_full() {
+            let Some((id, is_right)) = self.checker.poll() else { break };
+            work += 1;
+            self.answer_login(id, is_right);
+        }
+        work
+    }
+
+    fn answer_login(&mut self, id: u64, is_right: bool) {
+        let slot = (id % self.connections.len() as u64) as usize;
+        let Some(connection) = self.connections[slot].as_ref().filter(|c| c.id == id) else { return };
+        let LoginState::Checking(login) = &connection.login else {
+            unreachable!("the checker answers a connection once");
+        };
+        match self.place_of(login, is_right) {
+            Err(refusal) => {
+                self.counters.logins_refused += 1;
+                let connection = self.connections[slot].as_mut().expect("it was there");
+                connection.session.refuse(refusal);
+                connection.login = LoginState::None;
+            }
+            Ok((port, session, first)) => {
+                self.take_over(port);
+                let connection = self.connections[slot].as_mut().expect("it was there");
+                connection.session.accept(session, first);
+                connection.login = LoginState::In(port, Stored(self.log_reader.stream(stream_of(port))));
+                let state = &mut self.ports[index_of(port)];
+                state.connection = Some(slot);
+                state.logins_under_way += 1;
+                self.counters.logins += 1;
+                let command = Command::Login(ironbell_types::Login { port });
+                let has_room = self.gateway_sequencer.push(Inbound { received: 0, command }).is_ok();
+                assert!(has_room, "room was seen before the answer was taken");
+            }
+        }
+    }
+
+    /// The port, the session's name, and the number of the first message, of a login.
+    fn place_of(&self, login: &Login, is_right: bool) -> Result<(PortId, [u8; 10], u64), Refusal> {
+        let port = self.directory.port_named(login.username).filter(|_| is_right);
+        let port = port.ok_or(Refusal::NotAuthorized)?.id;
+        let session = self.directory.day().ok_or(Refusal::NoSession)?.session();
+        let newest = self.log.next_number(stream_of(port)) - 1;
+        Ok((port, session, first_number(login, &session, newest)?))
+    }
+
+    fn take_over(&mut self, port: PortId) {
+        if let Some(older) = self.ports[index_of(port)].connection {
+            self.counters.takeovers += 1;
+            self.close(older);
+        }
+    }
+
+    fn accept(&mut self, now: Nanos) -> usize {
+        for count in 0..ACCEPTS_PER_POLL {
+            match self.acceptor.accept() {
+                Ok(None) => return count,
+                Ok(Some(stream)) => self.welcome(stream, now),
+                Err(_) => {
+                    self.counters.accept_errors += 1;
+                    return count;
+                }
+            }
+        }
+        ACCEPTS_PER_POLL
+    }
+
+    fn welcome(&mut self, stream: A::Stream, now: Nanos) {
+        let Some(mut session) = self.spare.pop() else {
+            self.counters.turned_away += 1;
+            return;
+        };
+        let slot =
+            self.connections.iter().position(Option::is_none).expect("a spare session has a free slot");
+        session.reset(now);
+        self.counters.sessions += 1;
+        self.connections_made += 1;
+        let id = self.connections_made * self.connections.len() as u64 + slot as u64;
+        self.connections[slot] =
+            Some(Connection { id, stream, session, received: 0, login: LoginState::None, malformed: 0 });
+    }
+
+    /// Takes what members sent, from each its turn's worth, until the ring to the sequencer is full. Who
+    /// is first moves on, so that a full ring is shared out.
+    fn read(&mut self, now: Nanos, observe: &mut impl FnMut(Stage, u64)) -> usize {
+        let count = self.connections.len();
+        let mut work = 0;
+        for turn in 0..count {
+            let slot = (self.first + turn) % count;
+            let Some(connection) = &mut self.connections[slot] else { continue };
+            if self.gateway_sequencer.is_full() {
+                self.first = slot;
+                return work;
+            }
+            let mut taker = Taker {
+                config: &self.config,
+                directory: &self.directory,
+                gateway_sequencer: &mut self.gateway_sequencer,
+                counters: &mut self.counters,
+                observe,
+            };
+            match taker.take(connection, now) {
+                Ok(taken) => work += taken,
+                Err(ending) => {
+                    self.counters.violations += u64::from(ending == Ending::Violation);
+                    self.close(slot);
+                    work += 1;
+                }
+            }
+        }
+        work
+    }
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The member went, or was told everything it will be told.
+    Gone,
+    /// It broke the protocol or its times.
+    Violation,
+    /// The log has lost a message it is owed.
+    Damaged,
+}
+
+impl From<Violation> for Ending {
+    fn from(_: Violation) -> Self {
+        Self::Violation
+    }
+}
+
+impl From<ironbell_device::Closed> for Ending {
+    fn from(_: ironbell_device::Closed) -> Self {
+        Self::Gone
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    fn write(&mut self, log: &SessionLog, now: Nanos) -> Result<usize, Ending> {
+        self.session.on_time(now)?;
+        let mut work = 0;
+        while work < WRITES_PER_POLL {
+            self.catch_up(log)?;
+            if self.session.output().is_empty() {
+                break;
+            }
+            let count = self.stream.write(self.session.output())?;
+            self.session.sent(count, now);
+            if count == 0 {
+                break;
+            }
+            work += 1;
+        }
+        if self.session.is_finished() { Err(Ending::Gone) } else { Ok(work) }
+    }
+
+    /// Pulls from the log what the session could not be offered live.
+    fn catch_up(&mut self, log: &SessionLog) -> Result<(), Ending> {
+        let LoginState::In(port, stored) = &mut self.login else { return Ok(()) };
+        if self.session.next_number() < log.next_number(stream_of(*port)) {
+            self.session.fill(stored).map_err(|_| Ending::Damaged)?;
+        }
+        Ok(())
+    }
+}
+
+/// What taking messages from a connection needs of the gateway.
+struct Taker<'a, O> {
+    config: &'a Config,
+    directory: &'a Directory,
+    gateway_sequencer: &'a mut Producer<Inbound>,
+    counters: &'a mut Counters,
+    observe: &'a mut O,
+}
+
+impl<O: FnMut(Stage, u64)> Taker<'_, O> {
+    /// One turn: what is in the buffer, then what has arrived.
+    fn take<S: Stream>(&mut self, connection: &mut Connection<S>, now: Nanos) -> Result<usize, Ending> {
+        let mut taken = 0;
+        loop {
+            taken += self.take_buffered(connection, self.config.messages_per_turn - taken)?;
+            if taken == self.config.messages_per_turn || self.gateway_sequencer.is_full() {
+                return Ok(taken);
+            }
+            let space = connection.session.space();
+            // Full with what waits for a login's answer.
+            if space.is_empty() {
+                return Ok(taken);
+            }
+            let count = connection.stream.read(space)?;
+            if count == 0 {
+                return Ok(taken);
+            }
+            connection.received = ticks();
+            connection.session.received(count, now);
+        }
+    }
+
+    fn take_buffered<S>(
+        &mut self,
+        connection: &mut Connection<S>,
+        count_max: usize,
+    ) -> Result<usize, Ending> {
+        let mut taken = 0;
+        while taken < count_max && !self.gateway_sequencer.is_full() {
+            let Connection { session, login, received, malformed, .. } = connection;
+            let Some(event) = session.next()? else { break };
+            taken += 1;
+            match event {
+                ServerEvent::Message(bytes) => {
+                    let LoginState::In(port, _) = login else {
+                        unreachable!("a session is up after its login")
+                    };
+                    let port = self.directory.port(*port).expect("a login names a port");
+                    match inbound::command(bytes, port, self.directory) {
+                        Ok(command) => self.send(*received, command),
+                        Err(why) => {
+                            self.counters.malformed += 1;
+                            *malformed += 1;
+                            if *malformed > self.config.malformed_max {
+                                return Err(Ending::Violation);
+                            }
+                            explain(session, &why);
+                        }
+                    }
+                }
+                ServerEvent::Login(asked) => *login = LoginState::Asked(asked),
+                ServerEvent::Debug(_) => {}
+                ServerEvent::Logout => return Err(Ending::Gone),
+            }
+        }
+        Ok(taken)
+    }
+
+    fn send(&mut self, received: u64, command: Command) {
+        self.counters.messages_in += 1;
+        let has_room = self.gateway_sequencer.push(Inbound { received, command }).is_ok();
+        assert!(has_room, "room was seen before the message was taken");
+        (self.observe)(Stage::In, ticks().saturating_sub(received));
+    }
+}
+
+/// Tells a member in a debug packet why its message was not taken: it has no number that a refusal
+/// could name. The text is cut off at what fits.
+fn explain(session: &mut ServerSession, why: &NotTaken) {
+    let mut text = [0; 160];
+    let mut rest = text.as_mut_slice();
+    let _ = write!(rest, "{why}");
+    let len = 160 - rest.len();
+    session.debug(&text[..len]);
+}
+
+const fn stream_of(port: PortId) -> StreamId {
+    StreamId(port.0)
+}
+
+fn index_of(port: PortId) -> usize {
+    port.0 as usize - 1
+}
+
+fn port_id(index: usize) -> PortId {
+    PortId(u32::try_from(index + 1).expect("port ids have 32 bits"))
+}
