@@ -1,0 +1,115 @@
+//! Quiet: after warm-up the order path makes no allocation, counted by the allocator itself.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[expect(dead_code, reason = "the rules' test uses the other half")]
+mod venue;
+
+use ironbell_core::{Config, Engine};
+use ironbell_types::{
+    Command, FirmId, InstrumentId, MassCancel, Nanos, PortId, Seq, Sequenced, Side, TimeInForce, UserRefIdx,
+    UserRefNum,
+};
+use venue::{Venue, cancel, modify, order, replace};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every method passes its arguments on to `System` and returns what it returned; counting
+// touches no memory but a static atomic.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: our caller keeps `alloc`'s contract, which is System's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: `place` came from `System` with `layout`, since all of our memory does.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as for `dealloc`, and our caller keeps `realloc`'s contract, which is System's.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Every order command, over a price range that wanders across many leaves of the ladder, with books
+/// that swell and shrink; a mass cancel and its slices now and then.
+fn commands(rounds: u32) -> Vec<Command> {
+    let mut commands = Vec::new();
+    let mut num = 0;
+    for round in 0..rounds {
+        let mid = 1_000 + i64::from(round % 100) * 37;
+        for port in 1..=3u32 {
+            for step in 0..6 {
+                num += 1;
+                let side = if (step + port) % 2 == 0 { Side::Buy } else { Side::Sell };
+                let away = i64::from(step * 5 % 7) - 2;
+                let price = if side.is_buy() { mid - away } else { mid + away };
+                let mut enter = order(port, num, side, 1 + u64::from(step), price);
+                enter.time_in_force = if step == 5 { TimeInForce::Ioc } else { TimeInForce::Day };
+                commands.push(Command::EnterOrder(enter));
+            }
+            num += 1;
+            commands.push(Command::ReplaceOrder(replace(port, num - 3, num, 9, mid.cast_unsigned())));
+            commands.push(modify(port, num - 4, Side::Sell, 1));
+            commands.push(cancel(port, num - 5, 0));
+            commands.push(cancel(port, num - 5, 0));
+        }
+        if round % 10 == 9 {
+            num += 1;
+            commands.push(Command::MassCancel(MassCancel {
+                port: PortId(1 + round % 3),
+                user_ref_idx: UserRefIdx(0),
+                user_ref_num: UserRefNum(num),
+                firm: FirmId(1 + round % 3),
+                instrument: InstrumentId::NONE,
+                group: None,
+                side: None,
+                fault: None,
+            }));
+        }
+    }
+    commands
+}
+
+#[test]
+fn the_warm_order_path_never_allocates() {
+    let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
+    let mut engine = Engine::new(Config { key: 5, orders: 4_096, accounts: 8 });
+    let mut out = Vec::with_capacity(4_096);
+    engine.execute_frame(&journal, &mut out);
+    let given = commands(2_000);
+    let (mut counted, mut seq, mut said) = (0, engine.last_seq(), 0);
+    let mut run = |engine: &mut Engine, command: Command| {
+        out.clear();
+        seq = Seq(seq.0 + 1);
+        engine.execute(&Sequenced { seq, time: Nanos(seq.0), command }, &mut out);
+        said += out.len();
+    };
+    for (at, command) in given.iter().enumerate() {
+        // The first tenth is warm-up: ladder nodes are made as prices are first met.
+        if at == given.len() / 10 {
+            counted = ALLOCATIONS.load(Ordering::Relaxed);
+        }
+        run(&mut engine, *command);
+        loop {
+            let ask = engine.pending_asks().next();
+            let Some(ask) = ask else { break };
+            run(&mut engine, ask);
+        }
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
+    engine.check_invariants();
+    assert!(said > given.len() / 2, "the flow was heard: {said} events of {} commands", given.len());
+    assert!(counted > 0, "the counter counts");
+    assert_eq!(allocations, 0, "of {} commands after warm-up", given.len() * 9 / 10);
+}
