@@ -96,6 +96,7 @@ struct Book {
 }
 
 /// The books of all instruments, and the one index over their orders.
+#[derive(Clone)]
 pub(crate) struct Books {
     books: Vec<Book>,
     orders: Slab<Order>,

@@ -38,6 +38,7 @@ pub(crate) trait Sink {
 const EVENT_SIZE_MAX: usize = 240;
 
 /// A fixed buffer, used again for every event.
+#[derive(Clone)]
 pub(crate) struct Buffer {
     bytes: [u8; EVENT_SIZE_MAX],
     len: usize,

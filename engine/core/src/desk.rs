@@ -13,6 +13,7 @@ use ironbell_types::{
 };
 
 /// State of the accounts homed here.
+#[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) directory: Directory,
     pub(crate) ledger: Ledger,

@@ -11,7 +11,7 @@ use ironbell_types::{
 };
 
 /// Assets, instruments, firms, accounts and ports, with the numbers each port has consumed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Directory {
     pub(crate) assets: BTreeMap<AssetId, Asset>,
     pub(crate) instruments: Vec<Instrument>,
@@ -25,6 +25,7 @@ pub(crate) struct Directory {
 }
 
 /// A port and what it has done.
+#[derive(Clone)]
 pub(crate) struct PortState {
     pub(crate) port: Port,
     /// Logins so far.

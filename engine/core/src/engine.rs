@@ -28,6 +28,7 @@ pub struct Config {
 
 /// The deterministic state machine. Two engines given the same commands are equal in every output,
 /// whatever the frames.
+#[derive(Clone)]
 pub struct Engine {
     key: u64,
     seq: Seq,

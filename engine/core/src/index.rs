@@ -10,6 +10,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// another, as when numbers wrap around old survivors, costs each of its keys one step, where
 /// stepping to the next place would make the whole run pile up. Half full at most; and a member that
 /// chooses its numbers cannot choose collisions.
+#[derive(Clone)]
 pub(crate) struct Index {
     entries: Vec<Entry>,
     len: usize,

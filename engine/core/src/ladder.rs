@@ -43,6 +43,7 @@ struct Node {
 }
 
 /// Leaves and nodes of all books.
+#[derive(Clone)]
 pub(crate) struct Ladders {
     leaves: Slab<Leaf>,
     nodes: Slab<Node>,

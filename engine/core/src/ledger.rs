@@ -26,6 +26,7 @@ struct Entry {
 }
 
 /// Every movement is a posting from one entry to another, so that the sum over an asset is zero.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
     by_owner: Index,

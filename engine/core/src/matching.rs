@@ -150,15 +150,18 @@ impl<'a> Voice<'a> {
 }
 
 /// The books of the instruments homed here.
+#[derive(Clone)]
 pub struct Matching {
     books: Books,
+    /// [`TRADES_MAX`]; less in a test of it.
+    trades_max: u32,
 }
 
 impl Matching {
     /// Room for `orders` open orders before anything grows; `key` scatters the index.
     #[must_use]
     pub fn new(orders: usize, key: u64) -> Self {
-        Self { books: Books::new(orders, key) }
+        Self { books: Books::new(orders, key), trades_max: TRADES_MAX }
     }
 
     /// Opens the book of the next instrument, from 1.
@@ -254,7 +257,7 @@ impl Matching {
         let killed = if order.options.is_post_only() && crosses {
             Some(CancelReason::PostOnly)
         } else if is_fill_or_kill(order)
-            && !self.books.holds(order.instrument, !buys, limit, order.qty.0, TRADES_MAX)
+            && !self.books.holds(order.instrument, !buys, limit, order.qty.0, self.trades_max)
         {
             Some(CancelReason::Immediate)
         } else {
@@ -330,7 +333,7 @@ impl Matching {
         let limit = order.price.0.cast_unsigned();
         let mut leaves = order.qty.0;
         let mut trades = 0;
-        while leaves > 0 && trades < TRADES_MAX {
+        while leaves > 0 && trades < self.trades_max {
             let Some(slot) = self.books.first(order.instrument, !buys) else { break };
             let resting = self.books.order_mut(slot);
             if !within(resting.price, limit, !buys) {
@@ -464,4 +467,168 @@ fn matches(slice: &Slice, order: &Order) -> bool {
         && order.order_ref < OrderRef::new(slice.cause, 0)
         && slice.group.is_none_or(|group| group == order.group)
         && slice.side.is_none_or(|side| side == order.side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{format, string::String, vec::Vec};
+    use ironbell_types::{Capacity, ClOrdId, Display, OrderKey, OrderOptions};
+
+    /// Books by themselves, driven by lines: a new Seq each.
+    struct Alone {
+        matching: Matching,
+        seq: u64,
+        effects: Vec<Effect>,
+    }
+
+    impl Alone {
+        fn new(trades_max: u32) -> Self {
+            let mut matching = Matching::new(16, 1);
+            matching.trades_max = trades_max;
+            matching.open_book();
+            Self { matching, seq: 0, effects: Vec::new() }
+        }
+
+        fn run(&mut self, request: &Request) -> Vec<String> {
+            let mut out = Vec::new();
+            let mut voice = Voice::new(&mut out, Seq(self.seq), Nanos(0), Stage::Matching);
+            self.effects.clear();
+            self.matching.apply(request, &mut voice, &mut self.effects);
+            self.matching.books.check_invariants();
+            out.iter().map(|event| said(&event.body)).collect()
+        }
+
+        fn enter(&mut self, side: Side, qty: u64, price: i64, time_in_force: TimeInForce) -> Vec<String> {
+            self.seq += 1;
+            let incoming = self.incoming(side, qty, price, time_in_force);
+            self.run(&Request::Enter(incoming))
+        }
+
+        fn incoming(&self, side: Side, qty: u64, price: i64, time_in_force: TimeInForce) -> Incoming {
+            let order = Accepted {
+                key: OrderKey(self.seq),
+                order_ref: OrderRef::new(Seq(self.seq), 0),
+                firm: FirmId(1),
+                instrument: InstrumentId(1),
+                side,
+                qty: Qty(qty),
+                price: Price(price),
+                time_in_force,
+                display: Display::Visible,
+                capacity: Capacity::Agency,
+                cl_ord_id: ClOrdId::default(),
+                options: OrderOptions::default(),
+                booked: false,
+            };
+            Incoming { order, token: self.seq as u32 }
+        }
+
+        /// Prices with the numbers and leaves of their orders: bids best first | asks best first.
+        fn draw(&self) -> String {
+            let side = |buys| {
+                let orders = self.matching.book(InstrumentId(1)).filter(move |order| order.buys == buys);
+                let texts =
+                    orders.map(|order| format!("{}:{}@{}", order.key.0, order.leaves_qty, order.price));
+                texts.collect::<Vec<_>>().join(" ")
+            };
+            format!("{} | {}", side(true), side(false))
+        }
+    }
+
+    fn said(body: &EventBody) -> String {
+        match body {
+            EventBody::Accepted(order) => format!("accepted {}", if order.booked { "booked" } else { "" }),
+            EventBody::Replaced(replaced) => format!("replaced {}", replaced.orig_user_ref_num),
+            EventBody::Trade(trade) => format!("trade {}@{}", trade.qty, trade.price),
+            EventBody::Canceled(canceled) => format!("canceled {}", canceled.qty),
+            other => format!("{other:?}"),
+        }
+    }
+
+    use Side::{Buy, Sell};
+    use TimeInForce::{Day, Fok, Ioc};
+
+    /// A day order that would still trade when its command may make no more trades cannot rest, or
+    /// the book would be crossed.
+    #[test]
+    fn one_command_trades_no_more_than_its_effects_allow() {
+        let mut desk = Alone::new(3);
+        for price in [101, 101, 101, 102, 102] {
+            desk.enter(Sell, 2, price, Day);
+        }
+        assert_eq!(desk.enter(Buy, 8, 102, Fok), ["accepted ", "canceled 8"]);
+        assert_eq!(desk.enter(Buy, 6, 102, Fok), ["accepted ", "trade 2@101", "trade 2@101", "trade 2@101"]);
+        for _ in 0..2 {
+            desk.enter(Sell, 2, 102, Day);
+        }
+        let said = desk.enter(Buy, 9, 102, Day);
+        assert_eq!(said, ["accepted ", "trade 2@102", "trade 2@102", "trade 2@102", "canceled 3"]);
+        assert_eq!(desk.draw(), " | 9:2@102");
+    }
+
+    /// A partly filled level counts only the orders it takes.
+    #[test]
+    fn a_fill_or_kill_counts_the_orders_it_needs_not_the_level() {
+        let mut desk = Alone::new(2);
+        for _ in 0..4 {
+            desk.enter(Sell, 5, 100, Day);
+        }
+        assert_eq!(desk.enter(Buy, 11, 100, Fok), ["accepted ", "canceled 11"]);
+        assert_eq!(desk.enter(Buy, 10, 100, Fok), ["accepted ", "trade 5@100", "trade 5@100"]);
+    }
+
+    #[test]
+    fn books_work_over_all_of_the_price_range() {
+        let mut desk = Alone::new(TRADES_MAX);
+        desk.enter(Buy, 1, 1, Day);
+        desk.enter(Sell, 1, i64::MAX, Day);
+        desk.enter(Buy, 1, 64, Day);
+        desk.enter(Sell, 1, 1 << 40, Day);
+        desk.enter(Buy, 1, 63, Day);
+        assert_eq!(desk.draw(), "3:1@64 5:1@63 1:1@1 | 4:1@1099511627776 2:1@9223372036854775807");
+        let said = desk.enter(Buy, 5, i64::MAX, Ioc);
+        assert_eq!(said, ["accepted ", "trade 1@1099511627776", "trade 1@9223372036854775807", "canceled 3"]);
+        desk.enter(Sell, 9, 1, Ioc);
+        assert_eq!(desk.draw(), " | ");
+    }
+
+    #[test]
+    fn what_names_no_resting_order_does_nothing() {
+        let mut desk = Alone::new(TRADES_MAX);
+        desk.enter(Buy, 5, 100, Day);
+        let gone = OrderRef::new(Seq(77), 0);
+        assert!(desk.run(&Request::Cancel { order_ref: gone, total: Qty(0) }).is_empty());
+        assert!(desk.run(&Request::Modify { order_ref: gone, side: Buy, total: Qty(1) }).is_empty());
+        desk.seq = 78;
+        let incoming = desk.incoming(Buy, 5, 100, Day);
+        assert!(desk.run(&Request::Replace { orig: gone, total: Qty(5), incoming }).is_empty());
+        assert_eq!(desk.effects, [Effect::Stands { token: 78, leaves_qty: Qty(0), side: Buy }]);
+        assert_eq!(desk.draw(), "1:5@100 | ");
+    }
+
+    #[test]
+    fn effects_tell_stage_three_all_it_needs() {
+        let mut desk = Alone::new(TRADES_MAX);
+        desk.enter(Sell, 5, 100, Day);
+        assert!(desk.effects.is_empty(), "a booked order stands as it was admitted");
+        desk.enter(Buy, 7, 100, Day);
+        let fill = Effect::Fill {
+            match_number: MatchNumber::new(Seq(2), 0),
+            instrument: InstrumentId(1),
+            price: Price(100),
+            qty: Qty(5),
+            aggressor_buys: true,
+            resting: 1,
+            aggressor: 2,
+        };
+        assert_eq!(desk.effects, [fill, Effect::Stands { token: 2, leaves_qty: Qty(2), side: Buy }]);
+        desk.seq = 3;
+        let incoming = desk.incoming(Buy, 1, 99, Day);
+        let request = Request::Replace { orig: OrderRef::new(Seq(2), 0), total: Qty(6), incoming };
+        assert_eq!(desk.run(&request), ["replaced 2"]);
+        let stands = Effect::Stands { token: 3, leaves_qty: Qty(1), side: Buy };
+        assert_eq!(desk.effects, [Effect::Gone { token: 2 }, stands]);
+        assert_eq!(desk.draw(), "3:1@99 | ");
+    }
 }

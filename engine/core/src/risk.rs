@@ -12,6 +12,7 @@ use ironbell_types::{
 };
 
 /// An order's worst case, and the ledger entries it touches.
+#[derive(Clone)]
 struct Admitted {
     hold: i128,
     base: u32,
@@ -19,6 +20,7 @@ struct Admitted {
 }
 
 /// What of a port decides about its orders.
+#[derive(Clone)]
 struct Owner {
     firm: FirmId,
     account: AccountId,

@@ -24,6 +24,7 @@ pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>)
     }
 }
 
+#[derive(Clone)]
 struct Fill {
     match_number: MatchNumber,
     instrument: InstrumentId,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+#[derive(Clone)]
 pub(crate) struct Slab<T> {
     records: Vec<T>,
     free: Vec<u32>,
