@@ -13,15 +13,30 @@ pub struct Channel {
     log: LogReader,
     /// Twice the day's date when the log's stream is that day's, one less while it is being started.
     day: CursorReader,
+    /// Messages of all sessions before the present one.
+    before: CursorReader,
+}
+
+/// The present session.
+#[derive(Clone, Debug)]
+pub struct Today {
+    /// Its name.
+    pub session: [u8; 10],
+    /// Its messages, numbered from 1. Once a later session begins the reader finds nothing more.
+    pub log: StreamReader,
+    before: u64,
 }
 
 /// The feed's own end: says which day the stream belongs to.
 #[derive(Debug)]
-pub(crate) struct DayWriter(CursorWriter);
+pub(crate) struct DayWriter {
+    day: CursorWriter,
+    before: CursorWriter,
+}
 
 pub(crate) fn channel(log: &SessionLog) -> (DayWriter, Channel) {
-    let (writer, reader) = cursor(0);
-    (DayWriter(writer), Channel { log: log.reader(), day: reader })
+    let ((day, day_reader), (before, before_reader)) = (cursor(0), cursor(0));
+    (DayWriter { day, before }, Channel { log: log.reader(), day: day_reader, before: before_reader })
 }
 
 impl DayWriter {
@@ -33,9 +48,10 @@ impl DayWriter {
         log: &mut SessionLog,
     ) -> Result<(), ironbell_sessionlog::Error> {
         let mark = 2 * u64::from(day.date);
-        self.0.advance(mark - 1);
+        self.day.advance(mark - 1);
+        self.before.advance(self.before.get() + log.next_number(STREAM) - 1);
         log.restart(STREAM)?;
-        self.0.advance(mark);
+        self.day.advance(mark);
         Ok(())
     }
 }
@@ -47,14 +63,21 @@ impl Channel {
         session(self.day.get())
     }
 
-    /// The present session and a reader of its messages, which are numbered from 1; `None` as
-    /// [`Self::session`]. Once a later session begins the reader finds nothing more.
+    /// The present session with a reader of its messages; `None` as [`Self::session`].
     #[must_use]
-    pub fn open(&self) -> Option<([u8; 10], StreamReader)> {
+    pub fn open(&self) -> Option<Today> {
         let mark = self.day.get();
         let session = session(mark)?;
-        let reader = self.log.stream(STREAM);
-        (self.day.get() == mark).then_some((session, reader))
+        let today = Today { session, log: self.log.stream(STREAM), before: self.before.get() };
+        (self.day.get() == mark).then_some(today)
+    }
+
+    /// How many messages `day`'s session had when the next one began; `None` while it is the present one.
+    /// When more than one began since, those of the sessions between are counted in.
+    #[must_use]
+    pub fn ended_at(&self, day: &Today) -> Option<u64> {
+        let is_over = self.session().is_some_and(|present| present != day.session);
+        is_over.then(|| self.before.get() - day.before)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use ironbell_sessionlog::{Recovered, SessionLog, StreamReader};
+use ironbell_sessionlog::{Recovered, SessionLog};
 use ironbell_sync::Consumer;
 use ironbell_types::{Event, EventBody, Nanos, Outbound};
 use ironbell_wire::mold::Header;
@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use crate::channel::{DayWriter, STREAM, channel};
 use crate::datagrams::{Datagrams, Udp};
 use crate::packets::{Rerequests, fill};
-use crate::{Channel, Encoder, Error};
+use crate::{Channel, Encoder, Error, Today};
 
 /// Where the feed goes, and how much it does at one go.
 #[derive(Clone, Debug)]
@@ -86,8 +86,8 @@ pub struct Feed<D = Udp> {
     log: SessionLog,
     day: DayWriter,
     channel: Channel,
-    /// The present session and the publisher's own place in the log.
-    session: Option<([u8; 10], StreamReader)>,
+    /// The present session, with the publisher's own place in it.
+    today: Option<Today>,
     /// The next message to multicast.
     published: u64,
     packet: Box<[u8]>,
@@ -141,7 +141,7 @@ impl<D: Datagrams> Feed<D> {
         Self {
             encoder: Encoder::new(config.orders_max),
             day,
-            session: None,
+            today: None,
             published: 1,
             packet: vec![0; config.payload_size_max].into(),
             sent_at: None,
@@ -236,8 +236,8 @@ impl<D: Datagrams> Feed<D> {
     fn take(&mut self, event: &Event) -> Result<u64, Error> {
         if let EventBody::DayOpened(day) = &event.body {
             self.day.start(day, &mut self.log)?;
-            self.session = self.channel.open();
-            assert!(self.session.is_some(), "a day that was just started is open");
+            self.today = self.channel.open();
+            assert!(self.today.is_some(), "a day that was just started is open");
             self.published = 1;
         }
         let (log, mut count, mut failure) = (&mut self.log, 0, None);
@@ -259,10 +259,10 @@ impl<D: Datagrams> Feed<D> {
     /// Sends what is in the log, at most `packets_max` packets; returns how many. With `only_full` the last
     /// packet waits to be filled, because more events are at hand.
     fn publish(&mut self, now: Nanos, packets_max: usize, only_full: bool) -> Result<usize, Error> {
-        let Some((session, log)) = &mut self.session else { return Ok(0) };
+        let Some(today) = &mut self.today else { return Ok(0) };
         let mut packets = 0;
         while self.published < self.encoder.sequence() && packets < packets_max {
-            let filled = fill(log, *session, self.published, u16::MAX, &mut self.packet)?;
+            let filled = fill(today, self.published, u16::MAX, &mut self.packet)?;
             assert!(filled.count > 0, "what was numbered is in the log and fits a packet");
             if only_full && !filled.is_full {
                 break;
@@ -279,7 +279,7 @@ impl<D: Datagrams> Feed<D> {
     /// Sends the rest of the present session and says that it is over. Whoever misses that learns it from
     /// the next session's first packet.
     fn end_session(&mut self, now: Nanos) -> Result<(), Error> {
-        let Some((session, _)) = self.session else { return Ok(()) };
+        let Some(session) = self.today.as_ref().map(|today| today.session) else { return Ok(()) };
         self.publish(now, usize::MAX, false)?;
         let end = Header::end_of_session(session, self.encoder.sequence());
         let sent = self.datagrams.multicast(end.as_bytes());
@@ -288,7 +288,7 @@ impl<D: Datagrams> Feed<D> {
     }
 
     fn heartbeat(&mut self, now: Nanos) {
-        let Some((session, _)) = self.session else { return };
+        let Some(session) = self.today.as_ref().map(|today| today.session) else { return };
         let is_due = self.sent_at.is_none_or(|sent| now.0.saturating_sub(sent.0) >= self.config.heartbeat.0);
         if is_due && self.published == self.encoder.sequence() {
             let heartbeat = Header::heartbeat(session, self.published);

@@ -21,7 +21,7 @@ pub mod packets;
 pub mod service;
 pub mod snapshot;
 
-pub use channel::Channel;
+pub use channel::{Channel, Today};
 pub use directory::Directory;
 pub use encoder::{BookOrder, Encoder};
 pub use error::Error;

@@ -1,9 +1,9 @@
 //! MoldUDP64 packets from the log, and answers to requests for them.
 
-use ironbell_sessionlog::{Error, StreamReader};
+use ironbell_sessionlog::Error;
 use ironbell_wire::mold::{PacketBuilder, Request};
 
-use crate::Channel;
+use crate::{Channel, Today};
 
 /// What [`fill`] put into a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +21,11 @@ pub struct Filled {
 ///
 /// # Errors
 /// When the log is damaged.
-pub fn fill(
-    log: &mut StreamReader,
-    session: [u8; 10],
-    first: u64,
-    count_max: u16,
-    out: &mut [u8],
-) -> Result<Filled, Error> {
-    let mut packet = PacketBuilder::new(out, session, first);
+pub fn fill(today: &mut Today, first: u64, count_max: u16, out: &mut [u8]) -> Result<Filled, Error> {
+    let mut packet = PacketBuilder::new(out, today.session, first);
     let mut is_full = false;
     while packet.count() < count_max {
-        let Some(message) = log.message(first + u64::from(packet.count()))? else { break };
+        let Some(message) = today.log.message(first + u64::from(packet.count()))? else { break };
         if packet.push(message).is_err() {
             is_full = true;
             break;
@@ -46,7 +40,7 @@ pub fn fill(
 #[derive(Clone, Debug)]
 pub struct Rerequests {
     channel: Channel,
-    log: Option<([u8; 10], StreamReader)>,
+    today: Option<Today>,
     packet: Box<[u8]>,
 }
 
@@ -54,7 +48,7 @@ impl Rerequests {
     /// Answers are at most `payload_size_max` bytes long.
     #[must_use]
     pub fn new(channel: Channel, payload_size_max: usize) -> Self {
-        Self { channel, log: None, packet: vec![0; payload_size_max].into() }
+        Self { channel, today: None, packet: vec![0; payload_size_max].into() }
     }
 
     /// The answer to one datagram: a packet with as many of the messages asked for as fit it whole. `None`,
@@ -65,18 +59,17 @@ impl Rerequests {
     /// When the log is damaged.
     pub fn answer(&mut self, request: &[u8]) -> Result<Option<&[u8]>, Error> {
         let Ok(request) = Request::parse(request) else { return Ok(None) };
-        if self.log.as_ref().map(|(session, _)| *session) != self.channel.session() {
-            self.log = self.channel.open();
+        if self.today.as_ref().map(|today| today.session) != self.channel.session() {
+            self.today = self.channel.open();
         }
-        let Some((session, log)) = self.log.as_mut().filter(|(session, _)| *session == request.session)
-        else {
+        let Some(today) = self.today.as_mut().filter(|today| today.session == request.session) else {
             return Ok(None);
         };
         let (first, count) = (request.sequence_number.get(), request.message_count.get());
-        if first == 0 || first > log.newest()? {
+        if first == 0 || first > today.log.newest()? {
             return Ok(None);
         }
-        let filled = fill(log, *session, first, count, &mut self.packet)?;
+        let filled = fill(today, first, count, &mut self.packet)?;
         Ok((filled.count > 0).then_some(&self.packet[..filled.len]))
     }
 }

@@ -10,7 +10,7 @@ use ironbell_session::{
 use ironbell_sessionlog::StreamReader;
 use ironbell_types::{Nanos, Username};
 
-use crate::{Channel, Snapshot};
+use crate::{Channel, Snapshot, Today};
 
 /// Who may log in. Market data is for every member, so that `None` of these lets everybody in; SoupBinTCP's
 /// own text says that the credentials are there to stop a client from talking to the wrong server.
@@ -130,17 +130,17 @@ impl Line {
 pub struct ItchSession {
     line: Line,
     channel: Channel,
-    log: Option<([u8; 10], Log)>,
+    day: Option<Day>,
 }
 
 #[derive(Debug)]
-struct Log(StreamReader);
+struct Day(Today);
 
-impl Messages for Log {
+impl Messages for Day {
     type Error = ironbell_sessionlog::Error;
 
     fn message(&mut self, number: u64) -> Result<Option<&[u8]>, Self::Error> {
-        self.0.message(number)
+        self.0.log.message(number)
     }
 }
 
@@ -149,30 +149,34 @@ impl ItchSession {
     /// another session than the present one, and for a number beyond the next one.
     #[must_use]
     pub fn new(config: &Config, credentials: Option<Credentials>, channel: Channel, now: Nanos) -> Self {
-        Self { line: Line::new(config, credentials, now), channel, log: None }
+        Self { line: Line::new(config, credentials, now), channel, day: None }
     }
 
     /// Bytes came in.
     pub fn receive(&mut self, bytes: &[u8]) {
-        let Self { line, channel, log } = self;
+        let Self { line, channel, day } = self;
         line.receive(bytes, |login| {
-            let (session, reader) = channel.open().ok_or(Refusal::NoSession)?;
-            let newest = reader.newest().map_err(|_| Refusal::NoSession)?;
-            let first = first_number(login, &session, newest)?;
-            *log = Some((session, Log(reader)));
+            let today = channel.open().ok_or(Refusal::NoSession)?;
+            let newest = today.log.newest().map_err(|_| Refusal::NoSession)?;
+            let (session, first) = (today.session, first_number(login, &today.session, newest)?);
+            *day = Some(Day(today));
             Ok((session, first))
         });
     }
 
     /// Time passes; what the log has for the member becomes output, as much as there is room for. When
-    /// the next day begins this session ends.
+    /// the next day begins this session ends; a member who had not heard all of it is cut off instead.
     pub fn poll(&mut self, now: Nanos) {
         self.line.time(now);
-        let Some((session, log)) = self.log.as_mut().filter(|_| self.line.is_up()) else { return };
-        if self.line.server.fill(log).is_err() {
+        let Some(day) = self.day.as_mut().filter(|_| self.line.is_up()) else { return };
+        if self.line.server.fill(day).is_err() {
             self.line.over = Some(Over::Lost);
-        } else if self.channel.session().is_some_and(|present| present != *session) {
-            self.line.end();
+        } else if let Some(count) = self.channel.ended_at(&day.0) {
+            if self.line.server.next_number() == count + 1 {
+                self.line.end();
+            } else {
+                self.line.over = Some(Over::Lost);
+            }
         }
     }
 
@@ -251,7 +255,7 @@ impl<F: FnMut() -> Option<Snapshot>> GlimpseSession<F> {
     pub fn receive(&mut self, bytes: &[u8]) {
         let Self { line, channel, make, snapshot: pages } = self;
         line.receive(bytes, |login| {
-            let (session, log) = channel.open().ok_or(Refusal::NoSession)?;
+            let Today { session, log, .. } = channel.open().ok_or(Refusal::NoSession)?;
             if login.sequence != 1 || first_number(login, &session, 0)? != 1 {
                 return Err(Refusal::NoSession);
             }

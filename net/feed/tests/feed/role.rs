@@ -1,131 +1,18 @@
-//! The role with its log, over datagrams in memory, in simulated time.
+//! The role: packing, heartbeats, loss, re-requests, restarts and days.
 
-mod venue;
-
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use ironbell_client::itch_book::ItchBook;
 use ironbell_client::market_data::{FollowerConfig, MulticastFollower};
-use ironbell_feed::datagrams::Datagrams;
 use ironbell_feed::{Config, Encoder, Error, Feed};
 use ironbell_sessionlog::SessionLog;
-use ironbell_sync::{Producer, ring};
-use ironbell_types::{Event, Nanos, Outbound};
+use ironbell_sync::ring;
+use ironbell_types::{Nanos, Outbound};
 use ironbell_wire::mold::{Header, Packet, Request};
-use venue::{Rng, Venue};
 use zerocopy::IntoBytes;
 
-const SECOND: u64 = 1_000_000_000;
-
-/// What is under way in both directions.
-#[derive(Default)]
-struct Network {
-    multicast: VecDeque<Vec<u8>>,
-    requests: VecDeque<Vec<u8>>,
-    answers: VecDeque<Vec<u8>>,
-    /// The multicast socket's buffer is full.
-    is_full: bool,
-}
-
-#[derive(Clone, Default)]
-struct Memory(Rc<RefCell<Network>>);
-
-impl Datagrams for Memory {
-    fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
-        let network = &mut *self.0.borrow_mut();
-        if network.is_full {
-            return Err(ErrorKind::WouldBlock);
-        }
-        network.multicast.push_back(packet.to_vec());
-        Ok(())
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let datagram = self.0.borrow_mut().requests.pop_front()?;
-        let len = datagram.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&datagram[..len]);
-        Some((len, SocketAddr::from((Ipv4Addr::LOCALHOST, 9))))
-    }
-
-    fn unicast(&mut self, packet: &[u8], _: SocketAddr) -> Result<(), ErrorKind> {
-        self.0.borrow_mut().answers.push_back(packet.to_vec());
-        Ok(())
-    }
-}
-
-/// A directory of the test's own, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("ironbell-feed-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        Self(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-struct Rig {
-    feed: Feed<Memory>,
-    network: Memory,
-    release: Producer<Outbound>,
-    now: u64,
-}
-
-impl Rig {
-    fn new(dir: &Path, config: Config) -> Self {
-        let config_of_log = ironbell_sessionlog::Config {
-            segment_size: 1 << 20,
-            streams_max: 1,
-            ..ironbell_sessionlog::Config::new(dir)
-        };
-        let (log, _) = SessionLog::open(&config_of_log).expect("a log in a fresh directory");
-        let (release, from_release) = ring(1 << 16);
-        let network = Memory::default();
-        Self {
-            feed: Feed::with_datagrams(config, network.clone(), log, from_release),
-            network,
-            release,
-            now: SECOND,
-        }
-    }
-
-    fn started(dir: &Path, config: Config) -> Self {
-        let mut rig = Self::new(dir, config);
-        rig.feed.end_recovery();
-        rig
-    }
-
-    fn release(&mut self, events: &[Event]) {
-        for event in events {
-            self.release.push(Outbound { received: 0, event: *event }).expect("the ring has room");
-        }
-    }
-
-    fn poll(&mut self) -> usize {
-        let work = self.feed.poll(Nanos(self.now));
-        assert!(self.feed.failure().is_none());
-        work
-    }
-
-    fn poll_all(&mut self) {
-        while self.poll() > 0 {}
-    }
-
-    fn sent(&mut self) -> Vec<Vec<u8>> {
-        self.network.0.borrow_mut().multicast.drain(..).collect()
-    }
-}
+use crate::rig::{Dir, Memory, Rig, SECOND};
+use crate::venue::{Rng, Venue, drawn};
 
 /// Sequence number and count of packets.
 fn numbers(packets: &[Vec<u8>]) -> Vec<(u64, u16)> {
@@ -215,7 +102,7 @@ fn a_full_socket_drops_packets_and_followers_ask_for_them() {
     }
     rig.poll_all();
     let book = follow(&mut rig, 0, 0);
-    assert_eq!(venue::drawn(book.lines()), venue::drawn(venue.lines()));
+    assert_eq!(drawn(book.lines()), drawn(venue.lines()));
 }
 
 /// Drives one follower over a network that loses `loss` % of all datagrams until it has everything.
@@ -260,7 +147,7 @@ fn a_follower_on_a_bad_network_has_the_venues_books() {
             rig.release(&events);
         }
         let book = follow(&mut rig, seed, loss);
-        assert_eq!(venue::drawn(book.lines()), venue::drawn(venue.lines()), "seed {seed}, loss {loss} %");
+        assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, loss {loss} %");
     }
 }
 
@@ -352,14 +239,14 @@ fn a_restarted_feed_goes_on_where_it_stood() {
     straight.release(&after);
     straight.poll_all();
     let log = |rig: &Rig| {
-        let (session, mut log) = rig.feed.channel().open().expect("the day is open");
+        let mut today = rig.feed.channel().open().expect("the day is open");
         let messages: Vec<Vec<u8>> = (1..rig.feed.sequence())
-            .map(|number| log.message(number).expect("whole").expect("said").to_vec())
+            .map(|number| today.log.message(number).expect("whole").expect("said").to_vec())
             .collect();
-        (session, messages)
+        (today.session, messages)
     };
     assert_eq!(log(&rig), log(&straight));
-    assert_eq!(venue::drawn(follow(&mut rig, 1, 10).lines()), venue::drawn(venue.lines()));
+    assert_eq!(drawn(follow(&mut rig, 1, 10).lines()), drawn(venue.lines()));
 }
 
 #[test]
@@ -401,7 +288,7 @@ fn a_new_day_is_a_new_session_and_the_old_one_is_told_over() {
     assert_eq!(follower.session(), Some(*b"0020261122"));
     assert_eq!(follower.next(), rig.feed.sequence());
     assert_eq!(channel.session(), Some(*b"0020261122"));
-    assert_eq!(venue::drawn(book.lines()), venue::drawn(venue.lines()));
+    assert_eq!(drawn(book.lines()), drawn(venue.lines()));
 }
 
 #[test]

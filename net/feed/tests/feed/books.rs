@@ -1,12 +1,11 @@
 //! Followers' books against the venue's own, through encoder and snapshot.
 
-mod venue;
-
 use ironbell_client::itch_book::ItchBook;
 use ironbell_feed::{Encoder, Snapshot};
 use ironbell_types::Nanos;
 use ironbell_wire::glimpse;
-use venue::Venue;
+
+use crate::venue::{Venue, drawn};
 
 #[test]
 fn a_followers_books_are_the_venues_after_every_command() {
@@ -24,7 +23,7 @@ fn a_followers_books_are_the_venues_after_every_command() {
         for step in 0..1_000 {
             let events = if step == 500 { venue.open_day() } else { venue.step() };
             follow(events, &mut book);
-            assert_eq!(venue::drawn(book.lines()), venue::drawn(venue.lines()), "seed {seed}, step {step}");
+            assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, step {step}");
         }
         assert!(book.order_count() > 10, "seed {seed}: the flow builds books");
     }
@@ -46,7 +45,7 @@ fn a_new_day_is_followed_without_the_day_before() {
             count += 1;
         });
     }
-    assert_eq!(venue::drawn(book.lines()), venue::drawn(venue.lines()));
+    assert_eq!(drawn(book.lines()), drawn(venue.lines()));
     assert_eq!(encoder.sequence(), count + 1, "a session is numbered from 1");
 }
 
@@ -91,11 +90,7 @@ fn a_snapshot_splices_into_the_stream_at_every_point() {
             for message in &stream[next as usize - 1..] {
                 book.apply(message).unwrap_or_else(|e| panic!("seed {seed}, spliced at {next}: {e}"));
             }
-            assert_eq!(
-                venue::drawn(book.lines()),
-                venue::drawn(venue.lines()),
-                "seed {seed}, spliced at {next}"
-            );
+            assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, spliced at {next}");
         }
     }
 }

@@ -1,0 +1,8 @@
+//! The feed against followers that know nothing but what it sends.
+
+mod books;
+mod rig;
+mod role;
+mod service;
+mod sockets;
+mod venue;
