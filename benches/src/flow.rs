@@ -81,7 +81,10 @@ impl Flow {
         assert!(config.mix.adds > 0, "a flow needs adds");
         for traded in &config.instruments {
             let low = (MID_RANGE_TICKS + 2 * DEPTH_TICKS) * traded.tick;
-            assert!(traded.mid > low && traded.mid.is_multiple_of(traded.tick) && traded.qty_max > 0, "{traded:?}");
+            assert!(
+                traded.mid > low && traded.mid.is_multiple_of(traded.tick) && traded.qty_max > 0,
+                "{traded:?}"
+            );
         }
         let mids = config.instruments.iter().map(|traded| traded.mid).collect();
         let rng = Rng::new(config.seed);
@@ -95,7 +98,8 @@ impl Flow {
         let instrument = self.rng.below(self.config.instruments.len() as u64) as u16;
         self.move_mid(instrument);
         let Mix { adds, cancels, replaces, takers } = self.config.mix;
-        let draw = self.rng.below(u64::from(adds) + u64::from(cancels) + u64::from(replaces) + u64::from(takers));
+        let draw =
+            self.rng.below(u64::from(adds) + u64::from(cancels) + u64::from(replaces) + u64::from(takers));
         let (adds, cancels, replaces) = (u64::from(adds), u64::from(cancels), u64::from(replaces));
         let is_full = table.live_count() >= self.config.standing_max;
         let request = if draw >= adds + cancels + replaces {
@@ -118,7 +122,8 @@ impl Flow {
         let traded = &self.config.instruments[usize::from(instrument)];
         let range = MID_RANGE_TICKS * traded.tick;
         let mid = &mut self.mids[usize::from(instrument)];
-        *mid = if up { *mid + traded.tick } else { *mid - traded.tick }.clamp(traded.mid - range, traded.mid + range);
+        *mid = if up { *mid + traded.tick } else { *mid - traded.tick }
+            .clamp(traded.mid - range, traded.mid + range);
     }
 
     fn qty(&mut self, instrument: u16) -> u32 {

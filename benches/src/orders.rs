@@ -284,15 +284,15 @@ impl OrderTable {
                 if self.is_foreign(num) {
                     return Ok(Heard::Foreign);
                 }
-                let answered = self.answer(Answer::Order, |request| {
-                    matches!(request, Request::Enter { user_ref_num, .. } if *user_ref_num == num)
-                })?;
+                let answered = self.answer(
+                    Answer::Order,
+                    |request| matches!(request, Request::Enter { user_ref_num, .. } if *user_ref_num == num),
+                )?;
                 self.in_time(told.timestamp.get())?;
                 self.consume(num);
                 let order = self.order(num)?;
                 let asked = (order.total, order.price, order.is_buy, if order.is_ioc { b'3' } else { b'0' });
-                let answer =
-                    (told.quantity.get(), told.price.get(), told.side == b'B', told.time_in_force);
+                let answer = (told.quantity.get(), told.price.get(), told.side == b'B', told.time_in_force);
                 if asked != answer || told.symbol != symbols[usize::from(order.instrument)].0 {
                     return violation(format!("order {num} was accepted as another one: {told:?}"));
                 }
@@ -314,11 +314,13 @@ impl OrderTable {
                 self.close(orig, State::Done);
                 let order = self.order(num)?;
                 order.executed = executed;
-                let leaves = order.total.checked_sub(executed).unwrap_or(0);
+                let leaves = order.total.saturating_sub(executed);
                 let right = leaves > 0 && leaves == told.quantity.get() && order.price == told.price.get();
                 if !right || (told.side == b'B') != order.is_buy {
                     order.total = order.total.max(executed);
-                    return violation(format!("order {orig} was replaced by another than asked for: {told:?}"));
+                    return violation(format!(
+                        "order {orig} was replaced by another than asked for: {told:?}"
+                    ));
                 }
                 self.opens(num, told.order_reference_number.get())?;
                 Ok(Heard::Answered(answered))
@@ -350,7 +352,13 @@ impl OrderTable {
                     return Ok(Heard::Foreign);
                 }
                 self.in_time(told.timestamp.get())?;
-                self.executed(num, told.quantity.get(), told.price.get(), told.liquidity_flag, told.match_number.get())
+                self.executed(
+                    num,
+                    told.quantity.get(),
+                    told.price.get(),
+                    told.liquidity_flag,
+                    told.match_number.get(),
+                )
             }
             Outbound::Rejected(told, _) => {
                 let num = told.user_ref_num.get();
@@ -386,7 +394,10 @@ impl OrderTable {
                 let answered = self.answer(Answer::Query, |request| *request == Request::Query)?;
                 if told.next_user_ref_num.get() != self.consumed + 1 {
                     let next = told.next_user_ref_num.get();
-                    return violation(format!("the next number is {next}, the last consumed {}", self.consumed));
+                    return violation(format!(
+                        "the next number is {next}, the last consumed {}",
+                        self.consumed
+                    ));
                 }
                 Ok(Heard::Answered(answered))
             }
@@ -425,7 +436,9 @@ impl OrderTable {
         }
         let Some(pending) = self.pending.pop_front() else { unreachable!("its index was just found") };
         if let Some(num) = self.ioc_open.take() {
-            return violation(format!("immediate order {num} is still open when the next request is answered"));
+            return violation(format!(
+                "immediate order {num} is still open when the next request is answered"
+            ));
         }
         fault?;
         Ok(Answered { answer, intended: pending.intended, sent: pending.sent })
@@ -446,7 +459,11 @@ impl OrderTable {
         };
         let still_open = self.order(num)?.state == State::Open;
         self.unask(num);
-        if still_open { violation(format!("a {kind} of open order {num} was never answered")) } else { Ok(()) }
+        if still_open {
+            violation(format!("a {kind} of open order {num} was never answered"))
+        } else {
+            Ok(())
+        }
     }
 
     fn in_time(&mut self, timestamp: u64) -> Checked<()> {
@@ -483,7 +500,8 @@ impl OrderTable {
         let mut asked = Request::Query;
         for pending in &self.pending {
             match pending.request {
-                Request::Cancel { user_ref_num: named, .. } | Request::Replace { orig_user_ref_num: named, .. }
+                Request::Cancel { user_ref_num: named, .. }
+                | Request::Replace { orig_user_ref_num: named, .. }
                     if named == num =>
                 {
                     asked = pending.request;
@@ -493,15 +511,16 @@ impl OrderTable {
             }
         }
         let expected = match asked {
-            Request::Cancel { qty: total, .. } => order.leaves().saturating_sub(total.saturating_sub(order.executed)),
+            Request::Cancel { qty: total, .. } => {
+                order.leaves().saturating_sub(total.saturating_sub(order.executed))
+            }
             Request::Replace { user_ref_num, qty: total, .. } if total <= order.executed => {
                 self.order(user_ref_num)?.state = State::Unused;
                 order.leaves()
             }
             _ => return violation(format!("order {num} lost {qty} as if the member had asked for it")),
         };
-        let answer =
-            if matches!(asked, Request::Cancel { .. }) { Answer::Cancel } else { Answer::Replace };
+        let answer = if matches!(asked, Request::Cancel { .. }) { Answer::Cancel } else { Answer::Replace };
         let answered = self.answer(answer, |request| *request == asked)?;
         self.reduce(num, qty);
         self.unask(num);
@@ -528,13 +547,18 @@ impl OrderTable {
         }
         if !within || (!removed && price != order.price) {
             let limit = order.price;
-            return violation(format!("order {num} at {limit} executed at {price} ({})", liquidity_flag as char));
+            return violation(format!(
+                "order {num} at {limit} executed at {price} ({})",
+                liquidity_flag as char
+            ));
         }
         if !removed && (liquidity_flag != b'A' || order.is_ioc) {
             return violation(format!("order {num} executed with flag {}", liquidity_flag as char));
         }
         if match_number < latest || match_number <= order.match_number {
-            return violation(format!("order {num} executed twice, or late: match {match_number} after {latest}"));
+            return violation(format!(
+                "order {num} executed twice, or late: match {match_number} after {latest}"
+            ));
         }
         order.match_number = match_number;
         order.executed += qty;

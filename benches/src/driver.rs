@@ -1,0 +1,801 @@
+//! The load over real TCP sessions: one thread that polls them all and never waits for an answer.
+
+use crate::flow::FlowConfig;
+use crate::latency::Latency;
+use crate::load::{Counts, Latencies, Load, Remembered};
+use crate::orders::Request;
+use crate::schedule::{Arrivals, Schedule};
+use ironbell_client::order_entry::{self, Event, Member, NewOrder, NotSent, Replacement};
+use ironbell_session::{Config as SessionConfig, Refusal};
+use ironbell_types::{Nanos, Side, Symbol, Username};
+use ironbell_wire::ouch::{OptionsBuf, Outbound};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Requests handed out between two sweeps of the sessions at most, so that a late generator that
+/// catches up still reads its answers.
+const BURST_MAX: usize = 64;
+/// Answers taken from one session between two looks at the schedule at most.
+const EVENTS_MAX: usize = 256;
+
+/// Who trades.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// SoupBinTCP user name.
+    pub username: Username,
+    /// SoupBinTCP password, at most ten characters.
+    pub password: String,
+}
+
+/// What the load is.
+#[derive(Clone, Debug)]
+pub struct DriverConfig {
+    /// Who trades; each has a session of its own.
+    pub logins: Vec<Login>,
+    /// What they do.
+    pub flow: FlowConfig,
+    /// How arrivals follow each other.
+    pub arrivals: Arrivals,
+    /// Requests a second, of all members together.
+    pub rate: f64,
+    /// How many orders a member may send before memory is allocated for more.
+    pub capacity: usize,
+    /// Whether every message heard is remembered, for [`Driver::check_retold`].
+    pub remember: bool,
+    /// Whether nobody else trades these instruments; then what was bought must have been sold.
+    pub alone: bool,
+    /// How long to wait for a login's answer, and for the last answers at the end.
+    pub patience: Duration,
+    /// Times and buffers of the sessions.
+    pub session: SessionConfig,
+}
+
+impl DriverConfig {
+    /// `rate` requests a second by Poisson arrivals; patience of ten seconds.
+    #[must_use]
+    pub fn new(logins: Vec<Login>, flow: FlowConfig, rate: f64) -> Self {
+        Self {
+            logins,
+            flow,
+            arrivals: Arrivals::Poisson,
+            rate,
+            capacity: 1 << 16,
+            remember: false,
+            alone: true,
+            patience: Duration::from_secs(10),
+            session: SessionConfig {
+                input_size: 256 << 10,
+                output_size: 256 << 10,
+                ..SessionConfig::default()
+            },
+        }
+    }
+}
+
+/// When a run stops sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After this time.
+    Elapsed(Duration),
+    /// After this many requests.
+    Requests(u64),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request sent and answered, or left without an answer by the rules.
+    Completed,
+    /// A session broke; the others were read to their end. [`Driver::reconnect`] goes on from there.
+    Disconnected {
+        /// Which.
+        username: Username,
+        /// Why.
+        reason: String,
+    },
+    /// Answers were still missing when patience ran out.
+    Unanswered {
+        /// How many requests.
+        pending: usize,
+    },
+}
+
+/// What the world did.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A session could not be had or broke while logging in.
+    #[error("{username}: {source}")]
+    Session {
+        /// Whose.
+        username: Username,
+        /// Why.
+        source: order_entry::Error,
+    },
+    /// The venue refused a login.
+    #[error("{username}: login refused: {refusal}")]
+    Refused {
+        /// Whose.
+        username: Username,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An answer did not come in time.
+    #[error("{username}: no {what} within {patience:?}")]
+    Late {
+        /// Whose.
+        username: Username,
+        /// What did not come.
+        what: &'static str,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// The venue tells another story than it told before.
+    #[error("{username}: message {number} was heard as {heard:?} and is now told as {told:?}")]
+    Retold {
+        /// To whom.
+        username: Username,
+        /// The message's number.
+        number: u64,
+        /// What was heard.
+        heard: Remembered,
+        /// What is told; `None` when it is not told at all.
+        told: Option<Remembered>,
+    },
+}
+
+/// How it goes, once a second.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// Of the interval that ends here.
+    pub interval: Duration,
+    /// What was sent and heard since the driver began.
+    pub counts: &'a Counts,
+    /// Order-to-ack of the interval, from the intended times.
+    pub latency: &'a Latency,
+    /// Requests not yet answered.
+    pub pending: usize,
+}
+
+/// What a load came to, over all runs of its driver.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the latest run ended.
+    pub ended: Ended,
+    /// Time of sending, of all runs.
+    pub elapsed: Duration,
+    /// What was sent and heard.
+    pub counts: Counts,
+    /// The latencies.
+    pub latencies: Latencies,
+    /// Cancels and replacements left without an answer because their order was done by then.
+    pub silent: u64,
+    /// Requests not answered.
+    pub pending: usize,
+    /// Open orders.
+    pub live: usize,
+    /// The first violations of the rules, in words; none in a right venue.
+    pub violations: Vec<String>,
+}
+
+impl Outcome {
+    /// Requests a second while sending.
+    #[must_use]
+    pub fn requests_per_s(&self) -> f64 {
+        self.counts.sent.total() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Whether everything was answered as the rules say.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.ended == Ended::Completed && self.counts.violations == 0
+    }
+}
+
+struct Seat {
+    username: Username,
+    member: Member,
+    /// Requests that found no room in the session's output, oldest first.
+    waiting: VecDeque<Request>,
+}
+
+/// Members under load over TCP.
+pub struct Driver {
+    config: DriverConfig,
+    symbols: Vec<Symbol>,
+    clock: Instant,
+    seats: Vec<Seat>,
+    load: Load,
+    runs: u64,
+    elapsed: Duration,
+    ended: Ended,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver")
+            .field("counts", self.load.counts())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Logs every member in, at its most recent message, and asks for its next number.
+    ///
+    /// # Errors
+    /// A session cannot be had, a login is refused or not answered in time.
+    pub fn connect(addr: SocketAddr, config: DriverConfig) -> Result<Self, Error> {
+        let clock = Instant::now();
+        let mut seats = Vec::new();
+        let mut first_nums = Vec::new();
+        for login in &config.logins {
+            let username = login.username;
+            let failed = |source| Error::Session { username, source };
+            let mut member = Member::connect(addr, &config.session, username, &login.password, 0, at(clock))
+                .map_err(failed)?;
+            wait_for(&mut member, username, clock, config.patience, "login", |event| {
+                matches!(event, Event::LoggedIn { .. })
+            })?;
+            let asked = member.entry().account_query();
+            assert_eq!(asked, Ok(()), "a session just logged in has room");
+            // The most recent message may be such an answer too, from before: then nothing has consumed
+            // a number since, so it is as good.
+            wait_for(&mut member, username, clock, config.patience, "answer to an account query", |event| {
+                matches!(event, Event::Message { message: Outbound::AccountQueryResponse(..), .. })
+            })?;
+            first_nums.push(member.entry().next_user_ref_num());
+            seats.push(Seat { username, member, waiting: VecDeque::with_capacity(1_024) });
+        }
+        let load = Load::new(config.flow.clone(), &first_nums, config.capacity, config.remember);
+        let symbols = config.flow.instruments.iter().map(|traded| traded.symbol).collect();
+        let ended = Ended::Completed;
+        Ok(Self { config, symbols, clock, seats, load, runs: 0, elapsed: Duration::ZERO, ended })
+    }
+
+    /// Sends at the intended times until `until`, then waits for the last answers. A broken session
+    /// ends the run and is told in [`Outcome::ended`]. `progress` is called about once a second and at the
+    /// end: the intervals it is told of follow each other without a gap.
+    pub fn run(&mut self, until: Until, mut progress: impl FnMut(&Progress<'_>)) -> &Ended {
+        let start = at(self.clock);
+        // Each run draws other times than the one before.
+        let seed = self.config.flow.seed ^ (self.runs << 32) ^ 0x5eed;
+        self.runs += 1;
+        self.load.schedule(Some(Schedule::new(self.config.arrivals, self.config.rate, start, seed)));
+        let sent_before = self.load.counts().sent.total();
+        let mut ticker = Ticker::new(start);
+        self.ended = loop {
+            let now = at(self.clock);
+            let sent = self.load.counts().sent.total() - sent_before;
+            let left = match until {
+                Until::Elapsed(duration) if now.0 - start.0 >= duration.as_nanos() as u64 => 0,
+                Until::Elapsed(_) => BURST_MAX,
+                Until::Requests(count) => (count.saturating_sub(sent)).min(BURST_MAX as u64) as usize,
+            };
+            if left == 0 {
+                self.load.schedule(None);
+                self.elapsed += Duration::from_nanos(now.0 - start.0);
+                break self.drain(&mut ticker, &mut progress);
+            }
+            let mut work = self.send_due(left, now);
+            match self.sweep() {
+                Ok(moved) => work += moved,
+                Err(ended) => {
+                    self.load.schedule(None);
+                    self.elapsed += Duration::from_nanos(now.0 - start.0);
+                    break ended;
+                }
+            }
+            ticker.tick(now, &mut self.load, &mut progress);
+            if work == 0 {
+                // The venue may share this core: whoever has nothing to do lets it go.
+                std::thread::yield_now();
+            }
+        };
+        if self.ended == Ended::Completed && self.config.alone {
+            self.load.check_closed_market();
+        }
+        ticker.report(at(self.clock), &mut self.load, &mut progress);
+        &self.ended
+    }
+
+    fn send_due(&mut self, requests_max: usize, now: Nanos) -> usize {
+        let mut sent = 0;
+        while sent < requests_max {
+            let Some((member, request)) = self.load.due(now) else { break };
+            let seat = &mut self.seats[member];
+            send_or_keep(seat, request, &self.symbols);
+            sent += 1;
+        }
+        sent
+    }
+
+    /// Polls every session once and takes in what came.
+    fn sweep(&mut self) -> Result<usize, Ended> {
+        let mut work = 0;
+        for index in 0..self.seats.len() {
+            match self.sweep_one(index) {
+                Ok(moved) => work += moved,
+                Err(error) => {
+                    let username = self.seats[index].username;
+                    self.read_out();
+                    return Err(Ended::Disconnected { username, reason: error.to_string() });
+                }
+            }
+        }
+        Ok(work)
+    }
+
+    fn sweep_one(&mut self, index: usize) -> Result<usize, order_entry::Error> {
+        let seat = &mut self.seats[index];
+        while let Some(&request) = seat.waiting.front() {
+            if send(&mut seat.member, &request, &self.symbols).is_err() {
+                break;
+            }
+            seat.waiting.pop_front();
+        }
+        let moved = seat.member.poll(at(self.clock));
+        // What came before a connection broke counts: it was heard.
+        for _ in 0..EVENTS_MAX {
+            let Some(event) = seat.member.next()? else { break };
+            if let Event::Message { number, message, bytes } = event {
+                self.load.hear(index, number, &message, bytes, at(self.clock));
+            }
+        }
+        moved
+    }
+
+    /// One session broke: what the others' sockets still hold was told to their members, so it is read.
+    fn read_out(&mut self) {
+        for index in 0..self.seats.len() {
+            while self.sweep_one(index).is_ok_and(|moved| moved > 0) {}
+        }
+    }
+
+    /// Waits for the last answers. When an account query of each member is answered, all their requests
+    /// are worked off; when a second one is, each has heard what the others' requests did to it.
+    fn drain(&mut self, ticker: &mut Ticker, progress: &mut impl FnMut(&Progress<'_>)) -> Ended {
+        for _ in 0..2 {
+            for (index, seat) in self.seats.iter_mut().enumerate() {
+                let query = self.load.query(index, at(self.clock));
+                send_or_keep(seat, query, &self.symbols);
+            }
+            let ended = self.wait_for_answers(ticker, progress);
+            if ended != Ended::Completed {
+                return ended;
+            }
+        }
+        Ended::Completed
+    }
+
+    fn wait_for_answers(&mut self, ticker: &mut Ticker, progress: &mut impl FnMut(&Progress<'_>)) -> Ended {
+        let began = at(self.clock);
+        loop {
+            let now = at(self.clock);
+            match self.sweep() {
+                Err(ended) => return ended,
+                Ok(0) => std::thread::yield_now(),
+                Ok(_) => {}
+            }
+            let pending = self.load.pending_count();
+            if pending == 0 {
+                return Ended::Completed;
+            }
+            if now.0 - began.0 > self.config.patience.as_nanos() as u64 {
+                return Ended::Unanswered { pending };
+            }
+            ticker.tick(now, &mut self.load, progress);
+        }
+    }
+
+    /// Logs every member in again, perhaps at another node, where it left off; sends again what was
+    /// not answered; and waits until all is answered. What the venue lost shows as a refused login
+    /// (it has told less than was heard) or as a violation (it does not know what it had accepted).
+    ///
+    /// # Errors
+    /// A session cannot be had, a login is refused or not answered in time.
+    pub fn reconnect(&mut self, addr: SocketAddr) -> Result<&Ended, Error> {
+        let Self { config, symbols, clock, seats, load, .. } = self;
+        for (index, seat) in seats.iter_mut().enumerate() {
+            let username = seat.username;
+            seat.waiting.clear();
+            let reconnected = seat.member.reconnect(addr, at(*clock));
+            reconnected.map_err(|source| Error::Session { username, source })?;
+            wait_for(&mut seat.member, username, *clock, config.patience, "login", |event| {
+                matches!(event, Event::LoggedIn { .. })
+            })?;
+            for request in load.send_again(index) {
+                if !seat.waiting.is_empty() || send(&mut seat.member, &request, symbols).is_err() {
+                    seat.waiting.push_back(request);
+                }
+            }
+        }
+        let mut ticker = Ticker::new(at(*clock));
+        self.ended = self.drain(&mut ticker, &mut |_| {});
+        if self.ended == Ended::Completed && self.config.alone {
+            self.load.check_closed_market();
+        }
+        Ok(&self.ended)
+    }
+
+    /// Logs every member in from its first message and compares what is told with what was heard,
+    /// byte for byte by digest; says how many messages that were. It takes over the ports: the
+    /// sessions of this driver break, [`Driver::reconnect`] brings them back.
+    ///
+    /// # Errors
+    /// As [`Driver::connect`], and [`Error::Retold`].
+    pub fn check_retold(&self, addr: SocketAddr) -> Result<u64, Error> {
+        assert!(self.config.remember, "nothing was remembered to compare with");
+        let mut compared = 0;
+        for (login, heard) in self.config.logins.iter().zip(self.load.remembered()) {
+            compared += self.check_retold_one(addr, login, heard)?;
+        }
+        Ok(compared)
+    }
+
+    fn check_retold_one(&self, addr: SocketAddr, login: &Login, heard: &[Remembered]) -> Result<u64, Error> {
+        let (username, clock, patience) = (login.username, self.clock, self.config.patience);
+        let failed = |source| Error::Session { username, source };
+        let mut member = Member::connect(addr, &self.config.session, username, &login.password, 1, at(clock))
+            .map_err(failed)?;
+        let mut expected = heard.iter();
+        let Some(mut next) = expected.next() else { return Ok(0) };
+        let began = at(clock);
+        loop {
+            let moved = member.poll(at(clock)).map_err(failed)?;
+            while let Some(event) = member.next().map_err(failed)? {
+                let Event::Message { number, message, bytes } = event else {
+                    if let Event::Refused(refusal) = event {
+                        return Err(Error::Refused { username, refusal });
+                    }
+                    continue;
+                };
+                if number < next.number {
+                    continue;
+                }
+                let told = Some(Remembered::new(number, &message, bytes));
+                if told != Some(*next) {
+                    return Err(Error::Retold { username, number: next.number, heard: *next, told });
+                }
+                match expected.next() {
+                    Some(following) => next = following,
+                    None => return Ok(heard.len() as u64),
+                }
+            }
+            if moved == 0 {
+                if at(clock).0 - began.0 > patience.as_nanos() as u64 {
+                    return Err(Error::Retold { username, number: next.number, heard: *next, told: None });
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// What it came to so far.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            ended: self.ended.clone(),
+            elapsed: self.elapsed,
+            counts: self.load.counts().clone(),
+            latencies: self.load.latencies().clone(),
+            silent: self.load.silent_count(),
+            pending: self.load.pending_count(),
+            live: self.load.live_count(),
+            violations: self.load.violations().to_vec(),
+        }
+    }
+
+    /// What each member heard, in the order of `logins`; empty unless it was to be remembered.
+    #[must_use]
+    pub fn remembered(&self) -> &[Vec<Remembered>] {
+        self.load.remembered()
+    }
+}
+
+/// Nanoseconds since the driver began: latencies need no wall clock.
+fn at(clock: Instant) -> Nanos {
+    Nanos(clock.elapsed().as_nanos() as u64)
+}
+
+fn send_or_keep(seat: &mut Seat, request: Request, symbols: &[Symbol]) {
+    if !seat.waiting.is_empty() || send(&mut seat.member, &request, symbols).is_err() {
+        seat.waiting.push_back(request);
+    }
+}
+
+fn send(member: &mut Member, request: &Request, symbols: &[Symbol]) -> Result<(), NotSent> {
+    let entry = member.entry();
+    match *request {
+        Request::Enter { user_ref_num, instrument, is_buy, qty, price, is_ioc } => {
+            let side = if is_buy { Side::Buy } else { Side::Sell };
+            let symbol = symbols[usize::from(instrument)];
+            let order = if is_ioc {
+                NewOrder::ioc(side, qty, symbol, price)
+            } else {
+                NewOrder::day(side, qty, symbol, price)
+            };
+            entry.enter_as(user_ref_num, &order, &OptionsBuf::EMPTY)
+        }
+        Request::Replace { orig_user_ref_num, user_ref_num, qty, price } => {
+            let by = Replacement::day(qty, price);
+            entry.replace_as(user_ref_num, orig_user_ref_num, &by, &OptionsBuf::EMPTY)
+        }
+        Request::Cancel { user_ref_num, qty } => entry.cancel(user_ref_num, qty),
+        Request::Query => entry.account_query(),
+    }
+}
+
+/// Polls one session until `wanted` comes; what comes before it is let go.
+fn wait_for(
+    member: &mut Member,
+    username: Username,
+    clock: Instant,
+    patience: Duration,
+    what: &'static str,
+    wanted: impl Fn(&Event<'_>) -> bool,
+) -> Result<(), Error> {
+    let began = Instant::now();
+    let failed = |source| Error::Session { username, source };
+    loop {
+        let moved = member.poll(at(clock));
+        while let Some(event) = member.next().map_err(failed)? {
+            if wanted(&event) {
+                return Ok(());
+            }
+            if let Event::Refused(refusal) = event {
+                return Err(Error::Refused { username, refusal });
+            }
+        }
+        if moved.map_err(failed)? == 0 {
+            if began.elapsed() > patience {
+                return Err(Error::Late { username, what, patience });
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Calls for progress once a second.
+struct Ticker {
+    start: Nanos,
+    last: Nanos,
+}
+
+impl Ticker {
+    const PERIOD: u64 = 1_000_000_000;
+
+    const fn new(start: Nanos) -> Self {
+        Self { start, last: start }
+    }
+
+    fn tick(&mut self, now: Nanos, load: &mut Load, progress: &mut impl FnMut(&Progress<'_>)) {
+        if now.0 - self.last.0 >= Self::PERIOD {
+            self.report(now, load, progress);
+        }
+    }
+
+    fn report(&mut self, now: Nanos, load: &mut Load, progress: &mut impl FnMut(&Progress<'_>)) {
+        progress(&Progress {
+            elapsed: Duration::from_nanos(now.0 - self.start.0),
+            interval: Duration::from_nanos(now.0 - self.last.0),
+            counts: load.counts(),
+            latency: load.interval(),
+            pending: load.pending_count(),
+        });
+        load.clear_interval();
+        self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Mix, Traded};
+    use crate::paper_exchange::{Fault, PaperExchange};
+    use ironbell_device::kernel::{Connection, KernelAcceptor};
+    use ironbell_device::{Acceptor, Stream};
+    use ironbell_session::{ServerEvent, ServerSession, first_number};
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::JoinHandle;
+
+    const SESSION: [u8; 10] = *b"0020260105";
+
+    fn config(members: usize, rate: f64) -> DriverConfig {
+        let instruments = ["AAA", "BBB"].map(|name| Traded {
+            symbol: Symbol::new(name).unwrap(),
+            mid: 1_000_000,
+            tick: 100,
+            qty_max: 100,
+        });
+        let flow =
+            FlowConfig { seed: 1, instruments: instruments.to_vec(), mix: Mix::default(), standing_max: 50 };
+        let logins = (0..members).map(|member| Login {
+            username: Username::new(&format!("MEM{member}")).unwrap(),
+            password: "secret".to_owned(),
+        });
+        DriverConfig { remember: true, ..DriverConfig::new(logins.collect(), flow, rate) }
+    }
+
+    /// A venue on loopback: the paper exchange behind server sessions, one connection a member at a time.
+    struct Venue {
+        addr: SocketAddr,
+        stop: Arc<AtomicBool>,
+        thread: JoinHandle<PaperExchange>,
+    }
+
+    struct Served {
+        stream: Connection,
+        server: ServerSession,
+        member: Option<usize>,
+    }
+
+    impl Venue {
+        /// Serves until stopped, or breaks off once it has told `told_max` messages to all.
+        fn start(mut exchange: PaperExchange, told_max: usize) -> Self {
+            let mut acceptor = KernelAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let addr = acceptor.local_addr();
+            let stop = Arc::new(AtomicBool::new(false));
+            let stopped = Arc::clone(&stop);
+            let thread = std::thread::spawn(move || {
+                let mut served: Vec<Served> = Vec::new();
+                while !stopped.load(Ordering::Relaxed) {
+                    if let Ok(Some(stream)) = acceptor.accept() {
+                        let server = ServerSession::new(&SessionConfig::default(), Nanos(0));
+                        served.push(Served { stream, server, member: None });
+                    }
+                    served.retain_mut(|one| serve(one, &mut exchange).is_ok());
+                    if exchange.told.iter().map(Vec::len).sum::<usize>() >= told_max {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+                exchange
+            });
+            Self { addr, stop, thread }
+        }
+
+        fn stop(self) -> PaperExchange {
+            self.stop.store(true, Ordering::Relaxed);
+            self.thread.join().unwrap()
+        }
+    }
+
+    fn serve(one: &mut Served, exchange: &mut PaperExchange) -> Result<(), ironbell_device::Closed> {
+        let now = Nanos(0);
+        let space = one.server.space();
+        if !space.is_empty() {
+            let count = one.stream.read(space)?;
+            one.server.received(count, now);
+        }
+        let mut login = None;
+        while let Ok(Some(event)) = one.server.next() {
+            match event {
+                ServerEvent::Login(asked) => {
+                    login = Some(asked);
+                    break;
+                }
+                ServerEvent::Message(message) => exchange.handle(one.member.unwrap(), message),
+                _ => {}
+            }
+        }
+        if let Some(asked) = login {
+            let member: usize = asked.username.as_str()[3..].parse().unwrap();
+            one.member = Some(member);
+            match first_number(&asked, &SESSION, exchange.told[member].len() as u64) {
+                Ok(first) if asked.password == *b"SECRET    " => one.server.accept(SESSION, first),
+                Ok(_) => one.server.refuse(Refusal::NotAuthorized),
+                Err(refusal) => one.server.refuse(refusal),
+            }
+        }
+        if let Some(member) = one.member {
+            while let Some(message) = exchange.told[member].get(one.server.next_number().max(1) as usize - 1)
+            {
+                if !one.server.offer(one.server.next_number(), message) {
+                    break;
+                }
+            }
+        }
+        let count = one.stream.write(one.server.output())?;
+        one.server.sent(count, now);
+        Ok(())
+    }
+
+    fn exchange(config: &DriverConfig, fault: Fault) -> PaperExchange {
+        let symbols: Vec<Symbol> = config.flow.instruments.iter().map(|traded| traded.symbol).collect();
+        PaperExchange::new(config.logins.len(), &symbols, fault)
+    }
+
+    #[test]
+    fn four_members_trade_over_tcp_and_every_answer_is_right() {
+        let config = config(4, 200_000.0);
+        let venue = Venue::start(exchange(&config, Fault::None), usize::MAX);
+        let mut driver = Driver::connect(venue.addr, config).unwrap();
+        let (mut told, mut counted) = (Duration::ZERO, 0);
+        let ended = driver
+            .run(Until::Requests(10_000), |progress| {
+                told += progress.interval;
+                assert_eq!(told, progress.elapsed, "intervals follow each other");
+                counted += progress.latency.percentiles().count;
+            })
+            .clone();
+        let outcome = driver.outcome();
+        assert_eq!((ended, outcome.violations.as_slice()), (Ended::Completed, [].as_slice()));
+        assert!(outcome.is_right());
+        assert_eq!((outcome.counts.sent.total(), outcome.pending), (10_000, 0));
+        assert_eq!(outcome.counts.acks() + outcome.counts.rejects() + outcome.silent, 10_000);
+        assert!(outcome.counts.trades > 100, "{:?}", outcome.counts);
+        assert_eq!(counted, outcome.latencies.order.percentiles().count);
+        assert_eq!(driver.check_retold(venue.addr).unwrap(), outcome.counts.messages);
+        venue.stop();
+    }
+
+    /// The venue dies in the middle and comes up again elsewhere with what it had told; the members
+    /// lose nothing, hear nothing twice, and go on trading.
+    #[test]
+    fn a_venue_that_dies_and_comes_back_is_gone_on_with() {
+        let config = config(3, 200_000.0);
+        let mut venue = Venue::start(exchange(&config, Fault::None), 2_000);
+        let mut driver = Driver::connect(venue.addr, config).unwrap();
+        for life in 1..=3 {
+            let ended = driver.run(Until::Requests(1_000_000), |_| {}).clone();
+            assert!(matches!(ended, Ended::Disconnected { .. }), "{ended:?}");
+            let exchange = venue.stop();
+            venue = Venue::start(exchange, if life == 3 { usize::MAX } else { 4_000 * life });
+            assert_eq!(driver.reconnect(venue.addr).unwrap(), &Ended::Completed);
+            let outcome = driver.outcome();
+            assert_eq!((outcome.violations.as_slice(), outcome.pending), ([].as_slice(), 0));
+        }
+        assert_eq!(driver.run(Until::Requests(1_000), |_| {}), &Ended::Completed);
+        let outcome = driver.outcome();
+        assert!(outcome.is_right(), "{outcome:?}");
+        assert_eq!(driver.check_retold(venue.addr).unwrap(), outcome.counts.messages);
+        venue.stop();
+    }
+
+    #[test]
+    fn a_venue_that_forgot_or_changed_what_it_told_is_found_out() {
+        let config = config(2, 200_000.0);
+        let venue = Venue::start(exchange(&config, Fault::None), usize::MAX);
+        let mut driver = Driver::connect(venue.addr, config).unwrap();
+        driver.run(Until::Requests(2_000), |_| {});
+        let mut exchange = venue.stop();
+        let mut last = exchange.told[1].pop().unwrap();
+        last[3] ^= 1;
+        let venue = Venue::start(exchange, usize::MAX);
+        let error = driver.reconnect(venue.addr).unwrap_err();
+        assert!(matches!(error, Error::Refused { refusal: Refusal::NoSession, .. }), "{error}");
+        let mut exchange = venue.stop();
+        exchange.told[1].push(last);
+        let venue = Venue::start(exchange, usize::MAX);
+        let error = driver.check_retold(venue.addr).unwrap_err();
+        assert!(matches!(error, Error::Retold { told: Some(_), .. }), "{error}");
+        venue.stop();
+    }
+
+    #[test]
+    fn a_wrong_password_is_refused() {
+        let mut config = config(1, 1.0);
+        config.logins[0].password = "guess".to_owned();
+        let venue = Venue::start(exchange(&config, Fault::None), usize::MAX);
+        let error = Driver::connect(venue.addr, config).unwrap_err();
+        assert!(matches!(error, Error::Refused { refusal: Refusal::NotAuthorized, .. }), "{error}");
+        venue.stop();
+    }
+
+    #[test]
+    fn a_fault_of_the_venue_is_in_the_outcome() {
+        let config = config(2, 200_000.0);
+        let venue = Venue::start(exchange(&config, Fault::ExecuteTooMuch), usize::MAX);
+        let mut driver = Driver::connect(venue.addr, config).unwrap();
+        driver.run(Until::Requests(5_000), |_| {});
+        let outcome = driver.outcome();
+        assert!(!outcome.is_right());
+        assert!(outcome.violations[0].contains("executed"), "{:?}", outcome.violations);
+        assert!(venue.stop().has_erred);
+    }
+}

@@ -1,0 +1,565 @@
+//! The load without its sockets: what is due when, what the answers mean, what it all came to.
+
+use crate::flow::{Flow, FlowConfig};
+use crate::latency::Latency;
+use crate::orders::{Answer, Answered, Heard, OrderTable, Request, Violation};
+use crate::schedule::Schedule;
+use ironbell_types::{Nanos, Symbol};
+use ironbell_wire::ouch::Outbound;
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many violations are kept in full.
+const VIOLATIONS_KEPT: usize = 20;
+
+/// Requests sent, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Passive day orders.
+    pub adds: u64,
+    /// Immediate-or-cancel orders.
+    pub takers: u64,
+    /// Replacements.
+    pub replaces: u64,
+    /// Cancels, whole and partial.
+    pub cancels: u64,
+}
+
+impl Sent {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.adds + self.takers + self.replaces + self.cancels
+    }
+}
+
+/// What was sent and heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests sent; a repeat after a reconnect does not count again.
+    pub sent: Sent,
+    /// Sequenced messages heard.
+    pub messages: u64,
+    /// Those that are about none of the orders of this load.
+    pub foreign: u64,
+    /// Orders accepted.
+    pub accepted: u64,
+    /// Orders replaced.
+    pub replaced: u64,
+    /// Cancels done, and replacements that ended in a cancel of their original.
+    pub canceled: u64,
+    /// Orders and replacements refused, by reason of the wire.
+    pub rejects: BTreeMap<u16, u64>,
+    /// Cancels nobody asked for: what immediate orders did not trade, mostly.
+    pub canceled_unasked: u64,
+    /// Executions of aggressors: one for each trade.
+    pub trades: u64,
+    /// Shares of those.
+    pub removed_qty: u64,
+    /// Executions of resting orders: one for each trade.
+    pub resting_executions: u64,
+    /// Shares of those.
+    pub added_qty: u64,
+    /// Answers that broke a rule, and answers missing.
+    pub violations: u64,
+}
+
+impl Counts {
+    /// Requests done as asked.
+    #[must_use]
+    pub const fn acks(&self) -> u64 {
+        self.accepted + self.replaced + self.canceled
+    }
+
+    /// Orders and replacements refused.
+    #[must_use]
+    pub fn rejects(&self) -> u64 {
+        self.rejects.values().sum()
+    }
+}
+
+/// Latencies from the intended send time, and for orders from the actual one too: the difference is
+/// what a closed loop would not have told.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    /// New order to accepted or refused.
+    pub order: Latency,
+    /// Replacement to replaced or refused.
+    pub replace: Latency,
+    /// Cancel to cancelled.
+    pub cancel: Latency,
+    /// New order to accepted or refused, from when it was handed to the session.
+    pub order_from_sent: Latency,
+}
+
+/// One sequenced message as a member heard it: enough to tell later whether the venue still says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its sequence number.
+    pub number: u64,
+    /// The letter of its type.
+    pub message_type: u8,
+    /// The order it is about; 0 when none of this load's.
+    pub user_ref_num: u32,
+    /// XXH3-64 of its bytes.
+    pub digest: u64,
+}
+
+impl Remembered {
+    /// Of a message.
+    #[must_use]
+    pub fn new(number: u64, message: &Outbound<'_>, bytes: &[u8]) -> Self {
+        let user_ref_num = match message {
+            Outbound::OrderAccepted(told, _) => told.user_ref_num.get(),
+            Outbound::OrderReplaced(told, _) => told.user_ref_num.get(),
+            Outbound::OrderCanceled(told, _) => told.user_ref_num.get(),
+            Outbound::OrderExecuted(told, _) => told.user_ref_num.get(),
+            Outbound::Rejected(told, _) => told.user_ref_num.get(),
+            _ => 0,
+        };
+        let message_type = bytes.first().copied().unwrap_or(0);
+        Self { number, message_type, user_ref_num, digest: xxh3_64(bytes) }
+    }
+}
+
+/// Members under load, sans I/O.
+#[derive(Debug)]
+pub struct Load {
+    flow: Flow,
+    symbols: Vec<Symbol>,
+    schedule: Option<Schedule>,
+    tables: Vec<OrderTable>,
+    counts: Counts,
+    violations: Vec<String>,
+    latencies: Latencies,
+    /// Latencies of orders since [`Load::clear_interval`].
+    interval: Latency,
+    remembered: Option<Vec<Vec<Remembered>>>,
+}
+
+impl Load {
+    /// Members whose orders are numbered from `first_nums`; `capacity` is how many each may send
+    /// before its table grows. With `remember`, every message heard is kept by digest.
+    #[must_use]
+    pub fn new(config: FlowConfig, first_nums: &[u32], capacity: usize, remember: bool) -> Self {
+        assert!(!first_nums.is_empty(), "a load needs a member");
+        let symbols = config.instruments.iter().map(|traded| traded.symbol).collect();
+        let tables = first_nums.iter().map(|first| OrderTable::new(*first, capacity)).collect();
+        Self {
+            flow: Flow::new(config),
+            symbols,
+            schedule: None,
+            tables,
+            counts: Counts::default(),
+            violations: Vec::new(),
+            latencies: Latencies::default(),
+            interval: Latency::default(),
+            remembered: remember.then(|| vec![Vec::new(); first_nums.len()]),
+        }
+    }
+
+    /// From here on requests become due at the schedule's times; `None`: no more.
+    pub fn schedule(&mut self, schedule: Option<Schedule>) {
+        self.schedule = schedule;
+    }
+
+    /// The next request whose time has come, and whose it is: to be sent at once. Lateness does not
+    /// move the times of later ones.
+    pub fn due(&mut self, now: Nanos) -> Option<(usize, Request)> {
+        let intended = self.schedule.as_mut()?.due(now)?;
+        let (member, request) = self.flow.next(&self.tables);
+        let sent = &mut self.counts.sent;
+        match request {
+            Request::Enter { is_ioc: false, .. } => sent.adds += 1,
+            Request::Enter { is_ioc: true, .. } => sent.takers += 1,
+            Request::Replace { .. } => sent.replaces += 1,
+            Request::Cancel { .. } => sent.cancels += 1,
+            Request::Query => {}
+        }
+        self.tables[member].sent(request, intended, now);
+        Some((member, request))
+    }
+
+    /// An account query of a member, to be sent at once: its answer proves all requests before it done.
+    pub fn query(&mut self, member: usize, now: Nanos) -> Request {
+        self.tables[member].sent(Request::Query, now, now);
+        Request::Query
+    }
+
+    /// What a member must send again after a reconnect, in order.
+    pub fn send_again(&mut self, member: usize) -> impl Iterator<Item = Request> + '_ {
+        self.tables[member].send_again()
+    }
+
+    /// A member heard a sequenced message.
+    pub fn hear(&mut self, member: usize, number: u64, message: &Outbound<'_>, bytes: &[u8], now: Nanos) {
+        self.counts.messages += 1;
+        if let Some(remembered) = &mut self.remembered {
+            remembered[member].push(Remembered::new(number, message, bytes));
+        }
+        match self.tables[member].heard(message, &self.symbols) {
+            Ok(Heard::Answered(answered)) => self.answered(message, &answered, now),
+            Ok(Heard::Executed { qty, removed: true }) => {
+                self.counts.trades += 1;
+                self.counts.removed_qty += u64::from(qty);
+            }
+            Ok(Heard::Executed { qty, removed: false }) => {
+                self.counts.resting_executions += 1;
+                self.counts.added_qty += u64::from(qty);
+            }
+            Ok(Heard::CanceledUnasked) => self.counts.canceled_unasked += 1,
+            Ok(Heard::Foreign) => self.counts.foreign += 1,
+            Err(Violation(what)) => self.violated(format!("member {member}, message {number}: {what}")),
+        }
+    }
+
+    fn answered(&mut self, message: &Outbound<'_>, answered: &Answered, now: Nanos) {
+        match message {
+            Outbound::OrderAccepted(..) => self.counts.accepted += 1,
+            Outbound::OrderReplaced(..) => self.counts.replaced += 1,
+            Outbound::OrderCanceled(..) => self.counts.canceled += 1,
+            Outbound::Rejected(told, _) => *self.counts.rejects.entry(told.reason.get()).or_default() += 1,
+            _ => {}
+        }
+        let Some(sent) = answered.sent else { return };
+        match answered.answer {
+            Answer::Order => {
+                self.latencies.order.record(answered.intended, now);
+                self.latencies.order_from_sent.record(sent, now);
+                self.interval.record(answered.intended, now);
+            }
+            Answer::Replace => self.latencies.replace.record(answered.intended, now),
+            Answer::Cancel => self.latencies.cancel.record(answered.intended, now),
+            Answer::Query => {}
+        }
+    }
+
+    fn violated(&mut self, what: String) {
+        self.counts.violations += 1;
+        if self.violations.len() < VIOLATIONS_KEPT {
+            self.violations.push(what);
+        }
+    }
+
+    /// Once every request is worked off and no one else trades: what was bought was sold.
+    pub fn check_closed_market(&mut self) {
+        let Counts { trades, removed_qty, resting_executions, added_qty, .. } = self.counts;
+        if (trades, removed_qty) != (resting_executions, added_qty) {
+            self.violated(format!(
+                "aggressors heard {trades} trades of {removed_qty}, resting orders {resting_executions} of {added_qty}"
+            ));
+        }
+    }
+
+    /// What was sent and heard so far.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The first violations, in words.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// The latencies so far.
+    #[must_use]
+    pub const fn latencies(&self) -> &Latencies {
+        &self.latencies
+    }
+
+    /// Latencies of the orders answered since [`Load::clear_interval`].
+    #[must_use]
+    pub const fn interval(&self) -> &Latency {
+        &self.interval
+    }
+
+    /// Begins an interval.
+    pub fn clear_interval(&mut self) {
+        self.interval.clear();
+    }
+
+    /// What each member heard, in order; empty unless it was to be remembered.
+    #[must_use]
+    pub fn remembered(&self) -> &[Vec<Remembered>] {
+        self.remembered.as_deref().unwrap_or_default()
+    }
+
+    /// Requests not yet answered.
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        self.tables.iter().map(OrderTable::pending_count).sum()
+    }
+
+    /// Cancels and replacements that the rules left without an answer, their order being done.
+    #[must_use]
+    pub fn silent_count(&self) -> u64 {
+        self.tables.iter().map(OrderTable::silent_count).sum()
+    }
+
+    /// Open orders of all members with nothing under way on them.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.tables.iter().map(OrderTable::live_count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{Mix, Traded};
+    use crate::paper_exchange::{Fault, PaperExchange};
+    use crate::rng::Rng;
+    use crate::schedule::Arrivals;
+    use ironbell_types::Symbol;
+    use ironbell_wire::Type;
+    use ironbell_wire::ouch::{self, OptionsBuf, OuchMessage};
+    use ironbell_wire::{U32, U64};
+
+    fn flow(seed: u64) -> FlowConfig {
+        let instruments = ["AAA", "BBB", "CCC"].map(|name| Traded {
+            symbol: Symbol::new(name).unwrap(),
+            mid: 1_000_000,
+            tick: 100,
+            qty_max: 100,
+        });
+        FlowConfig { seed, instruments: instruments.to_vec(), mix: Mix::default(), standing_max: 50 }
+    }
+
+    fn encoded(request: &Request, symbols: &[Symbol]) -> Vec<u8> {
+        let mut bytes = [0; 64];
+        let length = match *request {
+            Request::Enter { user_ref_num, instrument, is_buy, qty, price, is_ioc } => ouch::EnterOrder {
+                message_type: Type::new(),
+                user_ref_num: U32::new(user_ref_num),
+                side: if is_buy { b'B' } else { b'S' },
+                quantity: U32::new(qty),
+                symbol: symbols[usize::from(instrument)].0,
+                price: U64::new(price),
+                time_in_force: if is_ioc { b'3' } else { b'0' },
+                display: b'Y',
+                capacity: b'A',
+                inter_market_sweep: b'N',
+                cross_type: b'N',
+                cl_ord_id: [b' '; 14],
+            }
+            .encode(&OptionsBuf::EMPTY, &mut bytes),
+            Request::Replace { orig_user_ref_num, user_ref_num, qty, price } => ouch::ReplaceOrder {
+                message_type: Type::new(),
+                orig_user_ref_num: U32::new(orig_user_ref_num),
+                user_ref_num: U32::new(user_ref_num),
+                quantity: U32::new(qty),
+                price: U64::new(price),
+                time_in_force: b'0',
+                display: b'Y',
+                inter_market_sweep: b'N',
+                cl_ord_id: [b' '; 14],
+            }
+            .encode(&OptionsBuf::EMPTY, &mut bytes),
+            Request::Cancel { user_ref_num, qty } => ouch::CancelOrder {
+                message_type: Type::new(),
+                user_ref_num: U32::new(user_ref_num),
+                quantity: U32::new(qty),
+            }
+            .encode(&OptionsBuf::EMPTY, &mut bytes),
+            Request::Query => {
+                ouch::AccountQuery { message_type: Type::new() }.encode(&OptionsBuf::EMPTY, &mut bytes)
+            }
+        };
+        bytes[..length.unwrap()].to_vec()
+    }
+
+    /// Members, an exchange, and links between them that hold messages for a while, all in simulated time.
+    struct Sim {
+        load: Load,
+        exchange: PaperExchange,
+        symbols: Vec<Symbol>,
+        /// On their way to the exchange, by member: no message of a session overtakes another.
+        out: Vec<Vec<Vec<u8>>>,
+        /// How much each member has heard.
+        heard: Vec<usize>,
+        rng: Rng,
+    }
+
+    impl Sim {
+        fn new(seed: u64, members: usize, fault: Fault) -> Self {
+            let config = flow(seed);
+            let symbols: Vec<Symbol> = config.instruments.iter().map(|traded| traded.symbol).collect();
+            Self {
+                load: Load::new(config, &vec![1; members], 0, true),
+                exchange: PaperExchange::new(members, &symbols, fault),
+                symbols,
+                out: vec![Vec::new(); members],
+                heard: vec![0; members],
+                rng: Rng::new(seed ^ 77),
+            }
+        }
+
+        fn send(&mut self, member: usize, request: &Request) {
+            let bytes = encoded(request, &self.symbols);
+            self.out[member].push(bytes);
+        }
+
+        /// Some of what is under way arrives.
+        fn carry(&mut self, now: Nanos, all: bool) {
+            for member in 0..self.out.len() {
+                let waiting = self.out[member].len() as u64;
+                let arriving = if all { waiting } else { self.rng.below(waiting + 1) };
+                for bytes in self.out[member].drain(..arriving as usize).collect::<Vec<_>>() {
+                    self.exchange.handle(member, &bytes);
+                }
+            }
+            for member in 0..self.out.len() {
+                let told = self.exchange.told[member].len();
+                let arriving = (told - self.heard[member]) as u64;
+                let arriving = if all { arriving } else { self.rng.below(arriving + 1) };
+                for _ in 0..arriving {
+                    let bytes = self.exchange.told[member][self.heard[member]].clone();
+                    self.heard[member] += 1;
+                    let number = self.heard[member] as u64;
+                    self.load.hear(member, number, &Outbound::parse(&bytes).unwrap(), &bytes, now);
+                }
+            }
+        }
+
+        fn run(&mut self, from: u64, requests: u64) {
+            self.load.schedule(Some(Schedule::new(Arrivals::Poisson, 1e5, Nanos(from), 3)));
+            let (mut now, mut sent) = (from, 0);
+            while sent < requests {
+                now += self.rng.below(100_000);
+                while let Some((member, request)) = self.load.due(Nanos(now)) {
+                    self.send(member, &request);
+                    sent += 1;
+                }
+                self.carry(Nanos(now), false);
+            }
+            self.load.schedule(None);
+            self.drain(Nanos(now));
+        }
+
+        fn drain(&mut self, now: Nanos) {
+            for member in 0..self.out.len() {
+                let query = self.load.query(member, now);
+                self.send(member, &query);
+            }
+            self.carry(now, true);
+            if self.load.pending_count() == 0 {
+                self.load.check_closed_market();
+            }
+        }
+    }
+
+    #[test]
+    fn a_right_exchange_has_no_violations_and_every_path_is_walked() {
+        for seed in 0..8 {
+            let mut sim = Sim::new(seed, 4, Fault::None);
+            sim.run(0, 20_000);
+            let (load, counts) = (&sim.load, sim.load.counts());
+            assert_eq!(load.violations(), [] as [String; 0], "seed {seed}");
+            assert_eq!((load.pending_count(), counts.violations, counts.foreign), (0, 0, 0), "seed {seed}");
+            let sent = counts.sent;
+            for (kind, share) in [(sent.adds, 45), (sent.cancels, 35), (sent.replaces, 10), (sent.takers, 10)]
+            {
+                let percent = kind * 100 / sent.total();
+                assert!(percent.abs_diff(share) <= 6, "seed {seed}: {sent:?}");
+            }
+            let each =
+                [counts.accepted, counts.replaced, counts.canceled, counts.trades, counts.canceled_unasked];
+            assert!(each.iter().all(|count| *count > 200), "seed {seed}: {counts:?}");
+            assert!(
+                counts.rejects() > 20 && load.silent_count() > 20 && load.live_count() > 20,
+                "seed {seed}"
+            );
+            // Every request was answered, or is one of those the rules leave without an answer.
+            assert_eq!(counts.acks() + counts.rejects() + load.silent_count(), sent.total(), "seed {seed}");
+            assert_eq!(load.remembered().iter().map(Vec::len).sum::<usize>() as u64, counts.messages);
+            let latencies = load.latencies();
+            assert_eq!(latencies.order.percentiles().count, latencies.order_from_sent.percentiles().count);
+            assert!(latencies.order.percentiles().p50 >= latencies.order_from_sent.percentiles().p50);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_load() {
+        let run = |seed| {
+            let mut sim = Sim::new(seed, 3, Fault::None);
+            sim.run(0, 3_000);
+            sim.exchange.told
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn every_planted_fault_is_a_violation() {
+        for fault in Fault::ALL {
+            let mut sim = Sim::new(5, 4, fault);
+            sim.run(0, 20_000);
+            assert!(sim.exchange.has_erred, "{fault:?} had no opportunity");
+            assert!(sim.load.counts().violations > 0, "{fault:?} was not noticed");
+        }
+    }
+
+    /// The links are cut at random moments, with requests and answers under way; members hear what
+    /// they missed, send again what was not answered, and nothing is done twice.
+    #[test]
+    fn what_is_sent_again_after_a_cut_has_no_second_effect() {
+        for seed in 0..20 {
+            let mut sim = Sim::new(seed, 4, Fault::None);
+            for cut in 0..10 {
+                sim.load.schedule(Some(Schedule::new(Arrivals::Constant, 1e5, Nanos(cut * 1_000_000), 3)));
+                for _ in 0..200 {
+                    if let Some((member, request)) = sim.load.due(Nanos((cut + 1) * 1_000_000)) {
+                        sim.send(member, &request);
+                    }
+                    if sim.rng.percent(20) {
+                        sim.carry(Nanos((cut + 1) * 1_000_000), false);
+                    }
+                }
+                for member in 0..4 {
+                    // Lost with the connection.
+                    sim.out[member].clear();
+                    let again: Vec<Request> = sim.load.send_again(member).collect();
+                    for request in again {
+                        sim.send(member, &request);
+                    }
+                }
+                sim.load.schedule(None);
+                sim.drain(Nanos((cut + 1) * 1_000_000));
+                assert_eq!(sim.load.violations(), [] as [String; 0], "seed {seed}, cut {cut}");
+                assert_eq!(sim.load.pending_count(), 0);
+            }
+        }
+    }
+
+    /// An exchange that answers at once but sleeps for 100 ms in the middle of a second: the latency
+    /// from the intended time tells of every request that met the sleep, not of one.
+    #[test]
+    fn a_stall_is_told_in_full() {
+        let mut sim = Sim::new(9, 1, Fault::None);
+        sim.load.schedule(Some(Schedule::new(Arrivals::Constant, 10_000.0, Nanos(0), 0)));
+        for micros in 0..1_000_000u64 {
+            let asleep = (400_000..500_000).contains(&micros);
+            if asleep {
+                continue;
+            }
+            let now = Nanos(micros * 1_000);
+            while let Some((member, request)) = sim.load.due(now) {
+                sim.send(member, &request);
+            }
+            sim.carry(now, true);
+        }
+        let latencies = sim.load.latencies();
+        let (open, closed) = (latencies.order.percentiles(), latencies.order_from_sent.percentiles());
+        assert_eq!((open.p50, closed.max), (1, 1));
+        assert!((99_000_000..=100_100_000).contains(&open.max), "{open:?}");
+        // A hundred milliseconds of ten thousand requests a second, less the ten of its last millisecond
+        // and the few cancels that the rules leave without an answer.
+        let stalled: u64 = [&latencies.order, &latencies.replace, &latencies.cancel]
+            .map(|latency| latency.histogram().count_between(1_000_000, 200_000_000))
+            .iter()
+            .sum();
+        assert!((950..=995).contains(&stalled), "{stalled} met the stall");
+    }
+}
