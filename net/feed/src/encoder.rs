@@ -415,8 +415,9 @@ mod tests {
     fn a_cancel_is_x_while_something_is_left_and_d_at_the_end() {
         let mut encoder = with_order(Display::Visible);
         let expected = format!("5800010000{TIME}000000000000000100000064");
-        assert_eq!(encode(&mut encoder, canceled(100, 200, true)), [expected.clone()]);
-        assert_eq!(encode(&mut encoder, modified(100, 100)), [expected]);
+        for body in [canceled(100, 200, true), modified(100, 100)] {
+            assert_eq!(encode(&mut encoder, body), [expected.as_str()]);
+        }
         assert_eq!(encode(&mut encoder, modified(0, 100)), [""; 0], "only its side changed");
         let expected = format!("4400010000{TIME}0000000000000001");
         assert_eq!(encode(&mut encoder, canceled(100, 0, true)), [expected]);
