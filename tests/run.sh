@@ -31,8 +31,14 @@ status=${PIPESTATUS[0]}
 read -r test_passed test_failed test_ignored < <(
     awk '/^test result: /{p+=$4; f+=$6; i+=$8} END{print p+0, f+0, i+0}' "$log"
 )
-# A program that dies of a signal, or does not build, leaves no such line: cargo's exit status tells of it.
-if ((status != 0 && test_failed == 0)); then
+# A program that dies of a signal leaves no such line, but cargo counts it: error: 2 targets failed:
+read -r targets_failed results_failed < <(
+    awk '/^error: [0-9]+ targets? failed:$/{t=$2} /^test result: FAILED/{r+=1} END{print t+0, r+0}' "$log"
+)
+if ((targets_failed > results_failed)); then
+    test_failed=$((test_failed + targets_failed - results_failed))
+elif ((status != 0 && test_failed == 0)); then
+    # It did not even build.
     test_failed=1
 fi
 passed=$((passed + test_passed)) failed=$((failed + test_failed)) skipped=$((skipped + test_ignored))

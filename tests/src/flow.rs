@@ -32,6 +32,8 @@ struct Shape {
     /// How many smallest units an account starts with, of quote and of base assets.
     quote_funds: u64,
     base_funds: u64,
+    /// Binary orders of magnitude more of everything: amounts near what 128 bits hold.
+    vast_log2: u32,
     /// Of 100 new orders, how many are not day orders.
     immediate_percent: u64,
     post_only_percent: u64,
@@ -75,7 +77,8 @@ impl Flow {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let width = rng.pick(&[1, 2, 3, 5, 8, 20, 200, 30_000]);
-        let tight = rng.one_in(2);
+        let vast = rng.one_in(12);
+        let tight = !vast && rng.one_in(2);
         let shape = Shape {
             price_min: rng.pick(&[1, 1, 2, 60, 63, 100, 4_090, 33_504, 1 << 33]),
             price_width: width,
@@ -83,6 +86,8 @@ impl Flow {
             qty_max: rng.pick(&[1, 3, 10, 100, 5_000]),
             quote_funds: if tight { rng.between(1, 2_000_000) } else { 1 << 60 },
             base_funds: if tight { rng.between(1, 20_000) } else { 1 << 50 },
+            // 2^98 for each account: an order's sum of notional x rate over thousands of trades still fits the oracle.
+            vast_log2: if vast { 38 } else { 0 },
             immediate_percent: rng.pick(&[0, 10, 30, 60]),
             post_only_percent: rng.pick(&[0, 5, 30]),
             channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1], &[0, 7, 255]]),
@@ -105,6 +110,7 @@ impl Flow {
             qty_max: 10,
             quote_funds: 1 << 60,
             base_funds: 1 << 50,
+            vast_log2: 0,
             immediate_percent: 2,
             post_only_percent: 0,
             channels: &[0],
@@ -234,8 +240,8 @@ impl Flow {
                 opening.push_back(Command::DefineAccount(Account { id: account, firm }));
                 for &asset in &asset_ids {
                     let amount = self.shape.quote_funds.max(self.shape.base_funds);
-                    let amount = self.rng.between(1, amount);
-                    opening.push_back(Command::Fund(self.funding(account, asset, i128::from(amount))));
+                    let amount = i128::from(self.rng.between(1, amount)) << self.shape.vast_log2;
+                    opening.push_back(Command::Fund(self.funding(account, asset, amount)));
                 }
                 for _ in 0..self.rng.between(1, 2) {
                     port += 1;
@@ -252,6 +258,9 @@ impl Flow {
 
     fn instrument(&mut self, id: InstrumentId, base: AssetId, quote: AssetId) -> Instrument {
         let fees = [0, 1, 2, 3, 7, 10, 25, 49, 50, 50, 10_000];
+        let vast = self.shape.vast_log2 > 0;
+        let tick_values = if vast { [1, 1, 1 << 20, 1 << 40, u64::MAX] } else { [1, 1, 3, 100, 9_999] };
+        let lots = if vast { [1, 1 << 30, 1 << 40, u64::MAX] } else { [1, 1, 7, 1_000] };
         Instrument {
             id,
             symbol: Symbol::new(&format!("SYM{id}")).expect("a short symbol"),
@@ -262,8 +271,8 @@ impl Flow {
             } else {
                 Scale::EquityExact { price_tick: self.rng.pick(&[1, 7, 100]) }
             },
-            tick_value: self.rng.pick(&[1, 1, 3, 100, 9_999]),
-            lot_units: self.rng.pick(&[1, 1, 7, 1_000]),
+            tick_value: self.rng.pick(&tick_values),
+            lot_units: self.rng.pick(&lots),
             round_lot: 100,
             maker_fee_bps: self.rng.pick(&fees),
             taker_fee_bps: self.rng.pick(&fees),
@@ -274,7 +283,8 @@ impl Flow {
         let credential = Credential { salt: [1; 16], hash: [2; 32], memory_kib: 8, passes: 1, lanes: 1 };
         let ample = PortLimits { qty_max: Qty(u64::MAX), notional_max: Amount(i128::MAX) };
         let qty_max = Qty(self.rng.between(1, self.shape.qty_max * 2));
-        let notional_max = Amount(i128::from(self.rng.between(1, self.shape.price_min * qty_max.0 * 200)));
+        let notional_max =
+            Amount(i128::from(self.rng.between(1, self.shape.price_min.saturating_mul(qty_max.0 * 200))));
         let limits = self.rng.pick(&[
             ample,
             ample,
@@ -606,6 +616,7 @@ impl Flow {
             self.rng.pick(&assets)
         };
         let size = i128::from(self.rng.between(1, self.shape.quote_funds.min(self.shape.base_funds)));
+        let size = size << self.shape.vast_log2;
         let amount = match self.rng.below(40) {
             0 => 0,
             1 => self.rng.pick(&[i128::MIN, i128::MAX, -i128::MAX]),
