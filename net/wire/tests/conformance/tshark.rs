@@ -252,7 +252,7 @@ fn tshark_reads_a_soupbintcp_session() {
     assert_eq!(numbered.collect::<Vec<_>>(), numbers.collect::<Vec<_>>());
     assert_eq!(column(4), ["USER01"]);
     assert_eq!(column(5), ["SECRET    "]);
-    assert_eq!(column(6), ["0020260302"]);
+    assert_eq!(column(6), ["          ", "0020260302"]);
     assert_eq!(column(7), ["hello"]);
 }
 
