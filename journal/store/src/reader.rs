@@ -229,6 +229,12 @@ impl Reader {
         self.bytes_read
     }
 
+    /// Index of the segment that the last frame was read from; 0 before the first.
+    #[must_use]
+    pub fn segment_index(&self) -> u64 {
+        self.segment.as_ref().map_or(0, |segment| segment.header.index)
+    }
+
     /// What stands behind the last frame; meaningful once [`next_frame`](Self::next_frame) has said `None`.
     #[must_use]
     pub fn tail(&self) -> &Tail {

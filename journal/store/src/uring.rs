@@ -5,6 +5,9 @@
 //! cannot be registered: EFAULT.) Writes are WRITE_FIXED to a registered file, direct, with RWF_DSYNC:
 //! when one is over, its bytes are on the medium, and no separate sync has to be waited for. A kernel
 //! thread that polls the submission queue gains nothing here and costs a core.
+//!
+//! Miri knows neither io_uring nor shared maps. What the unsafe blocks lean on, that a slot in flight is
+//! touched by nobody, is asserted here in release and by the fake device of the writer's tests.
 
 use std::fs::File;
 use std::io;

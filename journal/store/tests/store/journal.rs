@@ -303,6 +303,51 @@ fn bytes_beyond_the_reach_of_writes_in_flight_are_damage() {
     assert!(matches!(open(scratch.dir(), &options), Err(Error::Damaged { seq: Seq(1), .. })));
 }
 
+/// Stretches of any segment are overwritten with noise, zeros, or other stretches of the journal. What is
+/// read is a part of what was written, from its beginning on, or nothing is.
+#[test]
+fn whatever_is_in_the_files_only_what_was_written_is_read() {
+    let scratch = Scratch::formatted("noise");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(
+        &mut writer,
+        &mut maker,
+        [700, 5, 0, 1024, 60, 0, 3, 900, 1024, 1024, 1024, 1024, 1024, 1024, 1024, 70],
+    );
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    let written = headers(scratch.dir()).expect("nothing is wrong with it");
+    let segments = scratch.segments();
+    let images: Vec<_> = segments.iter().map(|path| fs::read(path).expect("it is there")).collect();
+    let mut rng = Rng::new("noise");
+    let (mut refused, mut shorter) = (0, 0);
+    for _ in 0..300 {
+        let nth = rng.below(segments.len() as u64) as usize;
+        let mut image = images[nth].clone();
+        let unit = [1, 8, 512, BLOCK_BYTES][rng.below(4) as usize];
+        let mut place = |image: &[u8]| rng.below((image.len() / unit) as u64) as usize * unit;
+        let (to, from) = (place(&image), place(&images[0]));
+        let length = (unit * (1 + rng.below(8) as usize)).min(image.len() - to).min(images[0].len() - from);
+        match rng.below(3) {
+            0 => image[to..to + length].fill(0),
+            1 => image[to..to + length].fill_with(|| rng.next() as u8),
+            _ => image[to..to + length].copy_from_slice(&images[0][from..from + length]),
+        }
+        fs::write(&segments[nth], &image).expect("the directory is ours");
+        match headers(scratch.dir()) {
+            Ok(found) => {
+                assert_eq!(found, written[..found.len()]);
+                shorter += u32::from(found.len() < written.len());
+            }
+            Err(Error::Damaged { .. } | Error::Layout { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        fs::write(&segments[nth], &images[nth]).expect("the directory is ours");
+    }
+    println!("{refused} refused, {shorter} read as torn");
+    assert!(refused > 0);
+}
+
 #[test]
 fn a_missing_or_foreign_segment_is_damage() {
     let scratch = Scratch::formatted("missing");

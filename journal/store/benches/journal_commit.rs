@@ -1,0 +1,256 @@
+//! What a commit costs, beside what it could cost: a bare direct, synced write of the same length, and
+//! the ways not taken (into merely allocated blocks, through a map and fdatasync). All in one run, in
+//! turns, so that the ratios hold whatever else the machine does.
+//!
+//! `cargo bench -p ironbell-store [-- DIR]`; DIR must lie on a disk. The writer spins, so on a machine
+//! whose CPUs are all busy this measures the scheduler's slices: the first table is then better taken
+//! at real-time priority (`chrt -f 1`), the second never, as it would starve the kernel's own workers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::IoSlice;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use ironbell_store::{Identity, Options, SegmentMaker, Writer, format, open};
+use ironbell_types::{
+    Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, PortId, Price, Qty,
+    Seq, Sequenced, Side, TimeInForce, UserRefIdx, UserRefNum,
+};
+use memmap2::{Advice, MmapMut};
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::ReadWriteFlags;
+
+const TURNS: usize = 10;
+const COMMITS_A_TURN: usize = 300;
+const BLOCK_BYTES: usize = 4096;
+const FILE_BYTES: u64 = 64 << 20;
+
+fn main() -> ExitCode {
+    let arg = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let parent = arg.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let dir = parent.join(format!("ironbell-journal-commit-{}", std::process::id()));
+    let done = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| bench(&dir));
+    let _ = fs::remove_dir_all(&dir);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("journal_commit: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn bench(dir: &Path) -> Result<()> {
+    let journal = dir.join("journal");
+    let options = Options::default();
+    format(&journal, Identity { cluster: [1; 16], key: 1 }, &options)?;
+    let (_, mut writer, mut maker) = open(&journal, &options)?;
+    let mut zeroed = Bare::new(&dir.join("zeroed"), true)?;
+    let mut allocated = Bare::new(&dir.join("allocated"), false)?;
+    let mut mapped = Mapped::new(&dir.join("mapped"))?;
+
+    let mut rows = [
+        Row::new("journal, 1 command, 1 in flight"),
+        Row::new("bare O_DIRECT + RWF_DSYNC, zero-written"),
+        Row::new("bare O_DIRECT + RWF_DSYNC, only allocated"),
+        Row::new("mapped store + fdatasync"),
+    ];
+    for _ in 0..TURNS {
+        rows[0].time(|| commit(&mut writer, &mut maker))?;
+        rows[1].time(|| zeroed.write())?;
+        rows[2].time(|| allocated.write())?;
+        rows[3].time(|| mapped.write())?;
+    }
+    let host = rustix::system::uname();
+    let cpus = std::thread::available_parallelism()?;
+    println!(
+        "{} {}, {cpus} CPUs, {}",
+        host.sysname().to_string_lossy(),
+        host.release().to_string_lossy(),
+        dir.display()
+    );
+    println!("commit of 4 KiB{:34}p50 µs   p99 µs   max µs   p50 / bare", "");
+    let bare = rows[1].took.value_at_quantile(0.5) as f64;
+    for row in &rows {
+        let micros = |quantile| row.took.value_at_quantile(quantile) as f64 / 1e3;
+        let ratio = row.took.value_at_quantile(0.5) as f64 / bare;
+        println!(
+            "  {:<45}{:>8.1}{:>9.1}{:>9.1}{ratio:>13.2}",
+            row.name,
+            micros(0.5),
+            micros(0.99),
+            micros(1.0)
+        );
+    }
+
+    println!("4 in flight");
+    for count in [1, 48, 1024] {
+        let (frames, took) = flood(&mut writer, &mut maker, count, 3000)?;
+        let (commits, commands) = (frames / took.as_secs_f64(), frames * count as f64 / took.as_secs_f64());
+        println!(
+            "  {:<41}{commits:>12.0} commits/s{commands:>12.0} commands/s",
+            format!("{count} commands a frame")
+        );
+    }
+    writer.seal()?;
+    Ok(())
+}
+
+struct Row {
+    name: &'static str,
+    took: Histogram<u64>,
+}
+
+impl Row {
+    fn new(name: &'static str) -> Self {
+        Self { name, took: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are good") }
+    }
+
+    fn time(&mut self, mut commit: impl FnMut() -> Result<()>) -> Result<()> {
+        for _ in 0..COMMITS_A_TURN {
+            let begun = Instant::now();
+            commit()?;
+            self.took.saturating_record(begun.elapsed().as_nanos() as u64);
+        }
+        Ok(())
+    }
+}
+
+fn order(seq: u64) -> Sequenced {
+    let order = EnterOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        user_ref_num: UserRefNum(seq as u32),
+        instrument: InstrumentId(1),
+        side: if seq.is_multiple_of(2) { Side::Buy } else { Side::Sell },
+        qty: Qty(100),
+        price: Price(10_000 + (seq % 100) as i64),
+        time_in_force: TimeInForce::Day,
+        display: Display::Visible,
+        capacity: Capacity::Agency,
+        cl_ord_id: ClOrdId(*b"order         "),
+        options: OrderOptions::default(),
+        fault: None,
+    };
+    Sequenced { seq: Seq(seq), time: Nanos(seq), command: Command::EnterOrder(order) }
+}
+
+/// One command, one frame, durable.
+fn commit(writer: &mut Writer, maker: &mut SegmentMaker) -> Result<()> {
+    begin(writer, maker)?;
+    let durable = writer.durable();
+    let seq = writer.appended_seq().next();
+    writer.append(&[order(seq.0)], Seq(durable.get()), (Seq(0), 0))?;
+    while durable.get() < seq.0 {
+        writer.poll()?;
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
+/// Waits until a frame can begin. Segments are made here, between the frames: the table above times a
+/// commit, and a turn is long enough to fill none.
+fn begin(writer: &mut Writer, maker: &mut SegmentMaker) -> Result<()> {
+    while !writer.can_begin() {
+        writer.poll()?;
+        if writer.in_flight() == 0 {
+            maker.poll()?;
+        }
+    }
+    Ok(())
+}
+
+/// As many frames of `count` commands as the device takes; making segments is not timed.
+fn flood(writer: &mut Writer, maker: &mut SegmentMaker, count: u64, frames: u32) -> Result<(f64, Duration)> {
+    let mut commands = Vec::with_capacity(count as usize);
+    let mut took = Duration::ZERO;
+    let mut left = frames;
+    while left > 0 {
+        begin(writer, maker)?;
+        while maker.poll()? > 0 {}
+        let begun = Instant::now();
+        // Until this segment is full; the spare ones are made before the next turn of the outer loop.
+        loop {
+            writer.poll()?;
+            if left > 0 && writer.can_begin() {
+                let next = writer.appended_seq().0 + 1;
+                commands.clear();
+                commands.extend((next..next + count).map(order));
+                writer.append(&commands, Seq(writer.durable().get()), (Seq(0), 0))?;
+                left -= 1;
+            } else if writer.in_flight() == 0 {
+                break;
+            }
+        }
+        took += begun.elapsed();
+    }
+    Ok((f64::from(frames), took))
+}
+
+/// The least that a durable write of a block can be: one system call on prepared blocks.
+struct Bare {
+    file: File,
+    block: MmapMut,
+    offset: u64,
+}
+
+impl Bare {
+    fn new(path: &Path, zeroed: bool) -> Result<Self> {
+        let mut open = OpenOptions::new();
+        let file = open.write(true).create(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path)?;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?;
+        if zeroed {
+            let zeros = MmapMut::map_anon(1 << 20)?;
+            for at in (0..FILE_BYTES).step_by(zeros.len()) {
+                file.write_all_at(&zeros, at)?;
+            }
+        }
+        file.sync_all()?;
+        let mut block = MmapMut::map_anon(BLOCK_BYTES)?;
+        block.fill(0x5a);
+        Ok(Self { file, block, offset: 0 })
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let slices = [IoSlice::new(&self.block)];
+        let written = rustix::io::pwritev2(&self.file, &slices, self.offset, ReadWriteFlags::DSYNC)?;
+        assert!(written == BLOCK_BYTES, "{written} bytes were written");
+        self.offset += BLOCK_BYTES as u64;
+        Ok(())
+    }
+}
+
+/// Stores into a shared map of a zero-written file, then fdatasync.
+struct Mapped {
+    file: File,
+    map: MmapMut,
+    offset: usize,
+}
+
+impl Mapped {
+    fn new(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let zeros = vec![0; 1 << 20];
+        for at in (0..FILE_BYTES).step_by(zeros.len()) {
+            file.write_all_at(&zeros, at)?;
+        }
+        file.sync_all()?;
+        // SAFETY: the file is this process's own, in a directory of its own; nobody else changes it.
+        let map = unsafe { MmapMut::map_mut(&file) }?;
+        // Without this the kernel writes the neighbourhood of each page back as well.
+        map.advise(Advice::Random)?;
+        Ok(Self { file, map, offset: 0 })
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.map[self.offset..][..BLOCK_BYTES].fill(0x5a);
+        self.file.sync_data()?;
+        self.offset += BLOCK_BYTES;
+        Ok(())
+    }
+}
