@@ -17,6 +17,8 @@ use ironbell_types::{
 pub(crate) struct Desk {
     pub(crate) directory: Directory,
     pub(crate) ledger: Ledger,
+    /// By instrument, the ledger entry of its fee account.
+    pub(crate) fee_entries: Vec<u32>,
     pub(crate) day: Option<OpenDay>,
     /// Ids of the fundings done.
     pub(crate) fundings: BTreeSet<u64>,
@@ -137,6 +139,7 @@ impl Desk {
         Self {
             directory: Directory::default(),
             ledger: Ledger::new(accounts * 4, key),
+            fee_entries: Vec::new(),
             day: None,
             fundings: BTreeSet::new(),
             open: Slab::new(orders + 1),

@@ -208,7 +208,8 @@ impl Engine {
 
     /// The canonical listing, version 1. Each table is preceded by its number of rows.
     fn list(&self, sink: &mut impl Sink) {
-        let Desk { directory, ledger, day, fundings, open, by_key: _, mass_cancels } = &self.desk;
+        let Desk { directory, ledger, fee_entries: _, day, fundings, open, by_key: _, mass_cancels } =
+            &self.desk;
         sink.u32(1);
         sink.u64(self.seq.0);
         sink.u64(self.time.0);

@@ -142,7 +142,7 @@ impl<'a> Voice<'a> {
     }
 
     /// Says one.
-    #[inline]
+    #[inline(always)]
     pub fn say(&mut self, body: EventBody) {
         self.out.push(Event { seq: self.seq, time: self.time, stage: self.stage, step: self.step, body });
         self.step += 1;
@@ -447,15 +447,17 @@ impl Matching {
 }
 
 fn accept(order: &Accepted, booked: bool, original: Option<&Order>, voice: &mut Voice<'_>) {
-    let order = Accepted { booked, ..*order };
-    voice.say(match original {
-        None => EventBody::Accepted(order),
-        Some(original) => EventBody::Replaced(Replaced {
+    // Copied whole and changed: a struct update would move it field by field.
+    let mut order = *order;
+    order.booked = booked;
+    match original {
+        None => voice.say(EventBody::Accepted(order)),
+        Some(original) => voice.say(EventBody::Replaced(Replaced {
             orig_user_ref_num: original.key.num(),
             orig_order_ref: original.order_ref,
             order,
-        }),
-    });
+        })),
+    }
 }
 
 fn is_fill_or_kill(order: &Accepted) -> bool {

@@ -256,9 +256,11 @@ impl Desk {
             Command::DefineAsset(asset) => {
                 directory.define_asset(asset).map(|()| EventBody::AssetDefined(asset))
             }
-            Command::DefineInstrument(instrument) => {
-                directory.define_instrument(instrument).map(|()| EventBody::InstrumentDefined(instrument))
-            }
+            Command::DefineInstrument(instrument) => directory.define_instrument(instrument).map(|()| {
+                let fees = AccountId::fees(instrument.id);
+                self.fee_entries.push(self.ledger.open(fees, instrument.quote));
+                EventBody::InstrumentDefined(instrument)
+            }),
             Command::DefineFirm(firm) => directory.define_firm(firm).map(|()| EventBody::FirmDefined(firm)),
             Command::DefineAccount(account) => {
                 directory.define_account(account).map(|()| EventBody::AccountDefined(account))

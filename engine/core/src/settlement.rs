@@ -6,7 +6,7 @@ use crate::{
     matching::{Effect, Voice},
 };
 use ironbell_types::{
-    AccountId, Amount, EventBody, Instrument, InstrumentId, MatchNumber, Price, Qty, Seq, Settled, Side,
+    Amount, EventBody, Instrument, InstrumentId, MatchNumber, Price, Qty, Seq, Settled, Side,
 };
 
 /// Posts what stage 2 did, in its order.
@@ -50,7 +50,7 @@ impl Desk {
         };
         assert!(seller_fee <= quote);
         let (buyer, seller) = (&self.open[buyer], &self.open[seller]);
-        let fees = self.ledger.open(AccountId::fees(fill.instrument), instrument.quote);
+        let fees = self.fee_entries[fill.instrument.0 as usize - 1];
         self.ledger.post(seller.base, buyer.base, base);
         self.ledger.post(buyer.quote, seller.quote, quote);
         self.ledger.post(buyer.quote, fees, buyer_fee);
