@@ -365,22 +365,19 @@ impl OrderTable {
                 if self.is_foreign(num) {
                     return Ok(Heard::Foreign);
                 }
-                let answer = match self.pending.iter().find_map(|pending| match pending.request {
-                    Request::Replace { orig_user_ref_num, user_ref_num, .. } if user_ref_num == num => {
-                        Some(orig_user_ref_num)
-                    }
-                    _ => None,
-                }) {
-                    Some(orig) => {
-                        self.unask(orig);
-                        Answer::Replace
-                    }
-                    None => Answer::Order,
-                };
-                let answered = self.answer(answer, |request| {
+                let names = |request: &Request| {
                     matches!(request, Request::Enter { user_ref_num, .. } | Request::Replace { user_ref_num, .. }
                         if *user_ref_num == num)
-                })?;
+                };
+                let asked = self.pending.iter().map(|pending| pending.request).find(names);
+                let answer = match asked {
+                    Some(Request::Replace { .. }) => Answer::Replace,
+                    _ => Answer::Order,
+                };
+                let answered = self.answer(answer, names)?;
+                if let Some(Request::Replace { orig_user_ref_num, .. }) = asked {
+                    self.unask(orig_user_ref_num);
+                }
                 self.in_time(told.timestamp.get())?;
                 self.consume(num);
                 let order = self.order(num)?;
@@ -616,5 +613,253 @@ impl OrderTable {
         if let Some(&moved) = self.live.get(index as usize) {
             self.orders[(moved - self.first) as usize].live_index = index;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbell_wire::ouch;
+    use ironbell_wire::{Type, U16, U32, U64};
+
+    const SYMBOLS: [Symbol; 1] = [Symbol(*b"AAA     ")];
+
+    /// A table and a clock for timestamps and reference numbers.
+    struct Told {
+        table: OrderTable,
+        ticks: u64,
+    }
+
+    impl Told {
+        fn new(first: u32) -> Self {
+            Self { table: OrderTable::new(first, 0), ticks: 0 }
+        }
+
+        fn tick(&mut self) -> U64 {
+            self.ticks += 1;
+            U64::new(self.ticks)
+        }
+
+        fn enter(&mut self, qty: u32, is_ioc: bool) -> u32 {
+            let user_ref_num = self.table.next_num();
+            let request =
+                Request::Enter { user_ref_num, instrument: 0, is_buy: true, qty, price: 500, is_ioc };
+            self.table.sent(request, Nanos(1), Nanos(2));
+            user_ref_num
+        }
+
+        fn replace(&mut self, orig_user_ref_num: u32, qty: u32) -> u32 {
+            let user_ref_num = self.table.next_num();
+            let request = Request::Replace { orig_user_ref_num, user_ref_num, qty, price: 400 };
+            self.table.sent(request, Nanos(1), Nanos(2));
+            user_ref_num
+        }
+
+        fn ask(&mut self, request: Request) {
+            self.table.sent(request, Nanos(1), Nanos(2));
+        }
+
+        fn accepted(&mut self, num: u32, qty: u32, is_ioc: bool) -> Checked<Heard> {
+            let message = ouch::OrderAccepted {
+                message_type: Type::new(),
+                timestamp: self.tick(),
+                user_ref_num: U32::new(num),
+                side: b'B',
+                quantity: U32::new(qty),
+                symbol: SYMBOLS[0].0,
+                price: U64::new(500),
+                time_in_force: if is_ioc { b'3' } else { b'0' },
+                display: b'Y',
+                order_reference_number: self.tick(),
+                capacity: b'A',
+                inter_market_sweep: b'N',
+                cross_type: b'N',
+                order_state: b'L',
+                cl_ord_id: [b' '; 14],
+            };
+            self.table.heard(&Outbound::OrderAccepted(&message, ouch::Options::default()), &SYMBOLS)
+        }
+
+        fn replaced(&mut self, orig: u32, num: u32, qty: u32) -> Checked<Heard> {
+            let message = ouch::OrderReplaced {
+                message_type: Type::new(),
+                timestamp: self.tick(),
+                orig_user_ref_num: U32::new(orig),
+                user_ref_num: U32::new(num),
+                side: b'B',
+                quantity: U32::new(qty),
+                symbol: SYMBOLS[0].0,
+                price: U64::new(400),
+                time_in_force: b'0',
+                display: b'Y',
+                order_reference_number: self.tick(),
+                capacity: b'A',
+                inter_market_sweep: b'N',
+                cross_type: b'N',
+                order_state: b'L',
+                cl_ord_id: [b' '; 14],
+            };
+            self.table.heard(&Outbound::OrderReplaced(&message, ouch::Options::default()), &SYMBOLS)
+        }
+
+        fn canceled(&mut self, num: u32, qty: u32, reason: u8) -> Checked<Heard> {
+            let (timestamp, user_ref_num, quantity) = (self.tick(), U32::new(num), U32::new(qty));
+            let message =
+                ouch::OrderCanceled { message_type: Type::new(), timestamp, user_ref_num, quantity, reason };
+            self.table.heard(&Outbound::OrderCanceled(&message, ouch::Options::default()), &SYMBOLS)
+        }
+
+        fn executed(&mut self, num: u32, qty: u32, price: u64, liquidity_flag: u8) -> Checked<Heard> {
+            let message = ouch::OrderExecuted {
+                message_type: Type::new(),
+                timestamp: self.tick(),
+                user_ref_num: U32::new(num),
+                quantity: U32::new(qty),
+                price: U64::new(price),
+                liquidity_flag,
+                match_number: self.tick(),
+            };
+            self.table.heard(&Outbound::OrderExecuted(&message, ouch::Options::default()), &SYMBOLS)
+        }
+
+        fn rejected(&mut self, num: u32) -> Checked<Heard> {
+            let message = ouch::Rejected {
+                message_type: Type::new(),
+                timestamp: self.tick(),
+                user_ref_num: U32::new(num),
+                reason: U16::new(0x31),
+                cl_ord_id: [b' '; 14],
+            };
+            self.table.heard(&Outbound::Rejected(&message, ouch::Options::default()), &SYMBOLS)
+        }
+
+        fn next_is(&mut self, num: u32) -> Checked<Heard> {
+            self.ask(Request::Query);
+            let message = ouch::AccountQueryResponse {
+                message_type: Type::new(),
+                timestamp: self.tick(),
+                next_user_ref_num: U32::new(num),
+            };
+            self.table.heard(&Outbound::AccountQueryResponse(&message, ouch::Options::default()), &SYMBOLS)
+        }
+    }
+
+    fn answer(heard: Checked<Heard>) -> Answer {
+        match heard {
+            Ok(Heard::Answered(answered)) => answered.answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fault(heard: Checked<Heard>, what: &str) {
+        let Violation(told) = heard.unwrap_err();
+        assert!(told.contains(what), "{told} does not say {what}");
+    }
+
+    #[test]
+    fn an_order_lives_through_a_chain_of_replacements() {
+        let mut told = Told::new(1);
+        let first = told.enter(100, false);
+        assert_eq!(answer(told.accepted(first, 100, false)), Answer::Order);
+        assert_eq!(told.executed(first, 30, 500, b'A'), Ok(Heard::Executed { qty: 30, removed: false }));
+        let second = told.replace(first, 80);
+        assert_eq!(told.table.live_count(), 0, "what is being replaced is left alone");
+        assert_eq!(answer(told.replaced(first, second, 50)), Answer::Replace);
+        assert_eq!(
+            told.table.live(0),
+            Live { user_ref_num: second, instrument: 0, is_buy: true, executed: 30, leaves: 50 }
+        );
+        told.ask(Request::Cancel { user_ref_num: second, qty: 40 });
+        assert_eq!(answer(told.canceled(second, 40, b'U')), Answer::Cancel);
+        assert_eq!((told.table.live(0).executed, told.table.live(0).leaves), (30, 10));
+        assert_eq!(told.executed(second, 10, 400, b'A'), Ok(Heard::Executed { qty: 10, removed: false }));
+        assert_eq!(told.table.live_count(), 0);
+        fault(told.executed(second, 1, 400, b'A'), "is Done");
+        assert_eq!(answer(told.next_is(3)), Answer::Query);
+    }
+
+    /// The replacement's total was executed while it was under way: the original is cancelled, the
+    /// replacement's number is not consumed.
+    #[test]
+    fn a_replacement_of_what_is_executed_cancels_the_original() {
+        let mut told = Told::new(1);
+        let first = told.enter(100, false);
+        told.accepted(first, 100, false).unwrap();
+        let second = told.replace(first, 60);
+        told.executed(first, 60, 500, b'A').unwrap();
+        assert_eq!(answer(told.canceled(first, 40, b'U')), Answer::Replace);
+        assert_eq!(answer(told.next_is(first + 1)), Answer::Query);
+        fault(told.executed(second, 1, 400, b'A'), "is Unused");
+    }
+
+    #[test]
+    fn a_refused_replacement_leaves_the_original_standing() {
+        let mut told = Told::new(1);
+        let first = told.enter(100, false);
+        told.accepted(first, 100, false).unwrap();
+        let second = told.replace(first, 500);
+        assert_eq!(answer(told.rejected(second)), Answer::Replace);
+        assert_eq!(told.table.live(0).user_ref_num, first);
+        assert_eq!(answer(told.next_is(second + 1)), Answer::Query);
+        fault(told.rejected(second), "nothing that was asked");
+    }
+
+    #[test]
+    fn silence_is_right_for_orders_that_are_done_and_wrong_for_open_ones() {
+        let mut told = Told::new(1);
+        let (first, second) = (told.enter(10, false), told.enter(10, false));
+        told.accepted(first, 10, false).unwrap();
+        told.accepted(second, 10, false).unwrap();
+        told.ask(Request::Cancel { user_ref_num: first, qty: 0 });
+        let third = told.replace(second, 20);
+        told.executed(first, 10, 500, b'A').unwrap();
+        told.executed(second, 10, 500, b'A').unwrap();
+        assert_eq!(answer(told.next_is(3)), Answer::Query);
+        assert_eq!((told.table.silent_count(), told.table.pending_count()), (2, 0));
+        fault(told.replaced(second, third, 10), "nothing that was asked");
+        let fourth = told.enter(10, false);
+        told.accepted(fourth, 10, false).unwrap();
+        told.ask(Request::Cancel { user_ref_num: fourth, qty: 0 });
+        fault(told.next_is(5), "a cancel of open order 4 was never answered");
+        told.enter(10, false);
+        fault(told.next_is(5), "order 5 was never answered");
+    }
+
+    #[test]
+    fn an_immediate_order_leaves_nothing_behind() {
+        let mut told = Told::new(1);
+        let first = told.enter(10, true);
+        told.accepted(first, 10, true).unwrap();
+        assert_eq!(told.executed(first, 4, 499, b'R'), Ok(Heard::Executed { qty: 4, removed: true }));
+        fault(told.canceled(first, 5, b'I'), "lost 5 of 6 as immediate");
+        assert_eq!(told.canceled(first, 6, b'I'), Ok(Heard::CanceledUnasked));
+        let second = told.enter(10, true);
+        told.accepted(second, 10, true).unwrap();
+        fault(told.next_is(3), "immediate order 2 is still open");
+    }
+
+    #[test]
+    fn executions_keep_to_the_limit_and_to_their_flag() {
+        let mut told = Told::new(1);
+        let first = told.enter(10, false);
+        told.accepted(first, 10, false).unwrap();
+        fault(told.executed(first, 1, 501, b'R'), "executed at 501");
+        fault(told.executed(first, 1, 499, b'A'), "executed at 499");
+        fault(told.executed(first, 11, 500, b'A'), "of 10 open executed 11");
+        fault(told.executed(first, 1, 500, b'm'), "executed");
+        fault(told.canceled(first, 1, b'U'), "as if the member had asked");
+        fault(told.canceled(first, 1, b'I'), "as immediate");
+        assert_eq!(told.canceled(first, 3, b'S'), Ok(Heard::CanceledUnasked));
+        fault(told.executed(9, 1, 500, b'A'), "never sent");
+    }
+
+    #[test]
+    fn what_happened_before_the_table_began_is_foreign() {
+        let mut told = Told::new(8);
+        assert_eq!(told.accepted(7, 10, false), Ok(Heard::Foreign));
+        assert_eq!(told.executed(7, 10, 500, b'A'), Ok(Heard::Foreign));
+        assert_eq!(told.canceled(1, 10, b'U'), Ok(Heard::Foreign));
+        assert_eq!(told.enter(10, false), 8);
+        assert_eq!(answer(told.accepted(8, 10, false)), Answer::Order);
     }
 }
