@@ -1,0 +1,465 @@
+//! OUCH bytes to commands: every fault, their precedence, and back again.
+
+use ironbell_gateway::inbound::{NotTaken, PRICE_MARKET, PRICE_MAX, command};
+use ironbell_gateway::{Directory, outbound};
+use ironbell_types::{
+    AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EnterOrder, EventBody, FirmId,
+    InstrumentId, MassCancel, ModifyOrder, OrderOptions, Port, PortId, Price, Qty, Reject, ReplaceOrder,
+    Side, TimeInForce, UserRefIdx, UserRefNum,
+};
+use ironbell_wire::ouch::{self, OptionValue, OptionsBuf, Outbound as Told};
+use ironbell_wire::{Problem, Type, U32, U64};
+use proptest::prelude::*;
+
+use crate::venue::{DAY, accepted, definitions, encode, event, plain, port};
+
+fn directory() -> Directory {
+    let mut directory = Directory::default();
+    definitions(plain("SECRET")).iter().for_each(|body| directory.apply(body));
+    directory.apply(&EventBody::DayOpened(DAY));
+    directory
+}
+
+fn port_1() -> Port {
+    port(1, 1, plain("SECRET"))
+}
+
+fn enter() -> ouch::EnterOrder {
+    ouch::EnterOrder {
+        message_type: Type::new(),
+        user_ref_num: U32::new(7),
+        side: b'B',
+        quantity: U32::new(100),
+        symbol: *b"IRON    ",
+        price: U64::new(10_000),
+        time_in_force: b'0',
+        display: b'Y',
+        capacity: b'P',
+        inter_market_sweep: b'N',
+        cross_type: b'N',
+        cl_ord_id: *b"mine          ",
+    }
+}
+
+fn replace() -> ouch::ReplaceOrder {
+    ouch::ReplaceOrder {
+        message_type: Type::new(),
+        orig_user_ref_num: U32::new(7),
+        user_ref_num: U32::new(8),
+        quantity: U32::new(50),
+        price: U64::new(9_950),
+        time_in_force: b'3',
+        display: b'A',
+        inter_market_sweep: b'N',
+        cl_ord_id: *b"again         ",
+    }
+}
+
+fn options<const N: usize>(values: [OptionValue; N]) -> OptionsBuf {
+    values.into_iter().collect()
+}
+
+fn taken(bytes: &[u8]) -> Command {
+    command(bytes, &port_1(), &directory()).expect("it becomes a command")
+}
+
+fn entered(message: &ouch::EnterOrder, options: &OptionsBuf) -> EnterOrder {
+    match taken(&encode(message, options)) {
+        Command::EnterOrder(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn replaced(message: &ouch::ReplaceOrder, options: &OptionsBuf) -> ReplaceOrder {
+    match taken(&encode(message, options)) {
+        Command::ReplaceOrder(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_enter_order_says_all_it_said() {
+    let options = options([
+        OptionValue::Firm(*b"AAAA"),
+        OptionValue::CustomerType(b'R'),
+        OptionValue::PostOnly(b'P'),
+        OptionValue::GroupId(9),
+        OptionValue::SharesLocated(b'Y'),
+        OptionValue::LocateBroker(*b"BRKR"),
+        OptionValue::UserRefIdx(3),
+    ]);
+    let expected = EnterOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(3),
+        user_ref_num: UserRefNum(7),
+        instrument: InstrumentId(1),
+        side: Side::Buy,
+        qty: Qty(100),
+        price: Price(100),
+        time_in_force: TimeInForce::Day,
+        display: Display::Visible,
+        capacity: Capacity::Principal,
+        cl_ord_id: ClOrdId(*b"mine          "),
+        options: OrderOptions {
+            firm: true,
+            customer_type: b'R',
+            post_only: b'P',
+            group: Some(9),
+            min_qty: 0,
+        },
+        fault: None,
+    };
+    assert_eq!(entered(&enter(), &options), expected);
+}
+
+#[test]
+fn each_fault_of_an_enter_order_has_its_refusal() {
+    let none = OptionsBuf::EMPTY;
+    let scaled = ouch::EnterOrder { symbol: *b"BELLUSD ", ..enter() };
+    let cases = [
+        (ouch::EnterOrder { side: b'X', ..enter() }, Some(Reject::Side)),
+        (ouch::EnterOrder { symbol: *b"RUST    ", ..enter() }, Some(Reject::Symbol)),
+        (ouch::EnterOrder { symbol: [b' '; 8], ..enter() }, Some(Reject::Symbol)),
+        (ouch::EnterOrder { quantity: U32::new(0), ..enter() }, Some(Reject::Quantity)),
+        (ouch::EnterOrder { quantity: U32::new(999_999), ..enter() }, None),
+        (ouch::EnterOrder { quantity: U32::new(1_000_000), ..enter() }, Some(Reject::Quantity)),
+        (ouch::EnterOrder { quantity: U32::new(u32::MAX), ..scaled }, None),
+        (ouch::EnterOrder { price: U64::new(0), ..enter() }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(10_050), ..enter() }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(PRICE_MAX), ..enter() }, None),
+        (ouch::EnterOrder { price: U64::new(PRICE_MAX + 100), ..enter() }, Some(Reject::MarketOrder)),
+        (ouch::EnterOrder { price: U64::new(PRICE_MAX + 200), ..enter() }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(u64::MAX), ..enter() }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(PRICE_MARKET), ..enter() }, Some(Reject::MarketOrder)),
+        (ouch::EnterOrder { price: U64::new(PRICE_MARKET), ..scaled }, Some(Reject::MarketOrder)),
+        (ouch::EnterOrder { price: U64::new(2_000_000_000), ..scaled }, None),
+        (ouch::EnterOrder { price: U64::new(1), ..scaled }, None),
+        (ouch::EnterOrder { price: U64::new(u32::MAX.into()), ..scaled }, None),
+        (ouch::EnterOrder { price: U64::new(u64::from(u32::MAX) + 1), ..scaled }, Some(Reject::Price)),
+        (ouch::EnterOrder { time_in_force: b'3', ..enter() }, None),
+        (ouch::EnterOrder { time_in_force: b'5', ..enter() }, Some(Reject::Other)),
+        (ouch::EnterOrder { time_in_force: b'f', ..enter() }, Some(Reject::Other)),
+        (ouch::EnterOrder { display: b'N', ..enter() }, Some(Reject::Display)),
+        (ouch::EnterOrder { capacity: b'Z', ..enter() }, Some(Reject::Other)),
+        (ouch::EnterOrder { inter_market_sweep: b'Y', ..enter() }, Some(Reject::Iso)),
+        (ouch::EnterOrder { cross_type: b'O', ..enter() }, Some(Reject::CrossOrder)),
+    ];
+    for (message, fault) in cases {
+        let order = entered(&message, &none);
+        assert_eq!(order.fault, fault, "{message:?}");
+        assert_eq!((order.user_ref_num, order.cl_ord_id), (UserRefNum(7), ClOrdId(*b"mine          ")));
+    }
+}
+
+#[test]
+fn each_option_is_offered_or_has_its_refusal() {
+    use OptionValue as O;
+    let cases = [
+        (O::Firm(*b"AAAA"), None),
+        (O::Firm(*b"BB  "), Some(Reject::FirmNotAuthorized)),
+        (O::Firm(*b"ZZZZ"), Some(Reject::FirmNotAuthorized)),
+        (O::MinQty(100), None),
+        (O::CustomerType(b'?'), Some(Reject::Other)),
+        (O::MaxFloor(0), None),
+        (O::MaxFloor(10), Some(Reject::MaxFloor)),
+        (O::PriceType(b'L'), None),
+        (O::PriceType(b'M'), Some(Reject::Pegging)),
+        (O::PegOffset(-1), Some(Reject::Pegging)),
+        (O::DiscretionPrice(1), Some(Reject::Other)),
+        (O::DiscretionPriceType(b'L'), Some(Reject::Other)),
+        (O::DiscretionPegOffset(1), Some(Reject::Pegging)),
+        (O::PostOnly(b'N'), None),
+        (O::PostOnly(b'Y'), Some(Reject::Other)),
+        (O::RandomReserves(5), Some(Reject::MaxFloor)),
+        (O::ExpireTime(60), Some(Reject::Other)),
+        (O::TradeNow(b'N'), None),
+        (O::TradeNow(b'Y'), Some(Reject::Other)),
+        (O::HandleInst(b' '), None),
+        (O::HandleInst(b'I'), Some(Reject::Other)),
+        (O::AiqStrategy(b'N'), Some(Reject::Other)),
+        (O::AiqGroupId(*b"01"), Some(Reject::Other)),
+    ];
+    for (option, fault) in cases {
+        assert_eq!(entered(&enter(), &options([option])).fault, fault, "{option:?}");
+    }
+    assert_eq!(entered(&enter(), &options([O::MinQty(100)])).options.min_qty, 100, "core judges it");
+    assert_eq!(replaced(&replace(), &options([O::Side(b'S')])).fault, Some(Reject::Side));
+    assert_eq!(replaced(&replace(), &options([O::PriceType(b'P')])).fault, Some(Reject::Pegging));
+}
+
+#[test]
+fn the_first_fault_in_the_order_of_the_rules_counts() {
+    let mut message = ouch::EnterOrder {
+        side: 0,
+        symbol: [0; 8],
+        quantity: U32::new(0),
+        price: U64::new(PRICE_MARKET),
+        time_in_force: 0,
+        display: 0,
+        capacity: 0,
+        inter_market_sweep: 0,
+        cross_type: 0,
+        ..enter()
+    };
+    let bad_options = options([OptionValue::Firm(*b"BB  "), OptionValue::MaxFloor(1)]);
+    let right = enter();
+    // Everything is wrong; one field after the other is put right.
+    type PutRight = fn(&mut ouch::EnterOrder, &ouch::EnterOrder);
+    let steps: [(Reject, PutRight); 9] = [
+        (Reject::Side, |m, right| m.side = right.side),
+        (Reject::Symbol, |m, right| m.symbol = right.symbol),
+        (Reject::Quantity, |m, right| m.quantity = right.quantity),
+        (Reject::MarketOrder, |m, right| m.price = right.price),
+        (Reject::Other, |m, right| m.time_in_force = right.time_in_force),
+        (Reject::Display, |m, right| m.display = right.display),
+        (Reject::Other, |m, right| m.capacity = right.capacity),
+        (Reject::Iso, |m, right| m.inter_market_sweep = right.inter_market_sweep),
+        (Reject::CrossOrder, |m, right| m.cross_type = right.cross_type),
+    ];
+    for (fault, put_right) in steps {
+        assert_eq!(entered(&message, &bad_options).fault, Some(fault));
+        put_right(&mut message, &right);
+    }
+    assert_eq!(entered(&message, &bad_options).fault, Some(Reject::FirmNotAuthorized));
+    assert_eq!(entered(&message, &options([OptionValue::MaxFloor(1)])).fault, Some(Reject::MaxFloor));
+    assert_eq!(entered(&message, &OptionsBuf::EMPTY).fault, None);
+}
+
+#[test]
+fn a_replace_keeps_its_price_in_wire_units() {
+    let expected = ReplaceOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        orig_user_ref_num: UserRefNum(7),
+        user_ref_num: UserRefNum(8),
+        qty: Qty(50),
+        wire_price: 9_950,
+        time_in_force: TimeInForce::Ioc,
+        display: Display::Attributable,
+        cl_ord_id: ClOrdId(*b"again         "),
+        options: OrderOptions { post_only: b'N', ..OrderOptions::default() },
+        fault: None,
+    };
+    assert_eq!(replaced(&replace(), &options([OptionValue::PostOnly(b'N')])), expected);
+    let faults = [
+        (ouch::ReplaceOrder { price: U64::new(PRICE_MARKET), ..replace() }, Reject::MarketOrder),
+        (ouch::ReplaceOrder { price: U64::new(1 << 32), ..replace() }, Reject::Price),
+        (ouch::ReplaceOrder { time_in_force: b'6', ..replace() }, Reject::Other),
+        (ouch::ReplaceOrder { display: b'Z', ..replace() }, Reject::Display),
+        (ouch::ReplaceOrder { inter_market_sweep: b'Y', ..replace() }, Reject::Iso),
+    ];
+    for (message, fault) in faults {
+        assert_eq!(replaced(&message, &OptionsBuf::EMPTY).fault, Some(fault), "{message:?}");
+    }
+}
+
+#[test]
+fn cancel_modify_and_query() {
+    let channel = options([OptionValue::UserRefIdx(2)]);
+    let cancel =
+        ouch::CancelOrder { message_type: Type::new(), user_ref_num: U32::new(7), quantity: U32::new(30) };
+    let expected = CancelOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(2),
+        user_ref_num: UserRefNum(7),
+        qty: Qty(30),
+    };
+    assert_eq!(taken(&encode(&cancel, &channel)), Command::CancelOrder(expected));
+    let modify = ouch::ModifyOrder {
+        message_type: Type::new(),
+        user_ref_num: U32::new(7),
+        side: b'T',
+        quantity: U32::new(30),
+    };
+    let expected = ModifyOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        user_ref_num: UserRefNum(7),
+        side: Side::SellShort,
+        qty: Qty(30),
+    };
+    assert_eq!(taken(&encode(&modify, &OptionsBuf::EMPTY)), Command::ModifyOrder(expected));
+    let query = AccountQuery { port: PortId(1), user_ref_idx: UserRefIdx(2) };
+    assert_eq!(
+        taken(&encode(&ouch::AccountQuery { message_type: Type::new() }, &channel)),
+        Command::AccountQuery(query)
+    );
+}
+
+#[test]
+fn a_mass_cancel_of_an_unknown_symbol_is_not_one_of_all() {
+    let message = |firm: &[u8; 4], symbol: &[u8; 8]| ouch::MassCancel {
+        message_type: Type::new(),
+        user_ref_num: U32::new(9),
+        firm: *firm,
+        symbol: *symbol,
+    };
+    let request = |firm, instrument, fault| MassCancel {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        user_ref_num: UserRefNum(9),
+        firm: FirmId(firm),
+        instrument: InstrumentId(instrument),
+        group: None,
+        side: None,
+        fault,
+    };
+    let none = OptionsBuf::EMPTY;
+    let cases = [
+        (message(b"AAAA", b"        "), none, request(1, 0, None)),
+        (message(b"AAAA", b"BELLUSD "), none, request(1, 2, None)),
+        (message(b"AAAA", b"RUST    "), none, request(1, 0, Some(Reject::Symbol))),
+        // Core refuses a foreign or unknown firm before it looks at the symbol.
+        (message(b"BB  ", b"RUST    "), none, request(2, 0, None)),
+        (message(b"ZZZZ", b"IRON    "), none, request(0, 1, None)),
+        (
+            message(b"AAAA", b"IRON    "),
+            options([OptionValue::GroupId(0), OptionValue::Side(b'E')]),
+            MassCancel { group: Some(0), side: Some(Side::SellShortExempt), ..request(1, 1, None) },
+        ),
+        (
+            message(b"AAAA", b"IRON    "),
+            options([OptionValue::Side(b'?')]),
+            request(1, 0, Some(Reject::Side)),
+        ),
+    ];
+    for (message, options, expected) in cases {
+        assert_eq!(taken(&encode(&message, &options)), Command::MassCancel(expected), "{message:?}");
+    }
+}
+
+#[test]
+fn a_refused_appendage_is_answered_on_its_channel_if_that_can_be_known() {
+    let fixed = encode(&enter(), &OptionsBuf::EMPTY);
+    let with = |appendage: &[u8]| {
+        let mut bytes = fixed[..fixed.len() - 2].to_vec();
+        bytes.extend_from_slice(&(appendage.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(appendage);
+        bytes
+    };
+    // An option that is not allowed here, an unknown one, one of wrong length; with and without a channel.
+    for (appendage, idx) in [
+        (b"\x02\x1bB".as_slice(), 0),
+        (b"\x02\x1bB\x02\x1c\x05", 5),
+        (b"\x02\x1c\x05\x02\xffx", 5),
+        (b"\x03\x1bBB", 0),
+    ] {
+        let Command::EnterOrder(order) = taken(&with(appendage)) else { panic!("{appendage:?}") };
+        assert_eq!(
+            (order.fault, order.user_ref_idx),
+            (Some(Reject::Other), UserRefIdx(idx)),
+            "{appendage:?}"
+        );
+    }
+    // Elements that cannot be told apart, and channels that contradict each other: nobody knows whose
+    // number a refusal would consume.
+    let undecided = [b"\x09\x1c\x05".as_slice(), b"\0\0", b"\x02\x1c\x05\x02\x1c\x06", b"\x03\x1c\x05\x05"];
+    for appendage in undecided {
+        let result = command(&with(appendage), &port_1(), &directory());
+        assert!(matches!(result, Err(NotTaken::Malformed(_))), "{appendage:?}: {result:?}");
+    }
+    let mut short = with(b"\x02\x1c\x05");
+    short.pop();
+    let result = command(&short, &port_1(), &directory());
+    let Err(NotTaken::Malformed(e)) = result else { panic!("{result:?}") };
+    assert_eq!(e.problem, Problem::AppendageLength { declared: 3, actual: 2 });
+}
+
+fn any_order() -> impl Strategy<Value = EnterOrder> {
+    let pick = |codes: &'static [u8]| prop::sample::select(codes);
+    let codes = (pick(b"BSTE"), pick(b"03"), pick(b"YA"), pick(b"APRO"), 1_u32..3, 0_u8..3, any::<u32>());
+    let options = (any::<bool>(), pick(b"\0RN "), pick(b"\0PN"), any::<Option<u16>>(), 0_u32..200);
+    let text = prop::collection::vec(b' '..=b'~', 14);
+    (codes, options, text, 1_u32..=999_999, 1_i64..=19_999_999).prop_map(
+        |(codes, options, text, qty, price)| {
+            let (side, time_in_force, display, capacity, instrument, idx, num) = codes;
+            let (firm, customer_type, post_only, group, min_qty) = options;
+            EnterOrder {
+                port: PortId(1),
+                user_ref_idx: UserRefIdx(idx),
+                user_ref_num: UserRefNum(num),
+                instrument: InstrumentId(instrument),
+                side: Side::try_from(side).expect("a code"),
+                qty: Qty(qty.into()),
+                price: Price(price),
+                time_in_force: TimeInForce::try_from(time_in_force).expect("a code"),
+                display: Display::try_from(display).expect("a code"),
+                capacity: Capacity::try_from(capacity).expect("a code"),
+                cl_ord_id: ClOrdId(text.try_into().expect("fourteen")),
+                options: OrderOptions { firm, customer_type, post_only, group, min_qty },
+                fault: None,
+            }
+        },
+    )
+}
+
+/// The member's side of it, written apart from the gateway.
+fn bytes_of(order: &EnterOrder) -> Vec<u8> {
+    let (symbol, tick) =
+        if order.instrument == InstrumentId(1) { (*b"IRON    ", 100) } else { (*b"BELLUSD ", 1) };
+    let message = ouch::EnterOrder {
+        message_type: Type::new(),
+        user_ref_num: U32::new(order.user_ref_num.0),
+        side: order.side.code(),
+        quantity: U32::new(order.qty.0 as u32),
+        symbol,
+        price: U64::new(order.price.0 as u64 * tick),
+        time_in_force: order.time_in_force.code(),
+        display: order.display.code(),
+        capacity: order.capacity.code(),
+        inter_market_sweep: b'N',
+        cross_type: b'N',
+        cl_ord_id: order.cl_ord_id.0,
+    };
+    let kept = &order.options;
+    let options = [
+        kept.firm.then_some(OptionValue::Firm(*b"AAAA")),
+        (kept.customer_type != 0).then_some(OptionValue::CustomerType(kept.customer_type)),
+        (kept.post_only != 0).then_some(OptionValue::PostOnly(kept.post_only)),
+        kept.group.map(OptionValue::GroupId),
+        (kept.min_qty != 0).then_some(OptionValue::MinQty(kept.min_qty)),
+        (order.user_ref_idx.0 != 0).then_some(OptionValue::UserRefIdx(order.user_ref_idx.0)),
+    ];
+    encode(&message, &options.into_iter().flatten().collect())
+}
+
+proptest! {
+    /// An order comes through as it was meant, and its acceptance says back what it said.
+    #[test]
+    fn orders_make_the_round_trip(order in any_order()) {
+        let directory = directory();
+        let bytes = bytes_of(&order);
+        prop_assert_eq!(command(&bytes, &port_1(), &directory), Ok(Command::EnterOrder(order)));
+        let mut told = Vec::new();
+        let event = event(5, EventBody::Accepted(accepted(&order, 5)));
+        outbound::messages(&event, &directory, &mut |port, bytes| told.push((port, bytes.to_vec())));
+        prop_assert_eq!(told.len(), 1);
+        prop_assert_eq!(told[0].0, order.port);
+        let Ok(Told::OrderAccepted(said, options)) = Told::parse(&told[0].1) else { panic!("{told:?}") };
+        let Ok(ouch::Inbound::EnterOrder(meant, meant_options)) = ouch::Inbound::parse(&bytes) else { panic!() };
+        prop_assert_eq!(
+            (said.user_ref_num, said.side, said.quantity, said.symbol, said.price, said.time_in_force),
+            (meant.user_ref_num, meant.side, meant.quantity, meant.symbol, meant.price, meant.time_in_force)
+        );
+        prop_assert_eq!((said.display, said.capacity, said.cl_ord_id), (meant.display, meant.capacity, meant.cl_ord_id));
+        let mut echoed: Vec<_> = options.iter().collect();
+        let mut given: Vec<_> = meant_options.iter().collect();
+        echoed.sort_by_key(OptionValue::tag);
+        given.sort_by_key(OptionValue::tag);
+        prop_assert_eq!(echoed, given);
+    }
+
+    /// No bytes make it panic, and a command names the port that sent it and no fault goes unnoticed.
+    #[test]
+    fn any_bytes_are_a_command_or_not(
+        message_type in prop::sample::select(b"OUXMCDEQ?".as_slice()),
+        rest in prop::collection::vec(prop_oneof![Just(0_u8), Just(2), Just(28), Just(b'N'), any::<u8>()], 0..80),
+    ) {
+        let mut bytes = vec![message_type];
+        bytes.extend(rest);
+        if let Ok(Command::EnterOrder(order)) = command(&bytes, &port_1(), &directory()) {
+            prop_assert_eq!(order.port, PortId(1));
+            prop_assert!(order.fault.is_some() || order.instrument != InstrumentId::NONE);
+        }
+    }
+}
