@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use ironbell_store::{Identity, Options, SegmentMaker, Writer, format, open};
+use ironbell_store::{Identity, Options, Reader, SegmentMaker, Writer, format, open};
 use ironbell_types::{
     Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, PortId, Price, Qty,
     Seq, Sequenced, Side, TimeInForce, UserRefIdx, UserRefNum,
@@ -98,6 +98,13 @@ fn bench(dir: &Path) -> Result<()> {
         );
     }
     writer.seal()?;
+
+    let begun = Instant::now();
+    let mut reader = Reader::open(&journal)?;
+    while reader.next_frame()?.is_some() {}
+    let (commands, took) = (reader.commands_read() as f64, begun.elapsed().as_secs_f64());
+    println!("read back and checked");
+    println!("  {commands} commands, {} bytes: {:.0} commands/s", reader.bytes_read(), commands / took);
     Ok(())
 }
 

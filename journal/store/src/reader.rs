@@ -303,10 +303,10 @@ impl OpenSegment {
         Ok(Self { path, header, source })
     }
 
-    /// The bytes from `offset` on, at most one frame's. Those of a growing segment are valid until the
-    /// next call.
-    fn bytes(&mut self, offset: u64) -> Result<&[u8], Error> {
-        let length = (FRAME_BYTES_MAX as u64).min(self.header.bytes - offset) as usize;
+    /// `length` bytes from `offset` on, fewer at the segment's end, at most the longest frame's. Those of a
+    /// growing segment are valid until the next call.
+    fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], Error> {
+        let length = (length as u64).min(self.header.bytes - offset) as usize;
         match &mut self.source {
             Source::Sealed(map) => Ok(&map[offset as usize..][..length]),
             Source::Growing(file, buffer) => {
@@ -319,7 +319,12 @@ impl OpenSegment {
 
     fn frame(&mut self, identity: &Identity, offset: u64) -> Result<Result<Bytes<'_>, FrameError>, Error> {
         let place = Place { nonce: self.header.nonce, offset };
-        Ok(Bytes::decode(self.bytes(offset)?, &identity.cluster, place))
+        // The header says how much to read: most frames are one block long, the longest 32.
+        let length = match FrameHeader::decode(self.bytes(offset, BLOCK_BYTES)?, &identity.cluster, place) {
+            Ok(header) => header.frame_bytes(),
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(Bytes::decode(self.bytes(offset, length)?, &identity.cluster, place))
     }
 
     fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {
@@ -327,7 +332,7 @@ impl OpenSegment {
         let (end, nonce) = (self.header.bytes, self.header.nonce);
         let mut from = offset;
         while from < end {
-            let bytes = self.bytes(from)?;
+            let bytes = self.bytes(from, FRAME_BYTES_MAX)?;
             for block in bytes.chunks(BLOCK_BYTES) {
                 if block.iter().any(|byte| *byte != 0) {
                     rest.end = from + BLOCK_BYTES as u64;

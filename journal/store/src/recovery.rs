@@ -138,6 +138,7 @@ fn ready(
     }
     if tail.index > 0 {
         let segment = Segment::open(dir, tail.index, options)?;
+        forget_cached(&segment)?;
         if segment.header.bytes - tail.offset >= FRAME_BYTES_MAX as u64 {
             return Ok((segment, tail.offset, found));
         }
@@ -147,6 +148,13 @@ fn ready(
         None => workshop.make()?,
     };
     Ok((segment, FRAMES_OFFSET, found))
+}
+
+/// Takes what recovery has read of the segment out of the page cache: a direct write into cached pages
+/// has to throw them out first, each time, on the order path.
+fn forget_cached(segment: &Segment) -> Result<(), Error> {
+    let advised = rustix::fs::fadvise(&segment.file, 0, None, rustix::fs::Advice::DontNeed);
+    advised.map_err(Error::io("drop from the page cache", &segment.path))
 }
 
 /// Keeps a copy of the torn tail, then zeroes it. The copy is whole and synced before the first byte is
