@@ -96,7 +96,7 @@ pub struct OpenOrder {
 }
 
 /// What a basis point is one of.
-pub(crate) const BPS: i128 = 10_000;
+const BPS: u128 = 10_000;
 
 /// Price × quantity × tick value, when it fits.
 pub(crate) fn notional(instrument: &Instrument, price: u64, qty: u64) -> Option<i128> {
@@ -109,12 +109,14 @@ pub(crate) fn notional(instrument: &Instrument, price: u64, qty: u64) -> Option<
 }
 
 /// A sum of notional × rate as whole units, rounded up, and what is over the last multiple of 10,000.
-pub(crate) fn fee(sum: i128) -> (i128, u16) {
+/// Unsigned, so that a notional of 127 bits at the highest rate it was checked with, and the part
+/// carried along, always fit.
+pub(crate) fn fee(sum: u128) -> (i128, u16) {
     let (whole, part) = match u64::try_from(sum) {
-        Ok(sum) => (i128::from(sum / BPS as u64), (sum % BPS as u64) as u16),
+        Ok(sum) => (u128::from(sum / BPS as u64), (sum % BPS as u64) as u16),
         Err(_) => (sum / BPS, (sum % BPS) as u16),
     };
-    (whole + i128::from(part > 0), part)
+    (whole.cast_signed() + i128::from(part > 0), part)
 }
 
 /// The most that what is left of an order can still cost, fees included, when that fits.
@@ -130,7 +132,8 @@ pub(crate) fn worst_case(
     }
     let notional = notional(instrument, price, leaves)?;
     let rate = i128::from(instrument.maker_fee_bps.max(instrument.taker_fee_bps));
-    let (fee, _) = fee(notional.checked_mul(rate)?.checked_add(i128::from(fee_part))?);
+    let sum = notional.checked_mul(rate)?.checked_add(i128::from(fee_part))?;
+    let (fee, _) = fee(sum.cast_unsigned());
     notional.checked_add(fee - i128::from(fee_part > 0))
 }
 

@@ -115,7 +115,7 @@ impl Desk {
 fn execute(record: &mut OpenRecord, qty: Qty, notional: i128, rate_bps: u16) -> i128 {
     record.leaves -= qty.0;
     record.executed += qty.0;
-    let (whole, part) = fee(notional * i128::from(rate_bps) + i128::from(record.fee_part));
+    let (whole, part) = fee(notional.cast_unsigned() * u128::from(rate_bps) + u128::from(record.fee_part));
     let charged = whole - i128::from(record.fee_part > 0);
     record.fee_part = part;
     charged
