@@ -110,6 +110,8 @@ pub struct Gateway<A: Acceptor, L> {
     /// Sessions for connections to come, with their buffers.
     spare: Vec<ServerSession>,
     connections_made: u64,
+    /// Connections stand in slots below this one: what a sweep has to look at.
+    sweep: usize,
     /// Who reads first in the next poll.
     first: usize,
     gateway_sequencer: Producer<Inbound>,
@@ -210,6 +212,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             connections: (0..config.sessions_max).map(|_| None).collect(),
             spare: (0..config.sessions_max).map(|_| ServerSession::new(&session, Nanos(0))).collect(),
             connections_made: 0,
+            sweep: 0,
             first: 0,
             gateway_sequencer,
             release_gateway,
@@ -413,7 +416,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
     /// Fills, writes and times every connection, and closes those that are done.
     fn write(&mut self, now: Nanos) -> usize {
         let mut work = 0;
-        for slot in 0..self.connections.len() {
+        for slot in 0..self.sweep {
             let Some(connection) = &mut self.connections[slot] else { continue };
             match connection.write(&self.log, now) {
                 Ok(count) => work += count,
@@ -439,12 +442,15 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             }
         }
         self.spare.push(connection.session);
+        while self.sweep > 0 && self.connections[self.sweep - 1].is_none() {
+            self.sweep -= 1;
+        }
     }
 
     /// Hands passwords to the checker and takes its answers, as long as the sequencer can be told.
     fn answer_logins(&mut self) -> usize {
         let mut work = 0;
-        for connection in self.connections.iter_mut().flatten() {
+        for connection in self.connections[..self.sweep].iter_mut().flatten() {
             let LoginState::Asked(login) = &connection.login else { continue };
             let credential = self.directory.port_named(login.username).map_or(DECOY, |port| port.credential);
             if self.checker.submit(connection.id, login.password, credential) {
@@ -526,6 +532,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         };
         let slot =
             self.connections.iter().position(Option::is_none).expect("a spare session has a free slot");
+        self.sweep = self.sweep.max(slot + 1);
         session.reset(now);
         self.counters.sessions += 1;
         self.connections_made += 1;
@@ -537,7 +544,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
     /// Takes what members sent, from each its turn's worth, until the ring to the sequencer is full. Who
     /// is first moves on, so that a full ring is shared out.
     fn read(&mut self, now: Nanos, observe: &mut impl FnMut(Stage, u64)) -> usize {
-        let count = self.connections.len();
+        let count = self.sweep;
         let mut work = 0;
         for turn in 0..count {
             let slot = (self.first + turn) % count;

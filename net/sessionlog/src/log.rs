@@ -64,6 +64,7 @@ impl SessionLog {
     /// From here on what is appended is new and is not compared. Says what the recovery found.
     pub fn end_recovery(&mut self) -> Recovered {
         self.recovering = false;
+        self.writer.shared.touch(self.head);
         self.recovered
     }
 

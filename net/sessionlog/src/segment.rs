@@ -101,6 +101,19 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes the page faults of the rest of the segment that `head` is in, ahead of the order path.
+    pub fn touch(&self, head: u64) {
+        let (index, at) = ((head - 1) / self.config.segment_size, (head - 1) % self.config.segment_size);
+        if let Some(map) = self.segments.get(index as usize).and_then(OnceLock::get) {
+            // As in `map_segment`: a kernel that does not know the advice leaves the faults to the writer.
+            let _ = map.advise_range(
+                Advice::PopulateWrite,
+                at as usize,
+                (self.config.segment_size - at) as usize,
+            );
+        }
+    }
+
     /// The address of `len` bytes at `offset`, if a segment has them behind its header.
     fn address(&self, offset: u64, len: u64) -> Option<*mut u8> {
         let (index, at) = (offset / self.config.segment_size, offset % self.config.segment_size);

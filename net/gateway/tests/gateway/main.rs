@@ -2,5 +2,6 @@
 
 mod inbound;
 mod outbound;
+mod quiet;
 mod scenarios;
 mod venue;

@@ -187,6 +187,7 @@ impl Drop for Dir {
 pub struct Venue<A: Acceptor, L> {
     pub gateway: Gateway<A, L>,
     pub behind: Behind,
+    pub maker: Maker,
     pub now: Nanos,
 }
 
@@ -205,8 +206,8 @@ impl<A: Acceptor, L: LoginChecker> Venue<A, L> {
     ) -> (Self, Recovered) {
         let (gateway_sequencer, from_gateway) = ring(64);
         let (to_gateway, release_gateway) = ring(4096);
-        let mut gateway =
-            Gateway::new(config, acceptor, dir.log().0, gateway_sequencer, release_gateway, checker);
+        let (log, maker) = dir.log();
+        let mut gateway = Gateway::new(config, acceptor, log, gateway_sequencer, release_gateway, checker);
         let mut incarnations = [0; 4];
         for event in &journal {
             gateway.replay(event).expect("the log has room");
@@ -216,7 +217,7 @@ impl<A: Acceptor, L: LoginChecker> Venue<A, L> {
         }
         let recovered = gateway.end_recovery();
         let behind = Behind { from_gateway, to_gateway, journal, commands: Vec::new(), incarnations };
-        (Self { gateway, behind, now: Nanos(SECOND) }, recovered)
+        (Self { gateway, behind, maker, now: Nanos(SECOND) }, recovered)
     }
 
     /// A new venue, its day open.
@@ -231,6 +232,7 @@ impl<A: Acceptor, L: LoginChecker> Venue<A, L> {
     pub fn turn(&mut self) {
         self.gateway.poll(self.now);
         self.behind.execute(usize::MAX);
+        self.maker.poll().expect("the temporary directory has room");
         assert!(self.gateway.failure().is_none(), "{:?}", self.gateway.failure());
     }
 
