@@ -139,6 +139,39 @@ fn nothing_trades_before_the_first_day() {
     assert_eq!(venue.say(buy(1, 1, 1, 1)), ["accepted 1.1 1@1 booked"]);
 }
 
+/// Amounts that outgrow 127 bits are refused, not wrapped: the notional as above any cap, the hold as
+/// beyond any funds, although the account has as much as there can be.
+#[test]
+fn amounts_that_do_not_fit_are_refused() {
+    let mut venue = Venue::new(10_000, 0, i128::MAX / 4, 1_000);
+    let mut vast = instrument(2, "VAST", 10_000, 0);
+    vast.tick_value = u64::MAX;
+    venue.run(Command::DefineInstrument(vast));
+    let mut unlimited = port(4, 1, 1);
+    unlimited.limits.qty_max = Qty(u64::MAX);
+    unlimited.limits.notional_max = Amount(i128::MAX);
+    venue.run(Command::DefinePort(unlimited));
+    let mut enter = |num, qty, price| {
+        let mut enter = order(4, num, Side::Buy, qty, price);
+        enter.instrument = InstrumentId(2);
+        venue.say(Command::EnterOrder(enter))
+    };
+    assert_eq!(enter(1, u64::MAX, i64::MAX), ["rejected 4.1 OrderNotional"]);
+    assert_eq!(enter(2, 1 << 40, 1 << 20), ["rejected 4.2 AggregateExposure"], "the fee does not fit");
+    // 2^113 of notional and as much again of fees fit.
+    assert_eq!(enter(3, 1 << 40, 1 << 9), ["accepted 4.3 1099511627776@512 booked"]);
+    venue.run(Command::DefinePort(port(5, 2, 2)));
+    let paid = 512 * i128::from(u64::MAX);
+    let mut sell = order(5, 1, Side::Sell, 1, 512);
+    sell.instrument = InstrumentId(2);
+    assert_eq!(venue.say(Command::EnterOrder(sell)), ["rejected 5.1 OrderNotional"]);
+    venue.run(Command::DefinePort(ironbell_types::Port { limits: unlimited.limits, ..port(6, 2, 2) }));
+    (sell.port, sell.qty) = (PortId(6), Qty(3));
+    let said = venue.say(Command::EnterOrder(sell));
+    assert_eq!(said[2], format!("settled 2 to 1 fees {} 0", 3 * paid));
+    assert_eq!(venue.balance(1, USD).0, i128::MAX / 4 - 6 * paid);
+}
+
 #[test]
 fn fees_are_rounded_once_over_the_order_not_once_an_execution() {
     // 30 bps of 100 (one lot at one tick) is 0.3: three executions of it together cost 1, then 4 cost 2.
