@@ -679,9 +679,13 @@ mod tests {
     fn depth_is_the_sum_of_its_orders() {
         let mut messages = five();
         messages.push(executed(LOCATE, 4, 15));
-        let book = book(&messages);
-        let bids: Vec<_> = book.depth(LOCATE, Side::Buy).map(|d| (d.price, d.shares, d.orders)).collect();
-        assert_eq!(bids, [(101, 20, 1), (100, 35, 2)]);
+        let mut book = book(&messages);
+        let bids = |book: &ItchBook| -> Vec<_> {
+            book.depth(LOCATE, Side::Buy).map(|d| (d.price, d.shares, d.orders)).collect()
+        };
+        assert_eq!(bids(&book), [(101, 20, 1), (100, 35, 2)]);
+        book.apply(&delete(1)).expect("it stands");
+        assert_eq!(bids(&book), [(101, 20, 1), (100, 25, 1)]);
         let asks: Vec<_> = book.depth(LOCATE, Side::Sell).map(|d| (d.price, d.shares, d.orders)).collect();
         assert_eq!(asks, [(104, 50, 1), (105, 30, 1)]);
     }

@@ -207,15 +207,10 @@ impl MulticastFollower {
             return;
         }
         self.deliver(message, deliver);
-        while let Some(entry) = self.held.first_entry() {
-            if *entry.key() > self.next {
-                break;
-            }
-            let (number, message) = entry.remove_entry();
+        // What is held is ahead of the next message, until it is the next message.
+        while let Some(message) = self.held.remove(&self.next) {
             self.held_bytes -= message.len();
-            if number == self.next {
-                self.deliver(&message, deliver);
-            }
+            self.deliver(&message, deliver);
         }
     }
 

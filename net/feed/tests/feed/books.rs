@@ -1,7 +1,7 @@
 //! Followers' books against the venue's own, through encoder and snapshot.
 
 use ironbell_client::itch_book::ItchBook;
-use ironbell_feed::{Encoder, Snapshot};
+use ironbell_feed::{BookOrder, Encoder, Snapshot};
 use ironbell_types::Nanos;
 use ironbell_wire::glimpse;
 
@@ -93,6 +93,27 @@ fn a_snapshot_splices_into_the_stream_at_every_point() {
             assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, spliced at {next}");
         }
     }
+}
+
+/// Readers of a snapshot may show it as it comes.
+#[test]
+fn a_snapshot_has_its_orders_in_the_order_of_the_book() {
+    let mut venue = Venue::new(3);
+    let mut encoder = Encoder::new(0);
+    let mut events = venue.open_venue();
+    (0..300).for_each(|_| events.extend(venue.step()));
+    events.iter().for_each(|event| encoder.encode(event, &mut |_| {}));
+    let symbol =
+        |order: &BookOrder| encoder.directory().instrument(order.instrument).expect("defined").symbol;
+    let mut orders = encoder.orders();
+    let mut instruments: Vec<_> = orders.iter().map(|order| order.instrument).collect();
+    assert!(instruments.is_sorted());
+    instruments.dedup();
+    assert_eq!(instruments.len(), 3);
+    // The canonical listing is by symbol; within one it is the order of the book.
+    orders.sort_by_key(symbol);
+    let refs: Vec<_> = orders.iter().map(|order| order.order_ref).collect();
+    assert_eq!(refs, venue.lines().iter().map(|line| line.order_ref).collect::<Vec<_>>());
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn packets_are_filled_while_more_is_at_hand_and_flushed_when_nothing_is() {
     let dir = Dir::new("packing");
     let mut rig = Rig::started(&dir.0, Config { payload_size_max: 200, events_max: 3, ..Config::default() });
     let mut venue = Venue::new(1);
-    let events = venue.open_venue();
+    let mut events = venue.open_venue();
+    (0..50).for_each(|_| events.extend(venue.step()));
     rig.release(&events);
     rig.poll_all();
     let packets = rig.sent();
