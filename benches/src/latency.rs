@@ -15,6 +15,17 @@ pub const LATENCY_NANOS_MAX: u64 = 60_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Latency(Histogram<u64>);
 
+impl From<Histogram<u64>> for Latency {
+    /// Latencies in nanoseconds that were counted elsewhere. What is above [`LATENCY_NANOS_MAX`] counts as that.
+    fn from(counted: Histogram<u64>) -> Self {
+        let mut latency = Self::default();
+        for value in counted.iter_recorded() {
+            latency.0.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+        }
+        latency
+    }
+}
+
 impl Default for Latency {
     fn default() -> Self {
         let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_NANOS_MAX, 3) else {

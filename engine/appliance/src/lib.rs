@@ -1,1 +1,30 @@
-//! The appliance: topology, wiring, configuration and the ironbell command
+//! The appliance: the only crate that knows all others. It reads the configuration, recovers, connects
+//! the roles by rings and cursors, puts them on threads, and serves the people who look after a node.
+//!
+//! Start with [`node`], which wires one order's way from wire to wire, and [`topology`], the table of
+//! roles and threads.
+
+#![forbid(unsafe_code)]
+
+pub mod node;
+pub mod topology;
+
+pub mod recovery;
+pub mod roles;
+pub mod service;
+pub mod shadow;
+
+pub mod admin;
+pub mod config;
+pub mod failure;
+pub mod format;
+pub mod genesis;
+pub mod hlog;
+pub mod inspect;
+pub mod inspection;
+
+pub mod demo;
+pub mod lobster;
+pub mod trial;
+
+pub use failure::Failure;

@@ -28,7 +28,7 @@ pub trait Role: Send {
 pub enum Idle {
     /// Nothing: polls again at once. For a CPU of its own.
     Spin,
-    /// Polls a while, then gives the CPU to others, then sleeps `park` at a time. For shared CPUs.
+    /// Gives the CPU to others, and after a while sleeps `park` at a time. For shared CPUs.
     Park {
         /// How long one sleep lasts: what an order may wait longer after a quiet spell.
         park: Duration,
@@ -64,9 +64,10 @@ impl Stop {
     }
 }
 
-/// Polls without work before a parking thread yields, and before it sleeps.
-const POLLS_BEFORE_YIELD: u32 = 200;
-const POLLS_BEFORE_PARK: u32 = 400;
+/// Polls without work, each with a yield, before a parking thread sleeps. It never spins: on a shared CPU
+/// the kernel threads that carry out the journal's writes would wait for the end of its time slice (a
+/// commit was seen to take 8 ms instead of 60 µs).
+const POLLS_BEFORE_PARK: u32 = 100;
 /// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
 const POLLS_PER_CLOCK: u32 = 64;
 
@@ -107,8 +108,7 @@ fn rest(idle: Idle, without_work: u32) {
     match idle {
         Idle::Spin => std::hint::spin_loop(),
         Idle::Park { park } if without_work > POLLS_BEFORE_PARK => std::thread::sleep(park),
-        Idle::Park { .. } if without_work > POLLS_BEFORE_YIELD => std::thread::yield_now(),
-        Idle::Park { .. } => std::hint::spin_loop(),
+        Idle::Park { .. } => std::thread::yield_now(),
     }
 }
 

@@ -1,0 +1,272 @@
+//! The local admin socket: one JSON request a line, one JSON answer a line.
+//!
+//! `{"request":"status"}`, `{"request":"hashes"}`, `{"request":"book"}`, `{"request":"ledger"}`. An
+//! answer that cannot be given is `{"error":"…"}`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ironbell_sync::metrics;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::inspection;
+use crate::service::Listening;
+use crate::shadow::Shadow;
+
+/// A question.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// How the node is: [`Status`].
+    Status,
+    /// Hashes of the state: [`inspection::Hashes`].
+    Hashes,
+    /// Every open order: [`inspection::Line`]s.
+    Book,
+    /// Every balance: [`inspection::Balance`]s.
+    Ledger,
+}
+
+/// What the answers need beside the shadow.
+pub struct Context {
+    /// Where members connect.
+    pub order_entry: String,
+    /// Where the feed goes.
+    pub feed: String,
+    /// Where re-requests go.
+    pub rerequest: String,
+    /// Filled in when the service role listens.
+    pub listening: Option<Listening>,
+    /// `disk`, `buffered` or `none`.
+    pub durability: String,
+    /// The epoch of this run.
+    pub epoch: u64,
+    /// What was found at start.
+    pub recovery: Recovered,
+    /// When the node started.
+    pub started: Instant,
+    /// The metrics segment.
+    pub metrics: metrics::Reader,
+    /// The roles and their threads, a line each.
+    pub threads: Vec<String>,
+}
+
+/// What was found in the journal at start.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Recovered {
+    /// Commands replayed.
+    pub commands: u64,
+    /// Milliseconds from opening the journal to the last command replayed.
+    pub ms: f64,
+    /// Commands a second.
+    pub commands_per_s: f64,
+    /// What was cut off the journal's end, if anything.
+    pub torn_tail: Option<String>,
+    /// Messages of session and feed logs that were missing or damaged and written again.
+    pub log_messages_rewritten: u64,
+    /// The state that the replay came to, before anything new was sequenced.
+    pub hashes: inspection::Hashes,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// Where members connect (OUCH 5.0 over SoupBinTCP).
+    pub order_entry: String,
+    /// Where the feed goes (ITCH 5.0 over MoldUDP64).
+    pub feed: String,
+    /// Where re-requests go (MoldUDP64, UDP).
+    pub rerequest: String,
+    /// Where ITCH over SoupBinTCP is served.
+    pub itch: String,
+    /// Where GLIMPSE snapshots are served.
+    pub glimpse: String,
+    /// What an acknowledgement promises.
+    pub durability: String,
+    /// The epoch of this run.
+    pub epoch: u64,
+    /// Seconds since the node started.
+    pub uptime_s: f64,
+    /// The last command the shadow has followed.
+    pub seq: u64,
+    /// The number of the feed's next message.
+    pub feed_sequence: u64,
+    /// Frames at which shard and shadow had the same output hash.
+    pub checks_equal: u64,
+    /// The first Seq at which they had not: an alarm.
+    pub checks_unequal: Option<u64>,
+    /// Why the shadow stands still, if it does.
+    pub shadow_stuck: Option<String>,
+    /// What was found at start.
+    pub recovery: Recovered,
+    /// The roles and their threads.
+    pub threads: Vec<String>,
+    /// What each role counted.
+    pub roles: Vec<RoleStatus>,
+}
+
+/// What a role counted.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RoleStatus {
+    /// Its name.
+    pub role: String,
+    /// Its counters.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// Its latencies.
+    pub latencies: Vec<Latency>,
+}
+
+/// A stage's latency since start, nanoseconds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "the percentiles name themselves")]
+pub struct Latency {
+    pub stage: String,
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub p9999: u64,
+    pub max: u64,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    error: String,
+}
+
+/// The answer to one request line, without its line end.
+#[must_use]
+pub fn answer(line: &str, shadow: &mut Shadow, context: &Context) -> String {
+    let json = match serde_json::from_str(line.trim()) {
+        Ok(Request::Status) => serde_json::to_string(&status(shadow, context)),
+        Ok(Request::Hashes) => serde_json::to_string(&inspection::hashes(shadow.engine())),
+        Ok(Request::Book) => serde_json::to_string(&inspection::book(shadow.engine())),
+        Ok(Request::Ledger) => serde_json::to_string(&inspection::ledger(shadow.engine())),
+        Err(e) => serde_json::to_string(&Refusal { error: format!("not a request: {e}") }),
+    };
+    json.unwrap_or_else(|e| format!("{{\"error\":\"the answer cannot be written: {e}\"}}"))
+}
+
+fn status(shadow: &Shadow, context: &Context) -> Status {
+    let checks = shadow.checks();
+    Status {
+        order_entry: context.order_entry.clone(),
+        feed: context.feed.clone(),
+        rerequest: context.rerequest.clone(),
+        itch: context.listening.map(|l| l.itch.to_string()).unwrap_or_default(),
+        glimpse: context.listening.map(|l| l.glimpse.to_string()).unwrap_or_default(),
+        durability: context.durability.clone(),
+        epoch: context.epoch,
+        uptime_s: context.started.elapsed().as_secs_f64(),
+        seq: shadow.engine().last_seq().0,
+        feed_sequence: shadow.encoder().sequence(),
+        checks_equal: checks.equal,
+        checks_unequal: checks.unequal.map(|seq| seq.0),
+        shadow_stuck: checks.stuck.clone(),
+        recovery: context.recovery.clone(),
+        threads: context.threads.clone(),
+        roles: context.metrics.read().into_iter().map(role_status).collect(),
+    }
+}
+
+fn role_status(role: metrics::RoleCounts) -> RoleStatus {
+    let latency = |(stage, counts): (String, ironbell_sync::histogram::Counts)| Latency {
+        stage,
+        count: counts.total(),
+        p50: counts.percentile(50, 100),
+        p90: counts.percentile(90, 100),
+        p99: counts.percentile(99, 100),
+        p999: counts.percentile(999, 1_000),
+        p9999: counts.percentile(9_999, 10_000),
+        max: counts.max(),
+    };
+    RoleStatus {
+        role: role.role,
+        counters: role.counters.into_iter().collect(),
+        latencies: role.histograms.into_iter().map(latency).collect(),
+    }
+}
+
+/// Asks a running node.
+///
+/// # Errors
+/// When nobody listens on `socket`, or the answer is no answer.
+pub fn ask<T: for<'a> Deserialize<'a>>(socket: &Path, request: Request) -> Result<T, Failure> {
+    let fault = |what: &dyn std::fmt::Display| {
+        Failure::file(
+            socket,
+            format_args!("no answer from a node ({what})"),
+            "see that one runs with this configuration",
+        )
+    };
+    let mut stream = UnixStream::connect(socket).map_err(|e| fault(&e))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|e| fault(&e))?;
+    let mut line = serde_json::to_string(&request).map_err(|e| fault(&e))?;
+    line.push('\n');
+    stream.write_all(line.as_bytes()).map_err(|e| fault(&e))?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).map_err(|e| fault(&e))?;
+    serde_json::from_str(&answer).map_err(|e| fault(&e))
+}
+
+impl Status {
+    /// For people.
+    #[must_use]
+    pub fn to_table(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        let row = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {
+            writeln!(text, "{name:<14} {value}").expect("a string takes it");
+        };
+        row(&mut text, "order entry", &self.order_entry);
+        row(&mut text, "feed", &format_args!("{}, re-requests {}", self.feed, self.rerequest));
+        row(&mut text, "service", &format_args!("ITCH {}, GLIMPSE {}", self.itch, self.glimpse));
+        row(&mut text, "durability", &self.durability);
+        row(&mut text, "epoch", &self.epoch);
+        row(&mut text, "up", &format_args!("{:.1} s", self.uptime_s));
+        row(&mut text, "seq", &format_args!("{}, feed {}", self.seq, self.feed_sequence));
+        match (self.checks_unequal, &self.shadow_stuck) {
+            (Some(seq), _) => {
+                row(&mut text, "ALARM", &format_args!("shard and shadow differ since seq {seq}"));
+            }
+            (None, Some(why)) => row(&mut text, "ALARM", &format_args!("the shadow stands still: {why}")),
+            (None, None) => {
+                row(&mut text, "self-check", &format_args!("equal at {} frames", self.checks_equal));
+            }
+        }
+        let r = &self.recovery;
+        row(
+            &mut text,
+            "recovered",
+            &format_args!("{} commands in {:.1} ms, {:.0}/s", r.commands, r.ms, r.commands_per_s),
+        );
+        if let Some(torn) = &r.torn_tail {
+            row(&mut text, "torn tail", torn);
+        }
+        for thread in &self.threads {
+            row(&mut text, "thread", thread);
+        }
+        let heading =
+            ["stage", "count", "p50 µs", "p90", "p99", "p99.9", "p99.99", "max"].map(str::to_owned).to_vec();
+        let mut rows = vec![heading];
+        for l in self.roles.iter().flat_map(|role| &role.latencies) {
+            let figures = [l.p50, l.p90, l.p99, l.p999, l.p9999, l.max];
+            let mut row = vec![l.stage.clone(), l.count.to_string()];
+            row.extend(figures.map(|nanos| format!("{:.1}", nanos as f64 / 1_000.0)));
+            rows.push(row);
+        }
+        text.push('\n');
+        text.push_str(&inspection::table(&rows, &[false, true, true, true, true, true, true, true]));
+        text.push('\n');
+        for role in &self.roles {
+            let counters: Vec<_> =
+                role.counters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            row(&mut text, &role.role, &counters.join(", "));
+        }
+        text
+    }
+}

@@ -1,0 +1,328 @@
+//! `node.toml`: what a node is, said by the SRE. Every field has a default; an unknown one is an error.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::failure::Failure;
+use crate::genesis::Genesis;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the journal, the logs, the metrics and the admin socket live; relative to the file's folder.
+    pub data_dir: PathBuf,
+    /// `[order_entry]`.
+    pub order_entry: OrderEntry,
+    /// `[feed]`.
+    pub feed: Feed,
+    /// `[service]`.
+    pub service: Service,
+    /// `[journal]`.
+    pub journal: Journal,
+    /// `[placement]`.
+    pub placement: Placement,
+    /// `[genesis]`: the first frames of the journal; read by `ironbell format` alone.
+    pub genesis: Genesis,
+}
+
+/// Order entry: OUCH 5.0 over SoupBinTCP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrderEntry {
+    /// Where members connect. Port 0 lets the kernel choose; `status` tells which.
+    pub listen: SocketAddr,
+    /// Must be true for any address but loopback.
+    pub allow_remote: bool,
+    /// Connections at once.
+    pub sessions_max: usize,
+    /// Seconds of a member's silence before it is disconnected.
+    pub idle_timeout_s: u64,
+}
+
+/// Market data out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feed {
+    /// The MoldUDP64 multicast group.
+    pub group: SocketAddrV4,
+    /// The address of the interface it is sent on.
+    pub interface: Ipv4Addr,
+    /// Must be true for any interface but loopback.
+    pub allow_remote: bool,
+    /// Where MoldUDP64 re-requests are answered (UDP).
+    pub rerequest: SocketAddrV4,
+    /// Largest UDP payload sent, in bytes.
+    pub payload_bytes_max: usize,
+}
+
+/// The service role: everything that need not be fast.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// ITCH 5.0 over SoupBinTCP, from any sequence number.
+    pub itch: SocketAddr,
+    /// GLIMPSE 5.0 snapshots.
+    pub glimpse: SocketAddr,
+    /// Must be true for any address but loopback.
+    pub allow_remote: bool,
+    /// The local admin socket's path; relative to the data directory.
+    pub admin: PathBuf,
+}
+
+/// The journal.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Bytes of a segment file.
+    pub segment_bytes: u64,
+    /// Frames that may wait for the disk at once.
+    pub in_flight: usize,
+    /// Milliseconds without input before an empty frame carries the commit Seq.
+    pub quiescence_ms: u64,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It survives a power cut: O_DIRECT and RWF_DSYNC on a file system on a disk.
+    Disk,
+    /// It survives the process (`kill -9`), not the machine: the page cache.
+    Buffered,
+    /// Nothing: for trials on memory file systems.
+    None,
+}
+
+impl From<Durability> for ironbell_store::Durability {
+    fn from(value: Durability) -> Self {
+        match value {
+            Durability::Disk => Self::Disk,
+            Durability::Buffered => Self::Buffered,
+            Durability::None => Self::None,
+        }
+    }
+}
+
+/// Which role runs where.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Placement {
+    /// CPUs that are the node's own, one role each in the order gateway, sequencer, shard, journal,
+    /// release. Empty: the roles share one thread, or, on a machine of four or more CPUs, have a
+    /// thread each that the scheduler places.
+    pub cpus: Vec<usize>,
+    /// The CPU of the service thread; none leaves it to the scheduler.
+    pub service_cpu: Option<usize>,
+    /// Poll without ever resting. Only for CPUs that nobody else needs.
+    pub spin: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("ironbell-data"),
+            order_entry: OrderEntry::default(),
+            feed: Feed::default(),
+            service: Service::default(),
+            journal: Journal::default(),
+            placement: Placement::default(),
+            genesis: Genesis::default(),
+        }
+    }
+}
+
+impl Default for OrderEntry {
+    fn default() -> Self {
+        Self { listen: loopback(26_400), allow_remote: false, sessions_max: 256, idle_timeout_s: 15 }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            group: SocketAddrV4::new(Ipv4Addr::new(239, 192, 26, 1), 26_410),
+            interface: Ipv4Addr::LOCALHOST,
+            allow_remote: false,
+            rerequest: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 26_411),
+            payload_bytes_max: 1_400,
+        }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            itch: loopback(26_420),
+            glimpse: loopback(26_421),
+            allow_remote: false,
+            admin: PathBuf::from("admin.sock"),
+        }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4, quiescence_ms: 10 }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Config {
+    /// Reads `path`; relative paths in it are taken from its folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, names an unknown field, or asks for something unsafe
+    /// without saying so.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::file(
+                path,
+                format_args!("the configuration cannot be read ({e})"),
+                "give an existing file with --config",
+            )
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| {
+            let line =
+                e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            Failure::file(
+                path,
+                format_args!("line {line}: {}", e.message()),
+                "correct that line; README.md lists every field",
+            )
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.data_dir = folder.join(&config.data_dir);
+        config.check().map_err(|what| Failure::file(path, what, "correct it"))?;
+        Ok(config)
+    }
+
+    /// What `read` checks beyond the syntax.
+    ///
+    /// # Errors
+    /// A line saying which field is wrong and why.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, address, allowed) in [
+            ("order_entry.listen", self.order_entry.listen, self.order_entry.allow_remote),
+            ("service.itch", self.service.itch, self.service.allow_remote),
+            ("service.glimpse", self.service.glimpse, self.service.allow_remote),
+            ("feed.rerequest", SocketAddr::V4(self.feed.rerequest), self.feed.allow_remote),
+            ("feed.interface", SocketAddr::from((self.feed.interface, 0)), self.feed.allow_remote),
+        ] {
+            if !address.ip().is_loopback() && !allowed {
+                let section = name.split('.').next().unwrap_or(name);
+                return Err(format!(
+                    "{name} = {} is not loopback and {section}.allow_remote is not true",
+                    address.ip()
+                ));
+            }
+        }
+        if !self.feed.group.ip().is_multicast() {
+            return Err(format!("feed.group = {} is no multicast address", self.feed.group.ip()));
+        }
+        if !(128..=65_507).contains(&self.feed.payload_bytes_max) {
+            return Err(format!(
+                "feed.payload_bytes_max = {} is not within 128 to 65507",
+                self.feed.payload_bytes_max
+            ));
+        }
+        if !(1..=16).contains(&self.journal.in_flight) {
+            return Err(format!("journal.in_flight = {} is not within 1 to 16", self.journal.in_flight));
+        }
+        if self.journal.segment_bytes < 4 << 20 || !self.journal.segment_bytes.is_multiple_of(4_096) {
+            return Err(format!(
+                "journal.segment_bytes = {} is below 4 MiB or no multiple of 4096",
+                self.journal.segment_bytes
+            ));
+        }
+        if self.order_entry.sessions_max == 0 || self.order_entry.sessions_max > 65_536 {
+            return Err(format!(
+                "order_entry.sessions_max = {} is not within 1 to 65536",
+                self.order_entry.sessions_max
+            ));
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(cpu) =
+            self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
+        {
+            return Err(format!("placement names CPU {cpu}, and this process may use {cpus}"));
+        }
+        Ok(())
+    }
+
+    /// The admin socket's path.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.data_dir.join(&self.service.admin)
+    }
+
+    /// The journal's folder.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.data_dir.join("journal")
+    }
+
+    /// How the store is to run.
+    #[must_use]
+    pub fn store_options(&self) -> ironbell_store::Options {
+        ironbell_store::Options {
+            durability: self.journal.durability.into(),
+            segment_bytes: self.journal.segment_bytes,
+            in_flight: self.journal.in_flight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let path = std::env::temp_dir().join(format!(
+            "ironbell-config-{}-{:x}.toml",
+            std::process::id(),
+            text.len()
+        ));
+        std::fs::write(&path, text).expect("a temporary file");
+        let config = Config::read(&path).map_err(|e| e.to_string());
+        std::fs::remove_file(path).expect("it was there");
+        config
+    }
+
+    #[test]
+    fn an_empty_file_is_a_node_on_loopback() {
+        let config = read("").expect("defaults");
+        assert!(config.order_entry.listen.ip().is_loopback());
+        assert_eq!(config.journal.durability, Durability::Disk);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, part) in [
+            ("[order_entry]\nlisten = \"10.0.0.1:1\"", "order_entry.allow_remote is not true"),
+            ("[journal]\ndurabilty = \"none\"", "line 2: unknown field `durabilty`"),
+            ("[journal]\ndurability = \"maybe\"", "unknown variant `maybe`"),
+            ("[journal]\nsegment_bytes = 5", "journal.segment_bytes = 5"),
+            ("[feed]\ngroup = \"10.1.1.1:5\"", "no multicast address"),
+            ("[placement]\ncpus = [4000]", "CPU 4000"),
+            ("not toml", "line 1"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains('\n'));
+        }
+        assert!(
+            Config::read(Path::new("/nonexistent/node.toml"))
+                .expect_err("no file")
+                .to_string()
+                .contains("--config")
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! `ironbell format`: a data directory whose journal begins with the genesis.
+
+use std::path::{Path, PathBuf};
+
+use ironbell_core::Engine;
+use ironbell_runtime::{Clock, SystemClock};
+use ironbell_store::Identity;
+use ironbell_types::{Command, Event, EventBody, Nanos, Seq, Sequenced};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::recovery::engine_config;
+
+/// Makes the data directory of the node that `path` configures.
+///
+/// # Errors
+/// When the directory is there already, the genesis is wrong, or the disk refuses. Nothing is left behind.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let config = Config::read(path)?;
+    let summary = format(&config)?;
+    println!(
+        "formatted {} ({summary}); next: ironbell run --config {}",
+        config.data_dir.display(),
+        path.display()
+    );
+    Ok(())
+}
+
+/// As [`run`], from a configuration in memory; returns a summary for people.
+///
+/// # Errors
+/// As [`run`].
+pub fn format(config: &Config) -> Result<String, Failure> {
+    if config.genesis.instruments.is_empty() {
+        return Err(Failure::refused(
+            "the configuration has no [genesis] with instruments, firms and ports; see README.md for an example",
+        ));
+    }
+    let now = SystemClock.now();
+    let commands =
+        config.genesis.commands(now, random).map_err(|e| Failure::refused(format_args!("genesis: {e}")))?;
+    let identity = Identity { cluster: random(), key: u64::from_le_bytes(random()) };
+    let frame = sequence(&commands, now);
+    check(identity.key, &frame)?;
+
+    let data_dir = &config.data_dir;
+    if std::fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::file(
+            data_dir,
+            "the data directory is not empty",
+            "choose another, or remove it if its journal is not needed",
+        ));
+    }
+    if let Some(parent) = data_dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)
+            .map_err(|e| Failure::file(parent, e, "choose a folder that you may write"))?;
+    }
+    // Everything is made under a temporary name and appears whole or not at all.
+    let temporary = Temporary::new(data_dir)?;
+    write(config, &temporary.0, identity, &frame)?;
+    std::fs::rename(&temporary.0, data_dir)
+        .and_then(|()| {
+            std::fs::File::open(
+                data_dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+            )?
+            .sync_all()
+        })
+        .map_err(|e| Failure::file(data_dir, e, "choose a folder that you may write"))?;
+    let genesis = &config.genesis;
+    Ok(format!(
+        "{} instruments, {} ports, {} commands journaled",
+        genesis.instruments.len(),
+        genesis.ports.len(),
+        frame.len()
+    ))
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
+fn sequence(commands: &[Command], time: Nanos) -> Vec<Sequenced> {
+    commands
+        .iter()
+        .zip(1..)
+        .map(|(command, seq)| Sequenced { seq: Seq(seq), time, command: *command })
+        .collect()
+}
+
+/// Executes the genesis once before it is written: what the state machine refuses is refused here.
+fn check(key: u64, frame: &[Sequenced]) -> Result<(), Failure> {
+    let mut engine = Engine::new(engine_config(key));
+    let mut events: Vec<Event> = Vec::new();
+    for command in frame {
+        events.clear();
+        engine.execute(command, &mut events);
+        for event in &events {
+            if let EventBody::AdminRefused(why) = event.body {
+                return Err(Failure::refused(format_args!(
+                    "genesis: {:?} is refused: {why:?}",
+                    command.command
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Commands of a frame here: a port with its credential takes more bytes than an order.
+const FRAME_COMMANDS: usize = 256;
+
+fn write(config: &Config, dir: &Path, identity: Identity, commands: &[Sequenced]) -> Result<(), Failure> {
+    let (journal, options) = (dir.join("journal"), config.store_options());
+    ironbell_store::format(&journal, identity, &options)?;
+    let (_, mut writer, mut maker) = ironbell_store::open(&journal, &options)?;
+    for frame in commands.chunks(FRAME_COMMANDS) {
+        while !writer.can_begin() {
+            maker.poll()?;
+            writer.poll()?;
+        }
+        writer.append(frame, Seq(frame[0].seq.0 - 1), (Seq(0), 0))?;
+    }
+    writer.seal()?;
+    Ok(())
+}
+
+/// A directory that goes when it is not renamed.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(beside: &Path) -> Result<Self, Failure> {
+        let mut name = beside.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".new-{}", std::process::id()));
+        let path = beside.with_file_name(name);
+        std::fs::create_dir(&path)
+            .map_err(|e| Failure::file(&path, e, "choose a folder that you may write"))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After the rename it is not there any more, and that is as it should be.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,392 @@
+//! The genesis: assets, instruments, firms, ports and first funds, as journaled commands.
+//!
+//! A genesis is nothing but the first frames of the journal. People write names and decimals here; the
+//! commands carry numbers and integers. This is the edge where `rust_decimal` stands.
+
+use std::collections::BTreeMap;
+
+use ironbell_gateway::hash_password;
+use ironbell_types::{
+    Account, AccountId, Amount, Asset, AssetId, Command, Firm, FirmId, Funding, Instrument, InstrumentId,
+    Mpid, Nanos, OpenDay, Port, PortId, PortLimits, Qty, Scale, Symbol, Username,
+};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde::Deserialize;
+
+/// `[genesis]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Genesis {
+    /// Trading date as yyyymmdd; 0 takes today's.
+    pub date: u32,
+    /// Minutes that local time is ahead of UTC (negative: behind): wire timestamps count from local midnight.
+    pub utc_offset_minutes: i32,
+    /// `[[genesis.assets]]`.
+    pub assets: Vec<AssetText>,
+    /// `[[genesis.instruments]]`.
+    pub instruments: Vec<InstrumentText>,
+    /// `[[genesis.firms]]`.
+    pub firms: Vec<FirmText>,
+    /// `[[genesis.ports]]`: each with an account of its own, or sharing a named one.
+    pub ports: Vec<PortText>,
+    /// `[[genesis.funds]]`.
+    pub funds: Vec<FundText>,
+}
+
+/// An asset.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetText {
+    /// Up to eight characters.
+    pub code: String,
+    /// Decimal places of its smallest unit.
+    pub decimals: u8,
+}
+
+/// An instrument.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstrumentText {
+    /// Up to eight characters.
+    pub symbol: String,
+    /// What is traded: an asset's code.
+    pub base: String,
+    /// What is paid: an asset's code.
+    pub quote: String,
+    /// The smallest step of a price, in the quote asset for one unit of the base asset.
+    pub tick: Decimal,
+    /// One lot, in the base asset.
+    #[serde(default = "one")]
+    pub lot: Decimal,
+    /// ITCH round lot size, in lots.
+    #[serde(default = "hundred")]
+    pub round_lot: u32,
+    /// Fee of the resting side, in basis points.
+    #[serde(default)]
+    pub maker_fee_bps: u16,
+    /// Fee of the aggressor, in basis points.
+    #[serde(default)]
+    pub taker_fee_bps: u16,
+    /// Wire prices are ticks and wire quantities lots.
+    #[serde(default)]
+    pub scaled: bool,
+}
+
+/// A firm.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmText {
+    /// Four characters.
+    pub mpid: String,
+}
+
+/// A port and how it logs in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortText {
+    /// Up to six characters.
+    pub username: String,
+    /// Up to ten characters; only its Argon2id hash enters the journal.
+    pub password: String,
+    /// The firm's MPID.
+    pub firm: String,
+    /// The account's number.
+    pub account: u32,
+    /// Largest quantity of one order, in lots.
+    #[serde(default = "million")]
+    pub qty_max: u64,
+    /// Largest notional of one order, in units of the quote asset.
+    #[serde(default = "billion")]
+    pub notional_max: Decimal,
+}
+
+/// First funds of an account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FundText {
+    /// The account's number.
+    pub account: u32,
+    /// The asset's code.
+    pub asset: String,
+    /// How much, in units of the asset.
+    pub amount: Decimal,
+}
+
+fn one() -> Decimal {
+    Decimal::ONE
+}
+fn hundred() -> u32 {
+    100
+}
+fn million() -> u64 {
+    1_000_000
+}
+fn billion() -> Decimal {
+    Decimal::from(1_000_000_000)
+}
+
+struct Names<'a> {
+    assets: BTreeMap<&'a str, (AssetId, u8)>,
+    firms: BTreeMap<&'a str, FirmId>,
+}
+
+impl Names<'_> {
+    fn asset(&self, code: &str, whose: &str) -> Result<(AssetId, u8), String> {
+        self.assets
+            .get(code)
+            .copied()
+            .ok_or_else(|| format!("{whose} names asset {code:?}, which genesis.assets lacks"))
+    }
+}
+
+/// `value` of an asset with `decimals` places, in smallest units.
+///
+/// # Errors
+/// When it has more places than the asset, or does not fit.
+pub fn smallest_units(value: Decimal, decimals: u8, what: &str) -> Result<i128, String> {
+    let scaled = Decimal::from_i128_with_scale(10_i128.pow(u32::from(decimals)), 0)
+        .checked_mul(value)
+        .ok_or_else(|| format!("{what} = {value} is too large"))?;
+    if !scaled.fract().is_zero() {
+        return Err(format!("{what} = {value} has more than {decimals} decimal places"));
+    }
+    scaled.to_i128().ok_or_else(|| format!("{what} = {value} is too large"))
+}
+
+fn positive_units(value: Decimal, decimals: u8, what: &str) -> Result<u64, String> {
+    let units = smallest_units(value, decimals, what)?;
+    u64::try_from(units)
+        .ok()
+        .filter(|u| *u > 0)
+        .ok_or_else(|| format!("{what} = {value} is not above 0 or too large"))
+}
+
+impl Genesis {
+    /// The commands, in the order they are journaled, ending with the opening of the day. `today` is
+    /// used when the genesis names no date; `salt` gives each port's password a salt of its own.
+    ///
+    /// # Errors
+    /// A line saying what is wrong with which entry.
+    pub fn commands(&self, now: Nanos, mut salt: impl FnMut() -> [u8; 16]) -> Result<Vec<Command>, String> {
+        if self.date != 0 && yyyymmdd(days_of(self.date)) != self.date {
+            return Err(format!("date = {} is no date written yyyymmdd", self.date));
+        }
+        let mut commands = Vec::new();
+        let mut names = Names { assets: BTreeMap::new(), firms: BTreeMap::new() };
+        for (n, asset) in self.assets.iter().enumerate() {
+            let id = AssetId(n as u32 + 1);
+            let code = Symbol::new(&asset.code).filter(|_| !asset.code.is_empty());
+            let code = code.ok_or_else(|| format!("asset code {:?} is not 1 to 8 characters", asset.code))?;
+            if asset.decimals > 18 {
+                return Err(format!("asset {} has {} decimals, more than 18", asset.code, asset.decimals));
+            }
+            names.assets.insert(&asset.code, (id, asset.decimals));
+            commands.push(Command::DefineAsset(Asset { id, code, decimals: asset.decimals }));
+        }
+        for (n, text) in self.instruments.iter().enumerate() {
+            commands.push(Command::DefineInstrument(instrument(InstrumentId(n as u32 + 1), text, &names)?));
+        }
+        for (n, text) in self.firms.iter().enumerate() {
+            let id = FirmId(n as u32 + 1);
+            let mpid = Mpid::new(&text.mpid).filter(|_| !text.mpid.is_empty());
+            let mpid = mpid.ok_or_else(|| format!("firm mpid {:?} is not 1 to 4 characters", text.mpid))?;
+            names.firms.insert(&text.mpid, id);
+            commands.push(Command::DefineFirm(Firm { id, mpid }));
+        }
+        self.port_commands(&names, &mut salt, &mut commands)?;
+        for (n, text) in self.funds.iter().enumerate() {
+            let what = format!("funds of account {}", text.account);
+            let (asset, decimals) = names.asset(&text.asset, &what)?;
+            let amount = Amount(smallest_units(text.amount, decimals, &what)?);
+            commands.push(Command::Fund(Funding {
+                id: n as u64 + 1,
+                account: AccountId(text.account),
+                asset,
+                amount,
+            }));
+        }
+        commands.push(Command::OpenDay(self.day(now)));
+        Ok(commands)
+    }
+
+    fn port_commands(
+        &self,
+        names: &Names<'_>,
+        salt: &mut impl FnMut() -> [u8; 16],
+        commands: &mut Vec<Command>,
+    ) -> Result<(), String> {
+        let mut accounts = BTreeMap::new();
+        let notional_decimals = self
+            .instruments
+            .iter()
+            .filter_map(|i| names.assets.get(i.quote.as_str()))
+            .map(|(_, decimals)| *decimals)
+            .max()
+            .unwrap_or(0);
+        for (n, text) in self.ports.iter().enumerate() {
+            let what = format!("port {}", text.username);
+            let firm = *names
+                .firms
+                .get(text.firm.as_str())
+                .ok_or_else(|| format!("{what} names firm {:?}, which genesis.firms lacks", text.firm))?;
+            let account = AccountId(text.account);
+            match accounts.insert(account, firm) {
+                None => commands.push(Command::DefineAccount(Account { id: account, firm })),
+                Some(owner) if owner == firm => {}
+                Some(_) => return Err(format!("{what}: account {account} is another firm's")),
+            }
+            let username =
+                Username::new(&text.username.to_ascii_uppercase()).filter(|_| !text.username.is_empty());
+            let username =
+                username.ok_or_else(|| format!("{what}: the username is not 1 to 6 characters"))?;
+            if text.password.is_empty() || text.password.len() > 10 || !text.password.is_ascii() {
+                return Err(format!("{what}: the password is not 1 to 10 ASCII characters"));
+            }
+            let notional_max =
+                smallest_units(text.notional_max, notional_decimals, &format!("{what}: notional_max"))?;
+            commands.push(Command::DefinePort(Port {
+                id: PortId(n as u32 + 1),
+                username,
+                firm,
+                account,
+                limits: PortLimits { qty_max: Qty(text.qty_max), notional_max: Amount(notional_max) },
+                credential: hash_password(text.password.as_bytes(), salt()),
+            }));
+        }
+        Ok(())
+    }
+
+    fn day(&self, now: Nanos) -> OpenDay {
+        const DAY: i64 = 86_400;
+        let offset = i64::from(self.utc_offset_minutes) * 60;
+        let today = (now.0 / 1_000_000_000) as i64 + offset;
+        let date = if self.date == 0 { yyyymmdd(today.div_euclid(DAY)) } else { self.date };
+        let midnight = days_of(date) * DAY - offset;
+        OpenDay { date, midnight: Nanos(midnight.max(0) as u64 * 1_000_000_000) }
+    }
+}
+
+fn instrument(id: InstrumentId, text: &InstrumentText, names: &Names<'_>) -> Result<Instrument, String> {
+    let what = format!("instrument {}", text.symbol);
+    let symbol = Symbol::new(&text.symbol).filter(|_| !text.symbol.is_empty());
+    let symbol = symbol.ok_or_else(|| format!("{what}: the symbol is not 1 to 8 characters"))?;
+    let (base, base_decimals) = names.asset(&text.base, &what)?;
+    let (quote, quote_decimals) = names.asset(&text.quote, &what)?;
+    let lot_units = positive_units(text.lot, base_decimals, &format!("{what}: lot"))?;
+    // One tick on one lot costs tick × lot units of the quote asset.
+    let tick_value = positive_units(text.tick * text.lot, quote_decimals, &format!("{what}: tick × lot"))?;
+    let scale = if text.scaled {
+        Scale::Scaled
+    } else {
+        if text.lot != Decimal::ONE {
+            return Err(format!(
+                "{what}: lot = {} needs scaled = true, since OUCH quantities are whole shares",
+                text.lot
+            ));
+        }
+        let price_tick = positive_units(text.tick, 4, &format!("{what}: tick"))?;
+        let price_tick =
+            u32::try_from(price_tick).map_err(|_| format!("{what}: tick = {} is too large", text.tick))?;
+        Scale::EquityExact { price_tick }
+    };
+    Ok(Instrument {
+        id,
+        symbol,
+        base,
+        quote,
+        scale,
+        tick_value,
+        lot_units,
+        round_lot: text.round_lot,
+        maker_fee_bps: text.maker_fee_bps,
+        taker_fee_bps: text.taker_fee_bps,
+    })
+}
+
+/// Days since 1970-01-01 of a yyyymmdd date (proleptic Gregorian; years count from March, so that the
+/// leap day comes last).
+fn days_of(date: u32) -> i64 {
+    let (year, month, day) = (i64::from(date / 10_000), i64::from(date / 100 % 100), i64::from(date % 100));
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+}
+
+/// The yyyymmdd date of a day count since 1970-01-01: the inverse of [`days_of`].
+fn yyyymmdd(days: i64) -> u32 {
+    // Start from a year at most one too late and step back; dates here are within a few centuries.
+    let mut year = 1970 + days.div_euclid(365) + 1;
+    while days_of(year as u32 * 10_000 + 101) > days {
+        year -= 1;
+    }
+    let months = (1..=12).rev().map(|month| year as u32 * 10_000 + month * 100 + 1);
+    let first = months
+        .into_iter()
+        .find(|first| days_of(*first) <= days)
+        .expect("the year begins on or before the day");
+    first + (days - days_of(first)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_go_both_ways() {
+        assert_eq!(days_of(19_700_101), 0);
+        assert_eq!(days_of(20_000_301), 11_017);
+        assert_eq!(yyyymmdd(20_778), 20_261_121);
+        for day in 0..80_000 {
+            assert_eq!(days_of(yyyymmdd(day)), day);
+        }
+    }
+
+    #[test]
+    fn decimals_become_smallest_units_exactly_or_not_at_all() {
+        assert_eq!(smallest_units("12.3456".parse().expect("a decimal"), 4, "x"), Ok(123_456));
+        assert_eq!(smallest_units("-0.1".parse().expect("a decimal"), 18, "x"), Ok(-100_000_000_000_000_000));
+        assert!(smallest_units("0.00001".parse().expect("a decimal"), 4, "x").is_err());
+    }
+
+    #[test]
+    fn a_genesis_becomes_commands_and_its_faults_are_named() {
+        let text = r#"
+            date = 20261121
+            utc_offset_minutes = -300
+            assets = [{ code = "USD", decimals = 4 }, { code = "AAPL", decimals = 0 }, { code = "BTC", decimals = 8 }]
+            instruments = [
+                { symbol = "AAPL", base = "AAPL", quote = "USD", tick = "0.01", maker_fee_bps = 1, taker_fee_bps = 3 },
+                { symbol = "BTCUSD", base = "BTC", quote = "USD", tick = "0.5", lot = "0.0010", scaled = true },
+            ]
+            firms = [{ mpid = "ALFA" }]
+            ports = [{ username = "alfa01", password = "secret", firm = "ALFA", account = 7 }]
+            funds = [{ account = 7, asset = "USD", amount = "1000000.00" }]
+        "#;
+        let genesis: Genesis = toml::from_str(text).expect("it parses");
+        let commands = genesis.commands(Nanos(0), || [1; 16]).expect("commands");
+        let Command::DefineInstrument(aapl) = commands[3] else { panic!("{:?}", commands[3]) };
+        assert_eq!(
+            (aapl.scale, aapl.tick_value, aapl.lot_units),
+            (Scale::EquityExact { price_tick: 100 }, 100, 1)
+        );
+        let Command::DefineInstrument(btc) = commands[4] else { panic!("{:?}", commands[4]) };
+        assert_eq!((btc.scale, btc.tick_value, btc.lot_units), (Scale::Scaled, 5, 100_000));
+        let Some(Command::OpenDay(day)) = commands.last() else { panic!("{commands:?}") };
+        assert_eq!((day.date, day.midnight.0), (20_261_121, (20_778 * 86_400 + 5 * 3_600) * 1_000_000_000));
+        assert!(!format!("{commands:?}").to_lowercase().contains("secret"));
+
+        for (from, to, part) in [
+            ("base = \"BTC\"", "base = \"XYZ\"", "XYZ"),
+            ("tick = \"0.01\"", "tick = \"0.00001\"", "tick"),
+            ("amount = \"1000000.00\"", "amount = \"0.00001\"", "account 7"),
+            ("firm = \"ALFA\"", "firm = \"BETA\"", "BETA"),
+            ("date = 20261121", "date = 20260230", "20260230"),
+            ("lot = \"0.0010\", scaled = true", "lot = \"0.0010\"", "scaled"),
+        ] {
+            let broken: Genesis = toml::from_str(&text.replace(from, to)).expect("it parses");
+            let error = broken.commands(Nanos(0), || [1; 16]).expect_err(to);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `ironbell status`, `inspect` and `replay`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::admin::{self, Request, Status};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::inspection::{self, Balance, Line, table};
+use crate::recovery;
+
+/// `ironbell status`.
+///
+/// # Errors
+/// When no node runs with this configuration.
+pub fn status(config: &Path, json: bool) -> Result<(), Failure> {
+    let status: Status = admin::ask(&Config::read(config)?.admin_socket(), Request::Status)?;
+    print(&if json { to_json(&status)? + "\n" } else { status.to_table() })
+}
+
+/// `ironbell inspect book`.
+///
+/// # Errors
+/// When neither a node answers nor its journal can be replayed.
+pub fn book(config: &Path, json: bool) -> Result<(), Failure> {
+    let lines: Vec<Line> = from_node_or_journal(&Config::read(config)?, Request::Book, inspection::book)?;
+    let heading = ["symbol", "side", "wire price", "leaves", "order ref", "firm"];
+    show(json, &lines, &heading, &[false, false, true, true, true, false], |l| {
+        [
+            l.symbol.clone(),
+            l.side.to_string(),
+            l.wire_price.to_string(),
+            l.leaves_qty.to_string(),
+            l.order_ref.to_string(),
+            l.mpid.clone(),
+        ]
+    })
+}
+
+/// `ironbell inspect ledger`.
+///
+/// # Errors
+/// When neither a node answers nor its journal can be replayed.
+pub fn ledger(config: &Path, json: bool) -> Result<(), Failure> {
+    let balances: Vec<Balance> =
+        from_node_or_journal(&Config::read(config)?, Request::Ledger, inspection::ledger)?;
+    let heading = ["account", "asset", "total", "held", "available"];
+    show(json, &balances, &heading, &[false, false, true, true, true], |b| {
+        [b.account.clone(), b.asset.clone(), b.total.clone(), b.held.clone(), b.available.clone()]
+    })
+}
+
+#[derive(Serialize)]
+struct FrameLine {
+    segment: u64,
+    offset: u64,
+    epoch: u64,
+    first_seq: u64,
+    commands: u32,
+    bytes: u64,
+    commit_seq: u64,
+    executed_seq: u64,
+    chain: String,
+}
+
+/// `ironbell inspect journal`.
+///
+/// # Errors
+/// When the journal cannot be read, or is damaged: the place is named.
+pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
+    let mut reader = ironbell_store::Reader::open(&Config::read(config)?.journal_dir())?;
+    let mut lines = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        let header = frame.header;
+        let (segment, offset) = (reader.segment_index(), header.place.offset);
+        lines.push(FrameLine {
+            segment,
+            offset,
+            epoch: header.epoch,
+            first_seq: header.first_seq.0,
+            commands: header.count,
+            bytes: header.frame_bytes() as u64,
+            commit_seq: header.commit.0,
+            executed_seq: header.executed.seq.0,
+            chain: inspection::hex(&header.chain.0[..8]),
+        });
+    }
+    let heading =
+        ["segment", "offset", "epoch", "first seq", "commands", "bytes", "commit", "executed", "chain"];
+    show(json, &lines, &heading, &[true, true, true, true, true, true, true, true, false], |l| {
+        [
+            l.segment.to_string(),
+            l.offset.to_string(),
+            l.epoch.to_string(),
+            l.first_seq.to_string(),
+            l.commands.to_string(),
+            l.bytes.to_string(),
+            l.commit_seq.to_string(),
+            l.executed_seq.to_string(),
+            l.chain.clone(),
+        ]
+    })
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    #[serde(flatten)]
+    hashes: inspection::Hashes,
+    commands: u64,
+    events: u64,
+    ms: f64,
+    commands_per_s: f64,
+}
+
+/// `ironbell replay`.
+///
+/// # Errors
+/// When the journal cannot be read or is damaged, or more than one shard is asked for.
+pub fn replay(dir: &Path, shards: usize, json: bool) -> Result<(), Failure> {
+    if shards != 1 {
+        return Err(Failure::refused(format_args!(
+            "--shards {shards}: this build replays with one shard; leave the option out (the outcome would be the same)"
+        )));
+    }
+    let nested = dir.join("journal");
+    let dir: PathBuf = if nested.is_dir() { nested } else { dir.to_owned() };
+    let mut events = 0;
+    let replayed = recovery::replay(&dir, |_, said| events += said.len() as u64)?;
+    let hashes = inspection::hashes(&replayed.engine);
+    let (ms, per_s) = (replayed.elapsed.as_secs_f64() * 1e3, replayed.commands_per_s());
+    let replayed = Replayed { hashes, commands: replayed.commands, events, ms, commands_per_s: per_s };
+    if json {
+        return print(&(to_json(&replayed)? + "\n"));
+    }
+    let h = &replayed.hashes;
+    let sums =
+        h.ledger_sum.iter().map(|(asset, sum)| format!("{asset} {sum}")).collect::<Vec<_>>().join(", ");
+    print(&format!(
+        "commands     {} in {:.1} ms, {:.0}/s; {} events\nseq          {}\nstate hash   {}\noutput hash  {}\nbook hash    {}\nledger sums  {sums}\n",
+        replayed.commands,
+        replayed.ms,
+        replayed.commands_per_s,
+        replayed.events,
+        h.seq,
+        h.state_hash,
+        h.output_hash,
+        h.book_hash,
+    ))
+}
+
+/// Asks a running node; when none answers, replays the journal.
+fn from_node_or_journal<T: for<'a> serde::Deserialize<'a>>(
+    config: &Config,
+    request: Request,
+    from: impl Fn(&ironbell_core::Engine) -> T,
+) -> Result<T, Failure> {
+    match admin::ask(&config.admin_socket(), request) {
+        Ok(answer) => Ok(answer),
+        Err(_) => Ok(from(&recovery::replay(&config.journal_dir(), |_, _| {})?.engine)),
+    }
+}
+
+fn show<T: Serialize, const N: usize>(
+    json: bool,
+    items: &[T],
+    heading: &[&str; N],
+    right: &[bool],
+    row: impl Fn(&T) -> [String; N],
+) -> Result<(), Failure> {
+    if json {
+        return print(
+            &items.iter().map(|item| Ok(to_json(item)? + "\n")).collect::<Result<String, Failure>>()?,
+        );
+    }
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(items.iter().map(|item| row(item).to_vec()));
+    print(&table(&rows, right))
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map_err(|e| Failure::refused(format_args!("the answer cannot be written as JSON: {e}")))
+}
+
+/// Prints; a reader that closed the pipe (`| head`) is not a failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::refused(format_args!("standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}

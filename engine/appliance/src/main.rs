@@ -1,0 +1,119 @@
+//! The `ironbell` command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ironbell_appliance::{Failure, demo, format, inspect, lobster, node};
+
+/// An exchange and settlement venue in one Linux box.
+///
+/// Orders come in over binary TCP (OUCH 5.0 over SoupBinTCP), get one place in one sequence, are
+/// matched, settled and journaled, and market data goes out as ITCH 5.0. Start with `ironbell demo`.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Trade for ten seconds, kill the node, start it again, and check that nothing was lost.
+    Demo(demo::Options),
+    /// Make a node's data directory: an empty journal whose first frames are the genesis.
+    Format(WithConfig),
+    /// Run a node until SIGTERM or SIGINT: then stop accepting, drain, seal the journal, exit 0.
+    Run(RunArgs),
+    /// Tell how a running node is: addresses, sequence, self-check, latency of each stage.
+    Status(StatusArgs),
+    /// Look inside: the journal's frames, the books, the ledger. Of a running node, or of a stopped one.
+    Inspect(InspectArgs),
+    /// Replay a journal from its first command and print the state's hashes.
+    Replay(ReplayArgs),
+    /// Replay real level-3 data (LOBSTER format) through real TCP sessions and compare every book.
+    ReplayLobster(lobster::Options),
+}
+
+#[derive(Args)]
+struct WithConfig {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: WithConfig,
+    /// Write the stages' latencies as a standard HdrHistogram V2 interval log, once a second.
+    #[arg(long, value_name = "FILE")]
+    hlog: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    config: WithConfig,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct InspectArgs {
+    /// What to look at.
+    what: What,
+    #[command(flatten)]
+    config: WithConfig,
+    /// As JSON: one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// Every frame of the journal.
+    Journal,
+    /// Every open order, best first.
+    Book,
+    /// Every balance that is not zero.
+    Ledger,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// A node's data directory, or the journal folder in it.
+    dir: PathBuf,
+    /// Shards to replay with. Only 1 until sharding lands.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    shards: usize,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let run = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Format(args) => format::run(&args.config),
+        Command::Run(args) => node::run(&args.config.config, args.hlog.as_deref()),
+        Command::Status(args) => inspect::status(&args.config.config, args.json),
+        Command::Inspect(args) => match args.what {
+            What::Journal => inspect::journal(&args.config.config, args.json),
+            What::Book => inspect::book(&args.config.config, args.json),
+            What::Ledger => inspect::ledger(&args.config.config, args.json),
+        },
+        Command::Replay(args) => inspect::replay(&args.dir, args.shards, args.json),
+        Command::ReplayLobster(options) => lobster::run(&options),
+    };
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    eprintln!("ironbell: {failure}");
+    ExitCode::from(failure.code)
+}

@@ -1,0 +1,391 @@
+//! A node: recovery, then one order's way from wire to wire, connected by rings and cursors.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ironbell_device::Acceptor as _;
+use ironbell_device::kernel::KernelAcceptor;
+use ironbell_feed::Feed;
+use ironbell_gateway::{ArgonChecker, Gateway};
+use ironbell_runtime::release::{self, Release};
+use ironbell_runtime::sequencer::{self, Sequencer};
+use ironbell_runtime::shard::{self, Batch, Shard};
+use ironbell_runtime::{Stop, SystemClock};
+use ironbell_sync::metrics::RoleMetrics;
+use ironbell_sync::{cursor, metrics, ring};
+use ironbell_types::{Command, MassCancelSlice, Nanos};
+
+use crate::admin;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::inspection;
+use crate::recovery::Replay;
+use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
+use crate::service;
+use crate::shadow::{self, Shadow};
+use crate::topology::OrderPath;
+
+/// Depths of the rings, in slots. A gateway or feed ring holds what several full frames say.
+const GATEWAY_SEQUENCER: usize = 4_096;
+const RELEASE_OUTPUT: usize = 16_384;
+const RELEASE_SHADOW: usize = 65_536;
+/// Every ask of a full frame, and the word that it is executed.
+const SHARD_SEQUENCER: usize = 2_048;
+/// Batches of events between shard and release gate.
+const BATCHES: usize = 16;
+
+/// `ironbell run`.
+///
+/// # Errors
+/// When the node cannot start, or stops because its journal failed.
+pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let config = Config::read(path)?;
+    let signals = signals()?;
+    let node = Node::start(&config)?;
+    let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
+    println!("{}", node.ready_line());
+    while !signals.load(Ordering::Acquire) && !node.stop.asked() {
+        std::thread::sleep(Duration::from_millis(20));
+        if let Some(log) = &mut hlog {
+            log.tick()?;
+        }
+    }
+    if let Some(log) = hlog {
+        log.finish()?;
+    }
+    node.finish()
+}
+
+/// Set by SIGTERM or SIGINT; a second one ends the process at once.
+fn signals() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));
+        registered.map_err(|e| Failure::refused(format_args!("signal handlers: {e}; report this")))?;
+    }
+    Ok(flag)
+}
+
+/// A running node.
+pub struct Node {
+    threads: Vec<std::thread::JoinHandle<Vec<Box<dyn ironbell_runtime::Role>>>>,
+    background: Vec<std::thread::JoinHandle<()>>,
+    /// Ends every thread.
+    stop: Stop,
+    draining: Stop,
+    quiet: Stop,
+    fatal: Fatal,
+    order_entry: std::net::SocketAddr,
+    listening: service::Listening,
+    metrics_path: std::path::PathBuf,
+    durability: String,
+    recovered: admin::Recovered,
+}
+
+impl Node {
+    /// Recovers and starts every role.
+    ///
+    /// # Errors
+    /// When the journal is damaged, locked or on an unfit file system, or an address is taken.
+    pub fn start(config: &Config) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let dir = config.journal_dir();
+        if !dir.is_dir() {
+            return Err(Failure::file(
+                &dir,
+                "there is no journal",
+                "run `ironbell format` with this configuration first",
+            ));
+        }
+        let acceptor = KernelAcceptor::bind(config.order_entry.listen)
+            .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;
+        let order_entry = acceptor.local_addr();
+        // Rings and cursors, in the order of one order's way.
+        let (gateway_sequencer, from_gateway) = ring(GATEWAY_SEQUENCER);
+        let (sequencer_journal, to_journal) = ring(64);
+        let (sequencer_shard, to_shard) = ring(64);
+        let (shard_sequencer, from_shard) = ring(SHARD_SEQUENCER);
+        let (shard_release, to_release) = ring(BATCHES);
+        let (mut release_shard, batches) = ring(BATCHES);
+        for _ in 0..BATCHES {
+            release_shard.push(Batch::new()).expect("the ring is empty");
+        }
+        let (release_gateway, to_gateway) = ring(RELEASE_OUTPUT);
+        let (release_feed, to_feed) = ring(RELEASE_OUTPUT);
+        let (release_shadow, to_shadow) = ring(RELEASE_SHADOW);
+        let (frames_durable, frames_durable_reader) = cursor(0);
+
+        // Recovery: state, session logs and feed log are functions of the journal.
+        let (session_log, session_maker) = ironbell_sessionlog::SessionLog::open(
+            &ironbell_sessionlog::Config::new(config.data_dir.join("sessions")),
+        )?;
+        let (feed_log, feed_maker) = ironbell_sessionlog::SessionLog::open(
+            &ironbell_sessionlog::Config::new(config.data_dir.join("feed")),
+        )?;
+        let login_checker = ArgonChecker::start()?;
+        let mut gateway = Gateway::new(
+            gateway_config(config),
+            acceptor,
+            session_log,
+            gateway_sequencer,
+            to_gateway,
+            login_checker,
+        );
+        let mut feed = Feed::new(feed_config(config), feed_log, to_feed)?;
+        let mut replay = Replay::new(ironbell_store::identity(&dir)?.key);
+        let (found, writer, segment_maker) =
+            ironbell_store::open_replaying(&dir, &config.store_options(), &mut |header, commands| {
+                for event in replay.frame(header, commands)? {
+                    gateway.replay(event)?;
+                    feed.replay(event)?;
+                }
+                Ok(())
+            })?;
+        let replayed = replay.finish();
+        let commit = writer.durable();
+        let epoch = writer.epoch();
+        let (released_seq, released) = cursor(replayed.engine.last_seq().0);
+        let rewritten = gateway.end_recovery().rewritten + feed.end_recovery().rewritten;
+        let recovered = admin::Recovered {
+            commands: replayed.commands,
+            ms: replayed.elapsed.as_secs_f64() * 1e3,
+            commands_per_s: replayed.commands_per_s(),
+            torn_tail: found.torn.map(|torn| {
+                format!(
+                    "{} bytes at {} of {} were never finished; kept in {}",
+                    torn.bytes,
+                    torn.offset,
+                    torn.path.display(),
+                    torn.kept.display()
+                )
+            }),
+            log_messages_rewritten: rewritten,
+            hashes: inspection::hashes(&replayed.engine),
+        };
+        let engine = replayed.engine;
+        let channel = feed.channel();
+        let rerequest = feed.rerequest_at();
+
+        let metrics_path = config.data_dir.join("metrics");
+        let mut metrics =
+            metrics::create(&metrics_path, &roles::SPECS).map_err(Failure::refused)?.into_iter();
+        let mut next_metrics = || -> RoleMetrics { metrics.next().expect("one section a role") };
+        let (stop, draining, quiet, fatal) =
+            (Stop::default(), Stop::default(), Stop::default(), Fatal::default());
+        let shadow = Shadow::new(shadow::Parts {
+            engine: engine.clone(),
+            encoder: feed.encoder().clone(),
+            input: to_shadow,
+            released,
+            journal_dir: dir,
+        });
+
+        let gateway =
+            GatewayRole::new(gateway, next_metrics(), draining.clone(), fatal.clone(), stop.clone());
+        let asks = engine.pending_asks().filter_map(|ask| match ask {
+            Command::MassCancelSlice(slice) => Some(slice),
+            _ => None,
+        });
+        let asks: Vec<MassCancelSlice> = asks.collect();
+        let sequencer = Sequencer::new(
+            SystemClock,
+            sequencer::Connections {
+                inputs: vec![from_gateway],
+                shard_sequencer: from_shard,
+                sequencer_journal,
+                sequencer_shard,
+                frames_durable: frames_durable_reader,
+                commit: commit.clone(),
+            },
+            sequencer::Start {
+                seq: engine.last_seq(),
+                time: engine.last_time(),
+                output_hash: engine.output_hash(),
+                commit: engine.last_seq(),
+            },
+            config.journal.in_flight,
+            Nanos(config.journal.quiescence_ms * 1_000_000),
+            asks,
+        );
+        let sequencer = SequencerRole::new(sequencer, next_metrics(), draining.clone(), quiet.clone());
+        let journal =
+            JournalRole::new(writer, to_journal, frames_durable, next_metrics(), fatal.clone(), stop.clone());
+        let shard = Shard::new(
+            engine,
+            shard::Connections {
+                sequencer_shard: to_shard,
+                shard_sequencer,
+                shard_release,
+                release_shard: batches,
+            },
+        );
+        let release = Release::new(
+            release::Connections {
+                shard_release: to_release,
+                release_shard,
+                outputs: vec![release_gateway, release_feed],
+                release_shadow,
+                commit,
+            },
+            released_seq,
+            roles::observe_released(next_metrics()),
+        );
+        let feed = FeedRole::new(feed, next_metrics(), fatal.clone(), stop.clone());
+
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let plans = OrderPath {
+            gateway: Box::new(gateway),
+            sequencer: Box::new(sequencer),
+            journal: Box::new(journal),
+            shard: Box::new(shard),
+            release: Box::new(release),
+            feed: Box::new(feed),
+        }
+        .place(&config.placement, cpus);
+        let mut table: Vec<String> = plans.iter().map(crate::topology::describe).collect();
+        table.push("service: shadow ITCH GLIMPSE admin".into());
+        table.push("segments: journal segments, session and feed log segments".into());
+
+        let durability = format!("{:?}", config.journal.durability).to_lowercase();
+        let context = admin::Context {
+            order_entry: order_entry.to_string(),
+            feed: config.feed.group.to_string(),
+            rerequest: rerequest.to_string(),
+            listening: None,
+            durability: durability.clone(),
+            epoch,
+            recovery: recovered.clone(),
+            started,
+            metrics: metrics::Reader::open(&metrics_path).map_err(Failure::refused)?,
+            threads: table,
+        };
+        let service_plan = service::Plan {
+            itch: config.service.itch,
+            glimpse: config.service.glimpse,
+            admin: config.admin_socket(),
+            cpu: config.placement.service_cpu,
+            shadow,
+            channel,
+            context,
+        };
+        let (listening, service) = service::start(service_plan, stop.clone())?;
+        let mut background = vec![service];
+        background.push(make_segments(segment_maker, [session_maker, feed_maker], &fatal, &stop)?);
+
+        let mut threads = Vec::new();
+        for plan in plans {
+            let thread = plan.start(stop.clone());
+            threads.push(
+                thread.map_err(|e| {
+                    Failure::refused(format_args!("no thread ({e}); raise the process limit"))
+                })?,
+            );
+        }
+        Ok(Self {
+            threads,
+            background,
+            stop,
+            draining,
+            quiet,
+            fatal,
+            order_entry,
+            listening,
+            metrics_path,
+            durability,
+            recovered,
+        })
+    }
+
+    /// One line: what listens where.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        format!(
+            "ready: order entry {}, ITCH {}, GLIMPSE {}, durability {}, {} commands recovered in {:.1} ms",
+            self.order_entry,
+            self.listening.itch,
+            self.listening.glimpse,
+            self.durability,
+            self.recovered.commands,
+            self.recovered.ms
+        )
+    }
+
+    /// Stops in good order: accept and read no more, drain, seal. After a failed write there is nothing to
+    /// drain: what was not safe was not said.
+    ///
+    /// # Errors
+    /// When the node had stopped by itself.
+    pub fn finish(self) -> Result<(), Failure> {
+        /// A disk that takes longer than this for a handful of frames will not come back.
+        const DRAIN_MAX: Duration = Duration::from_secs(10);
+        self.draining.ask();
+        let since = Instant::now();
+        while !self.quiet.asked() && !self.stop.asked() && since.elapsed() < DRAIN_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Answers of the last commands leave the gateway after the sequencer is quiet.
+        std::thread::sleep(Duration::from_millis(20));
+        self.stop.ask();
+        let panicked = self.threads.into_iter().map(|t| t.join().is_err()).fold(false, |any, one| any | one)
+            | self.background.into_iter().map(|t| t.join().is_err()).fold(false, |any, one| any | one);
+        if let Some(why) = self.fatal.why() {
+            return Err(Failure::poisoned(format_args!("stopped: {why}")));
+        }
+        if panicked {
+            return Err(Failure::check(
+                "a role broke an invariant of its own and stopped; keep the journal and report this",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn gateway_config(config: &Config) -> ironbell_gateway::Config {
+    ironbell_gateway::Config {
+        sessions_max: config.order_entry.sessions_max,
+        idle_timeout: Nanos(config.order_entry.idle_timeout_s * 1_000_000_000),
+        ..ironbell_gateway::Config::default()
+    }
+}
+
+fn feed_config(config: &Config) -> ironbell_feed::Config {
+    ironbell_feed::Config {
+        group: config.feed.group,
+        interface: config.feed.interface,
+        rerequest: config.feed.rerequest,
+        payload_size_max: config.feed.payload_bytes_max,
+        ..ironbell_feed::Config::default()
+    }
+}
+
+/// The background thread that makes files ahead of need: zero-writing a segment takes longer than a
+/// hundred orders, so it never happens on the order path.
+fn make_segments(
+    mut segments: ironbell_store::SegmentMaker,
+    mut logs: [ironbell_sessionlog::Maker; 2],
+    fatal: &Fatal,
+    stop: &Stop,
+) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let (fatal, stop) = (fatal.clone(), stop.clone());
+    std::thread::Builder::new()
+        .name("segments".into())
+        .spawn(move || {
+            while !stop.asked() {
+                let made = segments.poll().map_err(|e| e.to_string()).and_then(|n| {
+                    logs.iter_mut()
+                        .try_fold(n > 0, |any, log| log.poll().map(|made| any | made))
+                        .map_err(|e| e.to_string())
+                });
+                match made {
+                    Ok(true) => {}
+                    Ok(false) => std::thread::sleep(Duration::from_millis(1)),
+                    Err(why) => fatal.stop(why, &stop),
+                }
+            }
+        })
+        .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))
+}

@@ -1,0 +1,118 @@
+//! Recovery: the state is a function of the journal, so a start is a replay of it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ironbell_core::Engine;
+use ironbell_store::{FrameHeader, Reader};
+use ironbell_types::{Event, Seq, Sequenced};
+
+use crate::failure::Failure;
+
+/// Open orders a node has room for before its tables must grow.
+const ORDERS_WARM: usize = 1 << 17;
+/// Accounts likewise.
+const ACCOUNTS_WARM: usize = 1 << 12;
+
+/// What a replay gave.
+pub struct Replayed {
+    /// The state machine at the journal's end.
+    pub engine: Engine,
+    /// Commands executed.
+    pub commands: u64,
+    /// From opening the journal to the last command.
+    pub elapsed: Duration,
+}
+
+impl Replayed {
+    /// Commands executed in a second.
+    #[must_use]
+    pub fn commands_per_s(&self) -> f64 {
+        self.commands as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
+
+/// How the state machine of a venue with this key is made.
+#[must_use]
+pub fn engine_config(key: u64) -> ironbell_core::Config {
+    ironbell_core::Config { key, orders: ORDERS_WARM, accounts: ACCOUNTS_WARM }
+}
+
+/// A replay in progress: the state machine, and the check that it comes to what was written down when
+/// the commands were first executed.
+pub struct Replay {
+    engine: Engine,
+    events: Vec<Event>,
+    commands: u64,
+    started: Instant,
+    /// The output hashes after the latest frames: a header speaks of a frame executed shortly before it.
+    recent: VecDeque<(Seq, u128)>,
+}
+
+/// Frames back that a header can speak of: those in flight, and some.
+const RECENT: usize = 64;
+
+impl Replay {
+    /// A replay of the venue with this key, from the first command.
+    #[must_use]
+    pub fn new(key: u64) -> Self {
+        Self {
+            engine: Engine::new(engine_config(key)),
+            events: Vec::new(),
+            commands: 0,
+            started: Instant::now(),
+            recent: VecDeque::with_capacity(RECENT + 1),
+        }
+    }
+
+    /// Executes a frame and returns what it says.
+    ///
+    /// # Errors
+    /// When the header tells another output hash than this replay came to: the journal was written by
+    /// another program than this, or this machine computes wrongly.
+    pub fn frame(&mut self, header: &FrameHeader, commands: &[Sequenced]) -> Result<&[Event], Failure> {
+        self.check(header.executed.seq, header.executed.output_hash)?;
+        self.events.clear();
+        self.engine.execute_frame(commands, &mut self.events);
+        self.commands += commands.len() as u64;
+        if !commands.is_empty() {
+            self.recent.push_back((self.engine.last_seq(), self.engine.output_hash()));
+            if self.recent.len() > RECENT {
+                self.recent.pop_front();
+            }
+        }
+        Ok(&self.events)
+    }
+
+    fn check(&self, seq: Seq, written: u128) -> Result<(), Failure> {
+        match self.recent.iter().find(|(known, _)| *known == seq) {
+            Some((_, replayed)) if *replayed != written => Err(Failure::check(format_args!(
+                "replaying the journal comes to output hash {replayed:032x} at seq {seq}, and {written:032x} was written down when it was \
+                 first executed; run the version of ironbell that wrote it, and report this"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The state machine where the replay has come to.
+    #[must_use]
+    pub fn finish(self) -> Replayed {
+        Replayed { engine: self.engine, commands: self.commands, elapsed: self.started.elapsed() }
+    }
+}
+
+/// Replays the journal in `dir` from its first command, read-only; `observe` hears of each frame's
+/// commands and events.
+///
+/// # Errors
+/// When the journal cannot be read, or is damaged: the place is named.
+pub fn replay(dir: &Path, mut observe: impl FnMut(&[Sequenced], &[Event])) -> Result<Replayed, Failure> {
+    let mut reader = Reader::open(dir)?;
+    let mut replay = Replay::new(reader.identity().key);
+    while let Some(frame) = reader.next_frame()? {
+        let events = replay.frame(&frame.header, frame.commands)?;
+        observe(frame.commands, events);
+    }
+    Ok(replay.finish())
+}

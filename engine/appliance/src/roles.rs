@@ -1,0 +1,305 @@
+//! The roles of crates that do not know [`Role`]: journal, gateway and feed, with their metrics.
+//!
+//! Stage latencies are counted from the moment a gateway had read the message, so that each stage
+//! includes those before it: gateway_in ≤ sequenced ≤ executed, durable ≤ released ≤ gateway_out.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use ironbell_device::Acceptor;
+use ironbell_feed::Feed;
+use ironbell_gateway::{Gateway, LoginChecker, Stage};
+use ironbell_runtime::release::Released;
+use ironbell_runtime::sequencer::Sequencer;
+use ironbell_runtime::{Clock, Role, SharedFrame, Stop};
+use ironbell_store::Writer;
+use ironbell_sync::metrics::{RoleMetrics, Spec};
+use ironbell_sync::{Consumer, CursorWriter, TickScale, ticks};
+use ironbell_types::Nanos;
+
+/// What each role counts; [`RoleMetrics`] come in this order.
+pub const SPECS: [Spec<'static>; 5] = [
+    Spec {
+        role: "gateway",
+        counters: &["sessions", "logins", "messages_in", "messages_out", "malformed", "disconnects"],
+        histograms: &["gateway_in", "gateway_out"],
+    },
+    Spec { role: "sequencer", counters: &["seq", "frames", "commands", "waits"], histograms: &[] },
+    Spec { role: "journal", counters: &["frames", "bytes", "durable_seq"], histograms: &["durable"] },
+    Spec {
+        role: "release",
+        counters: &["frames", "events"],
+        histograms: &["sequenced", "executed", "released"],
+    },
+    Spec {
+        role: "feed",
+        counters: &["sequence", "packets", "packets_dropped", "rerequests"],
+        histograms: &[],
+    },
+];
+
+/// Why a node stopped by itself; the first reason stays.
+#[derive(Clone, Debug, Default)]
+pub struct Fatal(Arc<OnceLock<String>>);
+
+impl Fatal {
+    /// Says why, and asks every thread to stop: nothing more is released.
+    pub fn stop(&self, why: String, stop: &Stop) {
+        let _ = self.0.set(why);
+        stop.ask();
+    }
+
+    /// Why, if it did.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+/// Writes frames. After a failed write nothing is retried: the node stops.
+pub struct JournalRole {
+    writer: Writer,
+    input: Consumer<SharedFrame>,
+    frames_durable: CursorWriter,
+    appended: u64,
+    /// For each frame on its way to the disk, when a gateway had read its first command.
+    under_way: VecDeque<u64>,
+    metrics: RoleMetrics,
+    scale: TickScale,
+    fatal: Fatal,
+    stop: Stop,
+}
+
+impl JournalRole {
+    /// The role over an open journal.
+    #[must_use]
+    pub fn new(
+        writer: Writer,
+        input: Consumer<SharedFrame>,
+        frames_durable: CursorWriter,
+        metrics: RoleMetrics,
+        fatal: Fatal,
+        stop: Stop,
+    ) -> Self {
+        let under_way = VecDeque::with_capacity(64);
+        Self {
+            writer,
+            input,
+            frames_durable,
+            appended: 0,
+            under_way,
+            metrics,
+            scale: TickScale::new(),
+            fatal,
+            stop,
+        }
+    }
+
+    fn work(&mut self) -> Result<usize, ironbell_store::Error> {
+        let mut work = self.writer.poll()?;
+        if work > 0 {
+            self.count_durable();
+        }
+        while self.writer.can_begin() {
+            let Ok(frame) = self.input.pop() else { break };
+            self.writer.append(&frame.commands, frame.commit, frame.executed)?;
+            self.appended += 1;
+            self.under_way.push_back(frame.received.first().copied().unwrap_or(0));
+            work += 1;
+        }
+        Ok(work)
+    }
+
+    fn count_durable(&mut self) {
+        let (now, durable) = (ticks(), self.appended - self.writer.in_flight() as u64);
+        let done = durable - self.frames_durable.get();
+        for received in self.under_way.drain(..done as usize).filter(|received| *received > 0) {
+            self.metrics.record(0, self.scale.nanos(received, now));
+        }
+        self.frames_durable.advance(durable);
+        self.metrics.set(0, durable);
+        self.metrics.set(1, self.writer.bytes());
+        self.metrics.set(2, self.writer.durable().get());
+    }
+}
+
+impl Role for JournalRole {
+    fn name(&self) -> &'static str {
+        "journal"
+    }
+
+    fn poll(&mut self, _now: Nanos) -> usize {
+        if self.fatal.why().is_some() {
+            return 0;
+        }
+        self.work().unwrap_or_else(|error| {
+            self.fatal.stop(error.to_string(), &self.stop);
+            0
+        })
+    }
+
+    fn finish(&mut self) {
+        if self.fatal.why().is_none()
+            && let Err(error) = self.writer.seal()
+        {
+            self.fatal.stop(error.to_string(), &self.stop);
+        }
+    }
+}
+
+/// Counters are copied to the metrics segment once in so many polls: nobody reads them more often.
+const POLLS_PER_COPY: u32 = 1_024;
+
+/// The sequencer, and the last steps of a graceful stop.
+pub struct SequencerRole<C> {
+    sequencer: Sequencer<C>,
+    metrics: RoleMetrics,
+    draining: Stop,
+    quiet: Stop,
+    polls: u32,
+}
+
+impl<C: Clock> SequencerRole<C> {
+    /// When `draining` is asked and nothing is left to do, `quiet` is.
+    #[must_use]
+    pub fn new(sequencer: Sequencer<C>, metrics: RoleMetrics, draining: Stop, quiet: Stop) -> Self {
+        Self { sequencer, metrics, draining, quiet, polls: 0 }
+    }
+}
+
+impl<C: Clock> Role for SequencerRole<C> {
+    fn name(&self) -> &'static str {
+        "sequencer"
+    }
+
+    fn poll(&mut self, now: Nanos) -> usize {
+        let work = self.sequencer.poll(now);
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_COPY) || self.draining.asked() {
+            let counters = self.sequencer.counters();
+            self.metrics.set(0, self.sequencer.seq().0);
+            self.metrics.set(1, counters.frames);
+            self.metrics.set(2, counters.commands);
+            self.metrics.set(3, counters.waits);
+        }
+        if self.draining.asked() {
+            self.sequencer.stop();
+            if work == 0 && self.sequencer.is_quiet() {
+                self.quiet.ask();
+            }
+        }
+        work
+    }
+}
+
+/// Counts released frames; the release gate calls it.
+pub fn observe_released(mut metrics: RoleMetrics) -> impl FnMut(Released) + Send {
+    let scale = TickScale::new();
+    move |frame| {
+        metrics.add(0, 1);
+        metrics.add(1, frame.events as u64);
+        if frame.received > 0 {
+            metrics.record(0, scale.nanos(frame.received, frame.sequenced));
+            metrics.record(1, scale.nanos(frame.received, frame.executed));
+            metrics.record(2, scale.nanos(frame.received, frame.released));
+        }
+    }
+}
+
+/// Order entry.
+pub struct GatewayRole<A: Acceptor, L> {
+    gateway: Gateway<A, L>,
+    metrics: RoleMetrics,
+    scale: TickScale,
+    draining: Stop,
+    fatal: Fatal,
+    stop: Stop,
+    polls: u32,
+}
+
+impl<A: Acceptor, L: LoginChecker> GatewayRole<A, L> {
+    /// When `draining` is asked it accepts and reads no more.
+    #[must_use]
+    pub fn new(
+        gateway: Gateway<A, L>,
+        metrics: RoleMetrics,
+        draining: Stop,
+        fatal: Fatal,
+        stop: Stop,
+    ) -> Self {
+        Self { gateway, metrics, scale: TickScale::new(), draining, fatal, stop, polls: 0 }
+    }
+}
+
+impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayRole<A, L> {
+    fn name(&self) -> &'static str {
+        "gateway"
+    }
+
+    fn poll(&mut self, now: Nanos) -> usize {
+        if self.draining.asked() {
+            self.gateway.stop_accepting();
+        }
+        let Self { gateway, metrics, scale, .. } = self;
+        let work = gateway.poll_observed(now, &mut |stage, ticks| {
+            let histogram = match stage {
+                Stage::In => 0,
+                Stage::Out => 1,
+            };
+            metrics.record(histogram, scale.nanos(0, ticks));
+        });
+        if let Some(failure) = gateway.failure() {
+            self.fatal.stop(failure.to_string(), &self.stop);
+        }
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_COPY) {
+            let counters = self.gateway.counters();
+            self.metrics.set(0, counters.sessions);
+            self.metrics.set(1, counters.logins);
+            self.metrics.set(2, counters.messages_in);
+            self.metrics.set(3, counters.messages_out);
+            self.metrics.set(4, counters.malformed);
+            self.metrics.set(5, counters.disconnects);
+        }
+        work
+    }
+}
+
+/// Market data out.
+pub struct FeedRole {
+    feed: Feed,
+    metrics: RoleMetrics,
+    fatal: Fatal,
+    stop: Stop,
+    polls: u32,
+}
+
+impl FeedRole {
+    /// The role over a feed.
+    #[must_use]
+    pub fn new(feed: Feed, metrics: RoleMetrics, fatal: Fatal, stop: Stop) -> Self {
+        Self { feed, metrics, fatal, stop, polls: 0 }
+    }
+}
+
+impl Role for FeedRole {
+    fn name(&self) -> &'static str {
+        "feed"
+    }
+
+    fn poll(&mut self, now: Nanos) -> usize {
+        let work = self.feed.poll(now);
+        if let Some(failure) = self.feed.failure() {
+            self.fatal.stop(failure.to_string(), &self.stop);
+        }
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_COPY) {
+            let counters = self.feed.counters();
+            self.metrics.set(0, self.feed.sequence());
+            self.metrics.set(1, counters.packets);
+            self.metrics.set(2, counters.packets_dropped);
+            self.metrics.set(3, counters.answers);
+        }
+        work
+    }
+}

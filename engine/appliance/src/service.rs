@@ -1,0 +1,295 @@
+//! The service role: everything that need not be fast, on one glommio executor off the order path.
+//!
+//! It pumps the shadow, serves ITCH over SoupBinTCP and GLIMPSE snapshots, and answers the local admin
+//! socket. What it says comes from the shadow and from the feed log, never from the running shard.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures_lite::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, StreamExt};
+use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use glommio::timer::sleep;
+use glommio::{LocalExecutorBuilder, Placement};
+use ironbell_feed::{Channel, GlimpseSession, ItchSession, Snapshot};
+use ironbell_runtime::Stop;
+use ironbell_types::Nanos;
+
+use crate::admin;
+use crate::failure::Failure;
+use crate::shadow::Shadow;
+
+/// A session over a byte stream, sans I/O, as the feed's service sessions are.
+pub trait ByteSession {
+    /// Bytes came in.
+    fn receive(&mut self, bytes: &[u8]);
+    /// Time passes; heartbeats and whatever the log has for it become output. Bounded work.
+    fn poll(&mut self, now: Nanos);
+    /// Bytes to be sent.
+    fn output(&self) -> &[u8];
+    /// The first `n` bytes of the output are sent.
+    fn sent(&mut self, n: usize);
+    /// The connection is to be closed once the output is sent.
+    fn is_over(&self) -> bool;
+}
+
+impl ByteSession for ItchSession {
+    fn receive(&mut self, bytes: &[u8]) {
+        Self::receive(self, bytes);
+    }
+    fn poll(&mut self, now: Nanos) {
+        Self::poll(self, now);
+    }
+    fn output(&self) -> &[u8] {
+        Self::output(self)
+    }
+    fn sent(&mut self, n: usize) {
+        Self::sent(self, n);
+    }
+    fn is_over(&self) -> bool {
+        Self::is_over(self)
+    }
+}
+
+impl<F: FnMut() -> Option<Snapshot>> ByteSession for GlimpseSession<F> {
+    fn receive(&mut self, bytes: &[u8]) {
+        Self::receive(self, bytes);
+    }
+    fn poll(&mut self, now: Nanos) {
+        Self::poll(self, now);
+    }
+    fn output(&self) -> &[u8] {
+        Self::output(self)
+    }
+    fn sent(&mut self, n: usize) {
+        Self::sent(self, n);
+    }
+    fn is_over(&self) -> bool {
+        Self::is_over(self)
+    }
+}
+
+/// What the service role is given.
+pub struct Plan {
+    /// Where ITCH over SoupBinTCP is served.
+    pub itch: SocketAddr,
+    /// Where GLIMPSE is served.
+    pub glimpse: SocketAddr,
+    /// The admin socket's path.
+    pub admin: PathBuf,
+    /// The CPU to pin the executor to.
+    pub cpu: Option<usize>,
+    /// The follower that answers.
+    pub shadow: Shadow,
+    /// Where the feed's messages are read.
+    pub channel: Channel,
+    /// What the admin socket needs beside the shadow.
+    pub context: admin::Context,
+}
+
+/// The addresses it listens on, with the ports that the kernel chose.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// ITCH over SoupBinTCP.
+    pub itch: SocketAddr,
+    /// GLIMPSE.
+    pub glimpse: SocketAddr,
+}
+
+/// How often the shadow is pumped and quiet sessions are looked at.
+const PUMP: Duration = Duration::from_millis(1);
+/// Memory registered with the executor's rings: an ordinary user may lock 8 MiB in all.
+const IO_MEMORY: usize = 1 << 20;
+
+/// Starts the executor's thread and waits until it listens.
+///
+/// # Errors
+/// When an address is taken or may not be used, or the kernel makes no io_uring.
+pub fn start(plan: Plan, stop: Stop) -> Result<(Listening, JoinHandle<()>), Failure> {
+    let (tell, told) = mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .name("service".into())
+        .spawn(move || {
+            let placement = plan.cpu.map_or(Placement::Unbound, Placement::Fixed);
+            let executor = LocalExecutorBuilder::new(placement).io_memory(IO_MEMORY).ring_depth(64).name("service").make();
+            match executor {
+                Ok(executor) => executor.run(serve(plan, stop, tell)),
+                Err(e) => {
+                    let _ = tell.send(Err(Failure::refused(format_args!(
+                        "the service role gets no io_uring ({e}); see that kernel.io_uring_disabled is 0 and ulimit -l at least 8192"
+                    ))));
+                }
+            }
+        })
+        .map_err(|e| Failure::refused(format_args!("no thread for the service role ({e}); raise the process limit")))?;
+    let listening =
+        told.recv().unwrap_or_else(|_| Err(Failure::refused("the service role ended before it listened")))?;
+    Ok((listening, thread))
+}
+
+async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Failure>>) {
+    let Plan { itch, glimpse, admin: admin_path, cpu: _, shadow, channel, context } = plan;
+    let bound = (|| {
+        let itch = listen("service.itch", itch)?;
+        let glimpse = listen("service.glimpse", glimpse)?;
+        let admin = listen_admin(&admin_path)?;
+        Ok((itch, glimpse, admin))
+    })();
+    let (itch, glimpse, admin_listener) = match bound {
+        Ok(bound) => bound,
+        Err(failure) => {
+            let _ = tell.send(Err(failure));
+            return;
+        }
+    };
+    let listening = Listening {
+        itch: itch.local_addr().expect("a bound listener has an address"),
+        glimpse: glimpse.local_addr().expect("a bound listener has an address"),
+    };
+    let clock = Instant::now();
+    let shadow = Rc::new(RefCell::new(shadow));
+    let context = Rc::new(RefCell::new(context));
+    context.borrow_mut().listening = Some(listening);
+
+    let sessions = ironbell_session::Config::default();
+    let (config, feed) = (sessions, channel.clone());
+    let itch_session = move |now| ItchSession::new(&config, None, feed.clone(), now);
+    glommio::spawn_local(accept_all(itch, clock, itch_session)).detach();
+    let theirs = Rc::clone(&shadow);
+    let glimpse_session = move |now| {
+        let shadow = Rc::clone(&theirs);
+        let snapshot = move || shadow.borrow().snapshot();
+        GlimpseSession::new(&sessions, None, channel.clone(), snapshot, now)
+    };
+    glommio::spawn_local(accept_all(glimpse, clock, glimpse_session)).detach();
+    let theirs = Rc::clone(&shadow);
+    glommio::spawn_local(async move {
+        while let Some(connection) = admin_listener.incoming().next().await {
+            match connection {
+                Ok(stream) => {
+                    glommio::spawn_local(answer_admin(stream, Rc::clone(&theirs), Rc::clone(&context)))
+                        .detach();
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "the admin socket accepts nothing; trying again");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    })
+    .detach();
+    let _ = tell.send(Ok(listening));
+
+    while !stop.asked() {
+        let work = shadow.borrow_mut().pump();
+        if work == 0 { sleep(PUMP).await } else { glommio::yield_if_needed().await }
+    }
+    let _ = std::fs::remove_file(admin_path);
+}
+
+fn listen(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|e| {
+        Failure::refused(format_args!(
+            "{name} = {address}: {}; stop whoever listens there or choose another port",
+            io::Error::from(e)
+        ))
+    })
+}
+
+/// Whoever may connect to the admin socket administers the venue: its owner alone.
+fn listen_admin(path: &PathBuf) -> Result<UnixListener, Failure> {
+    let refused = |what: &dyn std::fmt::Display| {
+        Failure::file(path, what, "see that the folder is yours and the path below 108 bytes")
+    };
+    // The store's lock is held, so a socket that is still there belongs to a node that is gone.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(refused(&e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(|e| refused(&io::Error::from(e)))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| refused(&e))?;
+    Ok(listener)
+}
+
+async fn accept_all<S: ByteSession + 'static>(
+    listener: TcpListener,
+    clock: Instant,
+    session: impl Fn(Nanos) -> S + 'static,
+) {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                glommio::spawn_local(converse(stream, clock, session(now(clock)))).detach();
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "a listener of the service role accepts nothing; trying again");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn now(clock: Instant) -> Nanos {
+    Nanos(clock.elapsed().as_nanos() as u64 + 1)
+}
+
+/// Moves bytes between one connection and its session: one task reads, this one writes.
+async fn converse<S: ByteSession + 'static>(stream: TcpStream, clock: Instant, session: S) {
+    let session = Rc::new(RefCell::new((session, false)));
+    let (mut reader, mut writer) = futures_lite::io::split(stream);
+    let theirs = Rc::clone(&session);
+    let reading = glommio::spawn_local(async move {
+        let mut buffer = vec![0; 4_096];
+        loop {
+            match reader.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => theirs.borrow_mut().0.receive(&buffer[..n]),
+            }
+        }
+        theirs.borrow_mut().1 = true;
+    });
+    let mut chunk = Vec::with_capacity(64 << 10);
+    loop {
+        chunk.clear();
+        let over = {
+            let (session, hung_up) = &mut *session.borrow_mut();
+            session.poll(now(clock));
+            chunk.extend_from_slice(session.output());
+            session.sent(chunk.len());
+            *hung_up || (chunk.is_empty() && session.is_over())
+        };
+        if over || (!chunk.is_empty() && writer.write_all(&chunk).await.is_err()) {
+            break;
+        }
+        if chunk.is_empty() {
+            sleep(PUMP).await;
+        }
+    }
+    reading.cancel().await;
+    let _ = writer.close().await;
+}
+
+async fn answer_admin(stream: UnixStream, shadow: Rc<RefCell<Shadow>>, context: Rc<RefCell<admin::Context>>) {
+    /// A request is a short line; more than this without a line end is no request.
+    const LINE_MAX: u64 = 64 << 10;
+    let mut stream = stream.buffered();
+    loop {
+        let mut line = String::new();
+        match (&mut stream).take(LINE_MAX).read_line(&mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let mut answer = admin::answer(&line, &mut shadow.borrow_mut(), &context.borrow());
+        answer.push('\n');
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A node of one's own for a trial: its own data directory, free ports on loopback, a process that can
+//! be killed. The demo and `replay-lobster` use it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ironbell_client::market_data::Credentials;
+
+use crate::admin::{self, Request, Status};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::format;
+use crate::inspection::Hashes;
+
+/// A node under trial; it is killed when this is dropped.
+pub struct TrialNode {
+    dir: PathBuf,
+    config_path: PathBuf,
+    config: Config,
+    child: Option<Child>,
+    /// What an acknowledgement of it promises.
+    pub durability: String,
+}
+
+/// The first line of a trial's `node.toml`: only folders that have it are ever removed.
+const MARK: &str = "# A trial of ironbell; removed at the next trial.\n";
+
+impl TrialNode {
+    /// Formats a node in `dir`, which is replaced if it is an earlier trial's, with this `[genesis]`.
+    /// Durability is `disk` where the file system is on one, `buffered` elsewhere.
+    ///
+    /// # Errors
+    /// When `dir` is something else, or cannot be written.
+    pub fn prepare(dir: &Path, genesis: &str) -> Result<Self, Failure> {
+        remove_earlier(dir)?;
+        std::fs::create_dir_all(dir).map_err(|e| {
+            Failure::file(dir, e, "run where you may write, or choose another folder with --dir")
+        })?;
+        let config_path = dir.join("node.toml");
+        let mut refused = None;
+        for durability in ["disk", "buffered"] {
+            let text = config_text(genesis, durability)?;
+            std::fs::write(&config_path, text)
+                .map_err(|e| Failure::file(&config_path, e, "see that the disk has room"))?;
+            let config = Config::read(&config_path)?;
+            match format::format(&config) {
+                Ok(_) => {
+                    let durability = durability.to_owned();
+                    return Ok(Self { dir: dir.to_owned(), config_path, config, child: None, durability });
+                }
+                Err(failure) => refused = refused.or(Some(failure)),
+            }
+        }
+        Err(refused.expect("both were refused"))
+    }
+
+    /// Starts the process and waits until it is ready; returns how long that took.
+    ///
+    /// # Errors
+    /// When it ends instead: with what it said.
+    pub fn start(&mut self) -> Result<Duration, Failure> {
+        assert!(self.child.is_none(), "it runs");
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?;
+        let log_path = self.dir.join("node.log");
+        let log =
+            File::create(&log_path).map_err(|e| Failure::file(&log_path, e, "see that the disk has room"))?;
+        let begun = Instant::now();
+        let mut child = Command::new(&program)
+            .args([Path::new("run"), Path::new("--config"), &self.config_path])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|e| Failure::file(&program, e, "see that it can be executed"))?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        if read.is_err() || !line.starts_with("ready") {
+            let _ = child.kill();
+            let _ = child.wait();
+            let said = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let last = said.lines().last().unwrap_or("it said nothing").to_owned();
+            return Err(Failure::refused(format_args!("the node did not start: {last}")));
+        }
+        self.child = Some(child);
+        Ok(begun.elapsed())
+    }
+
+    /// Ends the process with SIGKILL: no chance to say or write anything more.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// How the node is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Status, Failure> {
+        admin::ask(&self.config.admin_socket(), Request::Status)
+    }
+
+    /// Hashes of its state, once its shadow has followed everything: when two answers are the same.
+    ///
+    /// # Errors
+    /// When it does not answer, or does not come to rest within ten seconds.
+    pub fn hashes_at_rest(&self) -> Result<Hashes, Failure> {
+        let mut before: Option<Hashes> = None;
+        for _ in 0..100 {
+            let hashes: Hashes = admin::ask(&self.config.admin_socket(), Request::Hashes)?;
+            if before.as_ref() == Some(&hashes) {
+                return Ok(hashes);
+            }
+            before = Some(hashes);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(Failure::check("the node does not come to rest"))
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its configuration's file.
+    #[must_use]
+    pub fn config_path(&self) -> &Path {
+        &self.config_path
+    }
+}
+
+impl Drop for TrialNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Market data asks nobody for a name.
+#[must_use]
+pub fn anyone() -> Credentials {
+    Credentials { username: String::new(), password: String::new() }
+}
+
+fn remove_earlier(dir: &Path) -> Result<(), Failure> {
+    let is_empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    if is_empty {
+        return Ok(());
+    }
+    if !std::fs::read_to_string(dir.join("node.toml")).is_ok_and(|text| text.starts_with(MARK)) {
+        return Err(Failure::file(
+            dir,
+            "the folder holds something else than an earlier trial",
+            "choose another with --dir",
+        ));
+    }
+    std::fs::remove_dir_all(dir).map_err(|e| Failure::file(dir, e, "remove it by hand"))
+}
+
+/// A configuration on ports that are free now. All are held until all are chosen, so they differ.
+fn config_text(genesis: &str, durability: &str) -> Result<String, Failure> {
+    let no_port = |e: std::io::Error| Failure::refused(format_args!("no free port on loopback: {e}"));
+    let tcp: Vec<TcpListener> =
+        (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(no_port)?;
+    let udp: Vec<UdpSocket> =
+        (0..2).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(no_port)?;
+    let tcp: Vec<u16> =
+        tcp.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<Result<_, _>>().map_err(no_port)?;
+    let udp: Vec<u16> =
+        udp.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<Result<_, _>>().map_err(no_port)?;
+    Ok(format!(
+        "{MARK}data_dir = \"data\"\n\n[order_entry]\nlisten = \"127.0.0.1:{}\"\n\n[feed]\ngroup = \"239.192.26.1:{}\"\n\
+         rerequest = \"127.0.0.1:{}\"\n\n[service]\nitch = \"127.0.0.1:{}\"\nglimpse = \"127.0.0.1:{}\"\n\n\
+         [journal]\ndurability = \"{durability}\"\n\n{genesis}",
+        tcp[0], udp[0], udp[1], tcp[1], tcp[2]
+    ))
+}
