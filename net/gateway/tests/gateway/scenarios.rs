@@ -225,6 +225,20 @@ fn a_connection_that_ends_is_logged_out_with_its_own_incarnation() {
     assert!(member.is_closed());
     assert_eq!(venue.behind.commands[2..], [login, logout(2)]);
     assert_eq!(venue.gateway.counters().disconnects, 2);
+    // A takeover that is gone before it is released: the login before it is not ended by a name that is
+    // stale by then, only the newest is.
+    let older = join(&mut venue, dialer.connect(), 1, 1);
+    let mut newer = Member::new(dialer.connect(), venue.now).login(1, "secret", "", 1);
+    for _ in 0..10 {
+        newer.pump(venue.now, usize::MAX);
+        venue.gateway.poll(venue.now);
+    }
+    drop((older, newer));
+    for _ in 0..10 {
+        venue.gateway.poll(venue.now);
+    }
+    settle::<MemStream>(&mut venue, &mut []);
+    assert_eq!(venue.behind.commands[4..], [login, login, logout(4)]);
 }
 
 #[test]
@@ -276,7 +290,11 @@ fn a_full_ring_delays_reading_and_loses_nothing() {
     for member in &mut members {
         hears(&mut venue, member, 100);
     }
+    let shared_out = &venue.behind.commands[already + 64..already + 94];
     for port in 1..=3 {
+        let of_port =
+            |command: &&Command| matches!(command, Command::EnterOrder(order) if order.port == PortId(port));
+        assert_eq!(shared_out.iter().filter(of_port).count(), 10, "port {port}");
         let numbers = venue.behind.commands[already..].iter().filter_map(|command| match command {
             Command::EnterOrder(order) if order.port == PortId(port) => Some(order.user_ref_num.0),
             _ => None,
