@@ -141,7 +141,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::refused(format_args!("--rate {} is not within 1 to 10000000", options.rate)));
     }
     let narrator = Narrator { silent: options.json, begun: Instant::now() };
-    let mut node = TrialNode::prepare(&options.dir, &genesis())?;
+    let mut node = TrialNode::prepare(&options.dir, &genesis(), None)?;
     narrator.say(&format!(
         "formatted {}: 8 instruments, 4 members, durability {}",
         node.config().data_dir.display(),

@@ -62,7 +62,7 @@ funds = [
 /// When a file cannot be read, the node does not start, or a determined level is not equal.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let recording = read(&options.message, &options.orderbook)?;
-    let mut node = TrialNode::prepare(&options.dir, GENESIS)?;
+    let mut node = TrialNode::prepare(&options.dir, GENESIS, None)?;
     node.start()?;
     let mut venue = TcpVenue::connect(&node)?;
     let mut out = std::io::stdout().lock();

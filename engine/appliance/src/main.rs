@@ -1,5 +1,7 @@
 //! The `ironbell` command.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -154,7 +154,7 @@ impl Node {
             commands: replayed.commands,
             ms: replayed.elapsed.as_secs_f64() * 1e3,
             commands_per_s: replayed.commands_per_s(),
-            torn_tail: found.torn.map(|torn| {
+            torn_tail: found.torn.as_ref().map(|torn| {
                 format!(
                     "{} bytes at {} of {} were never finished; kept in {}",
                     torn.bytes,
@@ -205,7 +205,7 @@ impl Node {
                 seq: engine.last_seq(),
                 time: engine.last_time(),
                 output_hash: engine.output_hash(),
-                commit: engine.last_seq(),
+                commit: found.commit,
             },
             config.journal.in_flight,
             Nanos(config.journal.quiescence_ms * 1_000_000),

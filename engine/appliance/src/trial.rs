@@ -21,6 +21,7 @@ pub struct TrialNode {
     dir: PathBuf,
     config_path: PathBuf,
     config: Config,
+    program: PathBuf,
     child: Option<Child>,
     /// What an acknowledgement of it promises.
     pub durability: String,
@@ -30,12 +31,18 @@ pub struct TrialNode {
 const MARK: &str = "# A trial of ironbell; removed at the next trial.\n";
 
 impl TrialNode {
-    /// Formats a node in `dir`, which is replaced if it is an earlier trial's, with this `[genesis]`.
-    /// Durability is `disk` where the file system is on one, `buffered` elsewhere.
+    /// Formats a node in `dir`, which is replaced if it is an earlier trial's, with these further sections
+    /// of its configuration, `[genesis]` among them. It runs `program`, or this very program. Durability is
+    /// `disk` where the file system is on one, `buffered` elsewhere.
     ///
     /// # Errors
     /// When `dir` is something else, or cannot be written.
-    pub fn prepare(dir: &Path, genesis: &str) -> Result<Self, Failure> {
+    pub fn prepare(dir: &Path, sections: &str, program: Option<&Path>) -> Result<Self, Failure> {
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => std::env::current_exe()
+                .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?,
+        };
         remove_earlier(dir)?;
         std::fs::create_dir_all(dir).map_err(|e| {
             Failure::file(dir, e, "run where you may write, or choose another folder with --dir")
@@ -43,14 +50,21 @@ impl TrialNode {
         let config_path = dir.join("node.toml");
         let mut refused = None;
         for durability in ["disk", "buffered"] {
-            let text = config_text(genesis, durability)?;
+            let text = config_text(sections, durability)?;
             std::fs::write(&config_path, text)
                 .map_err(|e| Failure::file(&config_path, e, "see that the disk has room"))?;
             let config = Config::read(&config_path)?;
             match format::format(&config) {
                 Ok(_) => {
                     let durability = durability.to_owned();
-                    return Ok(Self { dir: dir.to_owned(), config_path, config, child: None, durability });
+                    return Ok(Self {
+                        dir: dir.to_owned(),
+                        config_path,
+                        config,
+                        program,
+                        child: None,
+                        durability,
+                    });
                 }
                 Err(failure) => refused = refused.or(Some(failure)),
             }
@@ -64,19 +78,17 @@ impl TrialNode {
     /// When it ends instead: with what it said.
     pub fn start(&mut self) -> Result<Duration, Failure> {
         assert!(self.child.is_none(), "it runs");
-        let program = std::env::current_exe()
-            .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?;
         let log_path = self.dir.join("node.log");
         let log =
             File::create(&log_path).map_err(|e| Failure::file(&log_path, e, "see that the disk has room"))?;
         let begun = Instant::now();
-        let mut child = Command::new(&program)
+        let mut child = Command::new(&self.program)
             .args([Path::new("run"), Path::new("--config"), &self.config_path])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .map_err(|e| Failure::file(&program, e, "see that it can be executed"))?;
+            .map_err(|e| Failure::file(&self.program, e, "see that it can be executed"))?;
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         let read = BufReader::new(stdout).read_line(&mut line);
@@ -89,6 +101,40 @@ impl TrialNode {
         }
         self.child = Some(child);
         Ok(begun.elapsed())
+    }
+
+    /// The running process's number.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Starts the process and kills it after `life`, ready or not.
+    ///
+    /// # Errors
+    /// When it cannot be executed.
+    pub fn start_and_kill(&mut self, life: Duration) -> Result<(), Failure> {
+        assert!(self.child.is_none(), "it runs");
+        let mut command = Command::new(&self.program);
+        command.args([Path::new("run"), Path::new("--config"), &self.config_path]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.child = Some(child.map_err(|e| Failure::file(&self.program, e, "see that it can be executed"))?);
+        std::thread::sleep(life);
+        self.kill();
+        Ok(())
+    }
+
+    /// Asks the process to stop in good order (SIGTERM); returns its exit code.
+    ///
+    /// # Errors
+    /// When it does not run, or was ended by a signal.
+    pub fn stop(&mut self) -> Result<i32, Failure> {
+        let mut child = self.child.take().ok_or_else(|| Failure::check("the node does not run"))?;
+        let pid = rustix::process::Pid::from_child(&child);
+        let stopped =
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(std::io::Error::from);
+        let status = stopped.and_then(|()| child.wait()).map_err(Failure::check)?;
+        status.code().ok_or_else(|| Failure::check(format_args!("the node was ended by a signal: {status}")))
     }
 
     /// Ends the process with SIGKILL: no chance to say or write anything more.
@@ -165,7 +211,7 @@ fn remove_earlier(dir: &Path) -> Result<(), Failure> {
 }
 
 /// A configuration on ports that are free now. All are held until all are chosen, so they differ.
-fn config_text(genesis: &str, durability: &str) -> Result<String, Failure> {
+fn config_text(sections: &str, durability: &str) -> Result<String, Failure> {
     let no_port = |e: std::io::Error| Failure::refused(format_args!("no free port on loopback: {e}"));
     let tcp: Vec<TcpListener> =
         (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(no_port)?;
@@ -178,7 +224,7 @@ fn config_text(genesis: &str, durability: &str) -> Result<String, Failure> {
     Ok(format!(
         "{MARK}data_dir = \"data\"\n\n[order_entry]\nlisten = \"127.0.0.1:{}\"\n\n[feed]\ngroup = \"239.192.26.1:{}\"\n\
          rerequest = \"127.0.0.1:{}\"\n\n[service]\nitch = \"127.0.0.1:{}\"\nglimpse = \"127.0.0.1:{}\"\n\n\
-         [journal]\ndurability = \"{durability}\"\n\n{genesis}",
+         [journal]\ndurability = \"{durability}\"\n{sections}",
         tcp[0], udp[0], udp[1], tcp[1], tcp[2]
     ))
 }

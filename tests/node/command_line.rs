@@ -1,0 +1,247 @@
+//! What an SRE meets on the command line: good order, and one clear line where something is wrong.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ironbell_appliance::trial::TrialNode;
+
+const GENESIS: &str = r#"
+[genesis]
+assets = [{ code = "USD", decimals = 4 }, { code = "ANVL", decimals = 0 }]
+instruments = [{ symbol = "ANVL", base = "ANVL", quote = "USD", tick = "0.01" }]
+firms = [{ mpid = "ALFA" }]
+ports = [{ username = "ALFA01", password = "secret", firm = "ALFA", account = 1 }]
+funds = [{ account = 1, asset = "USD", amount = "1000" }]
+"#;
+
+fn ironbell(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ironbell")).args(args).output().expect("it runs")
+}
+
+/// Exit code 2 and one line on standard error that has every one of these in it.
+fn assert_refused(output: &Output, parts: &[&str]) {
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{line}{}", String::from_utf8_lossy(&output.stdout));
+    let lines: Vec<&str> = line.lines().filter(|l| l.starts_with("ironbell: ")).collect();
+    assert_eq!(lines.len(), 1, "{line}");
+    for part in parts {
+        assert!(lines[0].contains(part), "{part:?} is not in: {line}");
+    }
+}
+
+/// An empty folder of a test's own.
+fn folder(name: &str) -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("command-line-{name}"));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a folder");
+    dir
+}
+
+fn config(dir: &Path, text: &str) -> String {
+    let path = dir.join("node.toml");
+    std::fs::write(&path, text).expect("a file of ours");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// Every listener on a port that the kernel chooses, so that tests do not meet.
+const ANY_PORTS: &str = "[order_entry]\nlisten = \"127.0.0.1:0\"\n[service]\nitch = \"127.0.0.1:0\"\nglimpse = \"127.0.0.1:0\"\n\
+                         [feed]\nrerequest = \"127.0.0.1:0\"\n";
+
+fn trial(name: &str) -> TrialNode {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("trial-{name}"));
+    TrialNode::prepare(&dir, GENESIS, Some(Path::new(env!("CARGO_BIN_EXE_ironbell")))).expect("a node")
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_file_line_and_field() {
+    let dir = folder("config");
+    assert_refused(&ironbell(&["run", "--config", "/nonexistent.toml"]), &["/nonexistent.toml", "--config"]);
+    let path = config(&dir, "data_dir = \"d\"\n[journal]\ndurabilty = \"disk\"\n");
+    assert_refused(&ironbell(&["run", "--config", &path]), &[&path, "line 3", "durabilty"]);
+    let path = config(&dir, "[order_entry]\nlisten = \"0.0.0.0:26400\"\n");
+    assert_refused(&ironbell(&["run", "--config", &path]), &["0.0.0.0", "allow_remote"]);
+    let path = config(&dir, "");
+    assert_refused(&ironbell(&["format", "--config", &path]), &["[genesis]"]);
+    let path = config(&dir, &GENESIS.replace("firm = \"ALFA\"", "firm = \"OMEGA\""));
+    assert_refused(&ironbell(&["format", "--config", &path]), &["ALFA01", "OMEGA"]);
+    let twice = GENESIS.replace("[{ mpid = \"ALFA\" }]", "[{ mpid = \"ALFA\" }, { mpid = \"ALFA\" }]");
+    let path = config(&dir, &twice);
+    assert_refused(&ironbell(&["format", "--config", &path]), &["NameTaken"]);
+    assert_eq!(std::fs::read_dir(&dir).expect("the folder").count(), 1, "only node.toml is there");
+}
+
+#[test]
+fn a_node_wants_its_own_formatted_directory() {
+    let dir = folder("format");
+    let path = config(
+        &dir,
+        &format!("data_dir = \"data\"\n{ANY_PORTS}[journal]\nsegment_bytes = 4194304\n{GENESIS}"),
+    );
+    assert_refused(&ironbell(&["run", "--config", &path]), &["there is no journal", "ironbell format"]);
+    let formatted = ironbell(&["format", "--config", &path]);
+    assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+    assert_refused(&ironbell(&["format", "--config", &path]), &["not empty"]);
+    let journal = std::fs::read(dir.join("data/journal").join(first_segment(&dir.join("data/journal"))))
+        .expect("a segment");
+    assert!(!journal.windows(6).any(|w| w.eq_ignore_ascii_case(b"secret")), "the password is in the journal");
+    assert_eq!(std::fs::read_dir(&dir).expect("the folder").count(), 2, "node.toml and data");
+}
+
+fn first_segment(journal: &Path) -> String {
+    let mut names: Vec<String> = std::fs::read_dir(journal)
+        .expect("the journal")
+        .filter_map(|entry| entry.ok().and_then(|e| e.file_name().into_string().ok()))
+        .filter(|name| std::fs::metadata(journal.join(name)).is_ok_and(|m| m.len() >= 4 << 20))
+        .collect();
+    names.sort();
+    names.first().expect("a segment").clone()
+}
+
+#[test]
+fn a_taken_port_and_a_running_node_are_named() {
+    let dir = folder("taken");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let ports = ANY_PORTS.replacen("127.0.0.1:0", &address, 1);
+    let path =
+        config(&dir, &format!("data_dir = \"data\"\n{ports}[journal]\nsegment_bytes = 4194304\n{GENESIS}"));
+    assert!(ironbell(&["format", "--config", &path]).status.success());
+    assert_refused(&ironbell(&["run", "--config", &path]), &["order_entry.listen", &address]);
+    let ports = ANY_PORTS.replacen("itch = \"127.0.0.1:0\"", &format!("itch = \"{address}\""), 1);
+    let path =
+        config(&dir, &format!("data_dir = \"data\"\n{ports}[journal]\nsegment_bytes = 4194304\n{GENESIS}"));
+    assert_refused(&ironbell(&["run", "--config", &path]), &["service.itch", &address]);
+
+    let mut node = trial("locked");
+    node.start().expect("it starts");
+    let text = std::fs::read_to_string(node.config_path()).expect("its configuration");
+    let data = node.config().data_dir.to_str().expect("UTF-8").to_owned();
+    let other = text.replace("data_dir = \"data\"", &format!("data_dir = {data:?}"));
+    let other: String = other
+        .lines()
+        .map(|line| match line.split_once('=') {
+            Some((key, value)) if value.contains("127.0.0.1:") => format!("{key}= \"127.0.0.1:0\"\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let path = config(&dir, &other);
+    assert_refused(&ironbell(&["run", "--config", &path]), &[&data]);
+    assert_eq!(node.stop().expect("it ends"), 0);
+}
+
+#[test]
+fn a_memory_file_system_is_refused_unless_asked_for() {
+    let dir = Path::new("/dev/shm").join(format!("ironbell-test-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("/dev/shm is a memory file system");
+    let text = format!("data_dir = \"data\"\n{ANY_PORTS}[journal]\nsegment_bytes = 4194304\n{GENESIS}");
+    let path = config(&dir, &text);
+    let refused = ironbell(&["format", "--config", &path]);
+    let left = std::fs::read_dir(&dir).expect("the folder").count();
+    let path = config(&dir, &text.replace("[journal]\n", "[journal]\ndurability = \"none\"\n"));
+    let asked_for = ironbell(&["format", "--config", &path]);
+    std::fs::remove_dir_all(&dir).expect("it is ours");
+    assert_refused(&refused, &["tmpfs", "durability"]);
+    assert_eq!(left, 1, "nothing half-written is left");
+    assert!(asked_for.status.success(), "{}", String::from_utf8_lossy(&asked_for.stderr));
+}
+
+#[test]
+fn a_full_disk_and_a_missing_permission_are_named() {
+    // A file system of 6 MiB in a mount namespace of its own: segments of 4 MiB do not fit.
+    let dir = folder("full");
+    let config_text = format!(
+        "data_dir = \"small/data\"\n{ANY_PORTS}[journal]\ndurability = \"none\"\nsegment_bytes = 8388608\n{GENESIS}"
+    );
+    let path = config(&dir, &config_text);
+    std::fs::create_dir(dir.join("small")).expect("a folder");
+    let script = format!(
+        "mount -t tmpfs -o size=6m none '{0}/small' && '{1}' format --config '{path}'; code=$?; ls '{0}/small' | wc -l >&2; exit $code",
+        dir.display(),
+        env!("CARGO_BIN_EXE_ironbell")
+    );
+    let full = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .output()
+        .expect("unshare (util-linux) is there");
+    assert_refused(&full, &["small", "space"]);
+    assert!(String::from_utf8_lossy(&full.stderr).trim_end().ends_with('0'), "something is left behind");
+
+    if rustix::process::geteuid().is_root() {
+        let dir = folder("permission");
+        let path = config(&dir, &format!("data_dir = \"data\"\n{ANY_PORTS}{GENESIS}"));
+        // A copy that an ordinary user can reach and run, in a folder that it cannot write.
+        let program = std::env::temp_dir().join(format!("ironbell-{}", std::process::id()));
+        std::fs::copy(env!("CARGO_BIN_EXE_ironbell"), &program).expect("a copy");
+        let config_copy = std::env::temp_dir().join(format!("ironbell-{}.toml", std::process::id()));
+        let text =
+            std::fs::read_to_string(path).expect("ours").replace("\"data\"", "\"/root/ironbell-data\"");
+        std::fs::write(&config_copy, text).expect("a file");
+        let output = Command::new(&program)
+            .args(["format", "--config"])
+            .arg(&config_copy)
+            .uid(65_534)
+            .gid(65_534)
+            .output();
+        std::fs::remove_file(&program).expect("ours");
+        std::fs::remove_file(&config_copy).expect("ours");
+        assert_refused(&output.expect("it runs"), &["/root", "ermission"]);
+    }
+}
+
+#[test]
+fn damage_inside_the_journal_is_refused_with_its_place() {
+    let mut node = trial("damage");
+    node.start().expect("it starts");
+    assert_eq!(node.stop().expect("it ends"), 0);
+    let journal = node.config().journal_dir();
+    let segment = journal.join(first_segment(&journal));
+    let mut bytes = std::fs::read(&segment).expect("the segment");
+    // The first frame's payload: what was acknowledged long ago.
+    let at = 2 * 4_096 + 300;
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).expect("ours");
+    let config = node.config_path().to_str().expect("UTF-8").to_owned();
+    let segment = segment.to_str().expect("UTF-8");
+    assert_refused(&ironbell(&["run", "--config", &config]), &[segment, "byte 8192", "Seq 1"]);
+    assert_refused(&ironbell(&["inspect", "journal", "--config", &config]), &[segment]);
+    assert_refused(&ironbell(&["replay", journal.to_str().expect("UTF-8")]), &[segment]);
+}
+
+#[test]
+fn sigterm_seals_and_what_is_inspected_is_the_same_running_or_stopped() {
+    let mut node = trial("inspect");
+    node.start().expect("it starts");
+    let config = node.config_path().to_str().expect("UTF-8").to_owned();
+    let out = |args: &[&str]| {
+        let output = ironbell(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let status = out(&["status", "--config", &config]);
+    for part in ["order entry", "durability", "self-check", "gateway_out", "thread"] {
+        assert!(status.contains(part), "{part} is not in {status}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&["status", "--json", "--config", &config])).expect("JSON");
+    assert_eq!(json["epoch"], 2, "the genesis was written in epoch 1");
+    let running = out(&["inspect", "ledger", "--config", &config]);
+    assert!(running.contains("world") && running.contains("-1000"), "{running}");
+    assert_eq!(node.stop().expect("it ends"), 0);
+    assert_eq!(out(&["inspect", "ledger", "--config", &config]), running);
+    assert_eq!(
+        out(&["inspect", "book", "--config", &config]).lines().count(),
+        1,
+        "an empty book is a heading"
+    );
+    assert_refused(&ironbell(&["status", "--config", &config]), &["admin.sock"]);
+    let frames = out(&["inspect", "journal", "--json", "--config", &config]);
+    let last: serde_json::Value =
+        serde_json::from_str(frames.lines().last().expect("a frame")).expect("JSON");
+    let data = node.config().data_dir.to_str().expect("UTF-8").to_owned();
+    let replayed: serde_json::Value = serde_json::from_str(&out(&["replay", &data, "--json"])).expect("JSON");
+    assert_eq!(last["commit_seq"], replayed["seq"], "the last frame carries the commit of everything");
+    assert_refused(&ironbell(&["replay", &data, "--shards", "4"]), &["--shards 4"]);
+    assert!(out(&["help"]).contains("replay-lobster"));
+}

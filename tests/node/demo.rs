@@ -1,0 +1,47 @@
+//! The demo, shorter, by its JSON: the keys are stable, and every check in it holds.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn the_demo_checks_everything_and_its_json_keeps_its_keys() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo");
+    let hlog = dir.with_extension("hlog");
+    let output = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["demo", "--json", "--seconds", "3", "--rate", "2000", "--seed", "7", "--dir"])
+        .arg(&dir)
+        .arg("--hlog")
+        .arg(&hlog)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    for key in ["orders", "acks", "trades", "rejects"] {
+        assert!(json[key].is_u64(), "{key} in {text}");
+    }
+    for (object, keys) in [
+        ("latency_ns", ["p50", "p90", "p99", "p999", "p9999", "max"].as_slice()),
+        ("journal", &["frames", "bytes"]),
+        ("recovery", &["ms", "commands", "commands_per_s"]),
+    ] {
+        for key in keys {
+            assert!(json[object][key].as_f64().is_some_and(|n| n > 0.0), "{object}.{key} in {text}");
+        }
+    }
+    let orders = json["orders"].as_u64().expect("a number");
+    assert!((4_000..8_000).contains(&orders), "{orders} orders in 3 s at 2,000/s");
+    assert!(json["orders_per_s"].as_f64().is_some_and(|n| n > 0.0));
+    assert!(json["trades"].as_u64() > Some(0));
+    assert_eq!(json["state_hash"]["before"], json["state_hash"]["after"]);
+    assert_eq!(json["state_hash"]["before"].as_str().map(str::len), Some(64));
+    assert_eq!(json["feed_book_equal"], true);
+    assert_eq!(json["ok"], true);
+    let sums = json["ledger_sum"].as_object().expect("an object");
+    assert_eq!(sums.len(), 9);
+    assert!(sums.values().all(|sum| sum == "0"), "{sums:?}");
+    let log = std::fs::read_to_string(&hlog).expect("the interval log");
+    assert!(log.lines().any(|line| line.starts_with("Tag=order_to_ack,")), "{log}");
+}
