@@ -250,17 +250,8 @@ impl Status {
         for thread in &self.threads {
             row(&mut text, "thread", thread);
         }
-        let heading =
-            ["stage", "count", "p50 µs", "p90", "p99", "p99.9", "p99.99", "max"].map(str::to_owned).to_vec();
-        let mut rows = vec![heading];
-        for l in self.roles.iter().flat_map(|role| &role.latencies) {
-            let figures = [l.p50, l.p90, l.p99, l.p999, l.p9999, l.max];
-            let mut row = vec![l.stage.clone(), l.count.to_string()];
-            row.extend(figures.map(|nanos| format!("{:.1}", nanos as f64 / 1_000.0)));
-            rows.push(row);
-        }
         text.push('\n');
-        text.push_str(&inspection::table(&rows, &[false, true, true, true, true, true, true, true]));
+        text.push_str(&self.stage_table());
         text.push('\n');
         for role in &self.roles {
             let counters: Vec<_> =
@@ -268,5 +259,25 @@ impl Status {
             row(&mut text, &role.role, &counters.join(", "));
         }
         text
+    }
+
+    /// The latencies of an order's way since start, in the order of its stations. Each is counted from the
+    /// moment the gateway had read the message.
+    #[must_use]
+    pub fn stage_table(&self) -> String {
+        let heading = ["µs, in the node", "p50", "p90", "p99", "p99.9", "p99.99", "max", "count"];
+        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        for stage in ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out"] {
+            let Some(l) = self.roles.iter().flat_map(|role| &role.latencies).find(|l| l.stage == stage)
+            else {
+                continue;
+            };
+            let figures = [l.p50, l.p90, l.p99, l.p999, l.p9999, l.max];
+            let mut row = vec![l.stage.clone()];
+            row.extend(figures.map(|nanos| format!("{:.1}", nanos as f64 / 1_000.0)));
+            row.push(l.count.to_string());
+            rows.push(row);
+        }
+        inspection::table(&rows, &[false, true, true, true, true, true, true, true])
     }
 }

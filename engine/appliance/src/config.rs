@@ -112,9 +112,9 @@ impl From<Durability> for ironbell_store::Durability {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Placement {
-    /// CPUs that are the node's own, one role each in the order gateway, sequencer, shard, journal,
-    /// release. Empty: the roles share one thread, or, on a machine of four or more CPUs, have a
-    /// thread each that the scheduler places.
+    /// CPUs that are the node's own, in the order of `topology.rs`: gateway, sequencer, shard, journal,
+    /// release; with fewer than five, neighbours share. Empty: chosen from those that the process may
+    /// use, all but the first; on two CPUs or one the roles share one thread.
     pub cpus: Vec<usize>,
     /// The CPU of the service thread; none leaves it to the scheduler.
     pub service_cpu: Option<usize>,

@@ -159,6 +159,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     narrator.say(&format!("four members are logged in; {} orders/s for {} s", options.rate, options.seconds));
     let mut intervals = Vec::new();
     driver.run(Until::Elapsed(Duration::from_secs(options.seconds)), |progress| {
+        intervals.push((
+            progress.elapsed.saturating_sub(progress.interval),
+            progress.interval,
+            progress.latency.clone(),
+        ));
+        // The last interval is what was left of a second.
+        if progress.interval < Duration::from_millis(500) {
+            return;
+        }
         let percentiles = progress.latency.percentiles();
         narrator.say(&format!(
             "{:>9} sent {:>9} acked {:>7} trades   p50 {:>7.1} µs  p99 {:>8.1} µs",
@@ -167,11 +176,6 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             progress.counts.trades,
             percentiles.p50 as f64 / 1e3,
             percentiles.p99 as f64 / 1e3,
-        ));
-        intervals.push((
-            progress.elapsed.saturating_sub(progress.interval),
-            progress.interval,
-            progress.latency.clone(),
         ));
         if progress.elapsed.as_secs() >= options.seconds / 2
             && let Some(status) = joining.take()
@@ -496,6 +500,7 @@ fn print(report: &Report, outcome: &Outcome, checks: &Checks<'_>) {
         ("cancel -> out", outcome.latencies.cancel.percentiles()),
     ];
     println!("{}", load::table(&rows));
+    println!("{}", checks.status.stage_table());
 
     let digest = |f: &Followed| inspection::hex(&f.digest)[..16].to_owned();
     let sums: Vec<_> = report.ledger_sum.iter().map(|(asset, sum)| format!("{asset} {sum}")).collect();
@@ -505,8 +510,8 @@ fn print(report: &Report, outcome: &Outcome, checks: &Checks<'_>) {
         (
             "orders",
             format!(
-                "{} sent, {:.0}/s; {} acked, {} rejected",
-                report.orders, report.orders_per_s, report.acks, report.rejects
+                "{} sent, {:.0}/s; {} acked, {} rejected, {} too late for their order",
+                report.orders, report.orders_per_s, report.acks, report.rejects, outcome.silent
             ),
         ),
         ("trades", report.trades.to_string()),

@@ -95,3 +95,43 @@ pub fn histogram(counts: &Counts) -> Histogram<u64> {
     }
     histogram
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    use ironbell_sync::metrics::{Spec, create};
+
+    #[test]
+    fn each_interval_has_what_was_counted_since_the_one_before() {
+        let file = |name| std::env::temp_dir().join(format!("ironbell-hlog-{}-{name}", std::process::id()));
+        let (segment, log_file) = (file("metrics"), file("log"));
+        let spec = Spec { role: "gateway", counters: &[], histograms: &["gateway_in", "gateway_out"] };
+        let mut role = create(&segment, &[spec]).expect("a segment").remove(0);
+        role.record(1, 5_000_000);
+        let mut log = StageLog::create(&log_file, &segment).expect("a log");
+        for nanos in [1_000, 2_000_000] {
+            role.record(1, nanos);
+            log.write_interval().expect("room");
+        }
+        log.finish().expect("room");
+        let text = std::fs::read(&log_file).expect("the log");
+        let intervals = IntervalLogIterator::new(&text).filter_map(|entry| match entry.expect("it parses") {
+            LogEntry::Interval(interval) => {
+                Some((interval.tag().expect("a tag").as_str().to_owned(), interval.max()))
+            }
+            _ => None,
+        });
+        let intervals: Vec<_> = intervals.collect();
+        assert_eq!(intervals.len(), 2, "what was counted before, and what was not counted, is not logged");
+        assert!(intervals.iter().all(|(tag, _)| tag == "gateway_out"));
+        // In milliseconds, as HdrHistogram logs have it.
+        assert!(
+            (intervals[0].1 - 0.001).abs() < 0.001 && (intervals[1].1 - 2.0).abs() < 0.01,
+            "{intervals:?}"
+        );
+        for path in [segment, log_file] {
+            std::fs::remove_file(path).expect("it was there");
+        }
+    }
+}

@@ -236,7 +236,8 @@ impl Node {
         );
         let feed = FeedRole::new(feed, next_metrics(), fatal.clone(), stop.clone());
 
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let allowed: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
         let plans = OrderPath {
             gateway: Box::new(gateway),
             sequencer: Box::new(sequencer),
@@ -245,7 +246,7 @@ impl Node {
             release: Box::new(release),
             feed: Box::new(feed),
         }
-        .place(&config.placement, cpus);
+        .place(&config.placement, &allowed);
         let mut table: Vec<String> = plans.iter().map(crate::topology::describe).collect();
         table.push("service: shadow ITCH GLIMPSE admin".into());
         table.push("segments: journal segments, session and feed log segments".into());

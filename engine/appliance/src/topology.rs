@@ -32,14 +32,22 @@ pub struct OrderPath {
     pub feed: Box<dyn Role>,
 }
 
-/// Fewest CPUs on which roles get threads of their own without being told to: four of them, and one
-/// for the service thread, the kernel and everybody else.
-const CPUS_FOR_THREADS: usize = 6;
+/// Threads that the order path is spread over at most.
+const THREADS_MAX: usize = 5;
+
+/// The CPUs of the order path when the configuration names none: of three CPUs or more all but the first,
+/// which is left to interrupts, the service thread and everybody else; none of two or fewer, where the
+/// roles share one thread that the scheduler places.
+#[must_use]
+pub fn cpus_of_its_own(allowed: &[usize]) -> Vec<usize> {
+    if allowed.len() < 3 { Vec::new() } else { allowed.iter().copied().skip(1).take(THREADS_MAX).collect() }
+}
 
 impl OrderPath {
-    /// Puts the roles on threads.
+    /// Puts the roles on threads: on the CPUs that the configuration names, else on some of those that this
+    /// process is `allowed`.
     #[must_use]
-    pub fn place(self, placement: &Placement, cpus: usize) -> Vec<ThreadPlan> {
+    pub fn place(self, placement: &Placement, allowed: &[usize]) -> Vec<ThreadPlan> {
         let idle = if placement.spin { Idle::Spin } else { Idle::Park { park: PARK } };
         let plan = |name: &str, cpu: Option<usize>, roles: Vec<Box<dyn Role>>| ThreadPlan {
             name: name.to_owned(),
@@ -48,12 +56,12 @@ impl OrderPath {
             roles,
         };
         let Self { gateway, sequencer, journal, shard, release, feed } = self;
-        let cpu = |n: usize| placement.cpus.get(n).copied();
-        match placement.cpus.len() {
-            0 if cpus < CPUS_FOR_THREADS => {
-                vec![plan("order-path", None, vec![gateway, sequencer, journal, shard, release, feed])]
+        let cpus = if placement.cpus.is_empty() { cpus_of_its_own(allowed) } else { placement.cpus.clone() };
+        let cpu = |n: usize| cpus.get(n).copied();
+        match cpus.len() {
+            0 | 1 => {
+                vec![plan("order-path", cpu(0), vec![gateway, sequencer, journal, shard, release, feed])]
             }
-            1 => vec![plan("order-path", cpu(0), vec![gateway, sequencer, journal, shard, release, feed])],
             2 => vec![
                 plan("gateway", cpu(0), vec![gateway, release, feed]),
                 plan("sequencer", cpu(1), vec![sequencer, journal, shard]),
@@ -69,7 +77,6 @@ impl OrderPath {
                 plan("shard", cpu(2), vec![shard]),
                 plan("release", cpu(3), vec![release, feed]),
             ],
-            // Five CPUs or more, or none named on a machine that has enough.
             _ => vec![
                 plan("gateway", cpu(0), vec![gateway]),
                 plan("sequencer", cpu(1), vec![sequencer]),
@@ -114,14 +121,20 @@ mod tests {
             release: role("release"),
             feed: role("feed"),
         };
-        let plans = path.place(&Placement { cpus: named, ..Placement::default() }, machine);
+        let plans =
+            path.place(&Placement { cpus: named, ..Placement::default() }, &(0..machine).collect::<Vec<_>>());
         plans.iter().map(describe).collect()
     }
 
     #[test]
     fn two_cores_share_a_thread_and_every_role_is_placed_once() {
         assert_eq!(table(vec![], 2), ["order-path: gateway sequencer journal shard release feed"]);
+        assert_eq!(
+            table(vec![], 3),
+            ["gateway on CPU 1: gateway release feed", "sequencer on CPU 2: sequencer journal shard"]
+        );
         assert_eq!(table(vec![], 16).len(), 5);
+        assert_eq!(table(vec![7], 16), ["order-path on CPU 7: gateway sequencer journal shard release feed"]);
         for named in 0..8 {
             let lines = table((10..10 + named).collect(), 16);
             let all: Vec<_> =
