@@ -1,6 +1,7 @@
 //! What an SRE meets on the command line: good order, and one clear line where something is wrong.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -171,13 +172,14 @@ fn a_full_disk_and_a_missing_permission_are_named() {
     if rustix::process::geteuid().is_root() {
         let dir = folder("permission");
         let path = config(&dir, &format!("data_dir = \"data\"\n{ANY_PORTS}{GENESIS}"));
-        // A copy that an ordinary user can reach and run, in a folder that it cannot write.
-        let program = std::env::temp_dir().join(format!("ironbell-{}", std::process::id()));
+        // A copy that an ordinary user can reach and run, for a folder that it cannot.
+        let place = |name: &str| std::env::temp_dir().join(format!("ironbell-{}-{name}", std::process::id()));
+        let (program, config_copy, closed) = (place("program"), place("node.toml"), place("closed"));
         std::fs::copy(env!("CARGO_BIN_EXE_ironbell"), &program).expect("a copy");
-        let config_copy = std::env::temp_dir().join(format!("ironbell-{}.toml", std::process::id()));
-        let text =
-            std::fs::read_to_string(path).expect("ours").replace("\"data\"", "\"/root/ironbell-data\"");
-        std::fs::write(&config_copy, text).expect("a file");
+        std::fs::create_dir(&closed).expect("a folder");
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("ours");
+        let data = closed.join("data");
+        std::fs::write(&config_copy, format!("data_dir = {data:?}\n{ANY_PORTS}{GENESIS}")).expect("a file");
         let output = Command::new(&program)
             .args(["format", "--config"])
             .arg(&config_copy)
@@ -186,7 +188,8 @@ fn a_full_disk_and_a_missing_permission_are_named() {
             .output();
         std::fs::remove_file(&program).expect("ours");
         std::fs::remove_file(&config_copy).expect("ours");
-        assert_refused(&output.expect("it runs"), &["/root", "ermission"]);
+        std::fs::remove_dir(&closed).expect("ours, and empty");
+        assert_refused(&output.expect("it runs"), &[closed.to_str().expect("UTF-8"), "ermission"]);
     }
 }
 

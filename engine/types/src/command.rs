@@ -1,8 +1,9 @@
 //! What the sequencer orders: everything that can change state.
 
 use crate::{
-    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Display, Firm, FirmId, Instrument, InstrumentId,
-    Nanos, OrderKey, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Display, Firm, FirmId, Instrument,
+    InstrumentId, Nanos, OrderKey, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx,
+    UserRefNum,
 };
 
 /// A command with its place and time in the one sequence: the unit that is journaled and executed.

@@ -1,9 +1,9 @@
 //! What the state machine says: the only source of acknowledgements, fills, market data and postings.
 
 use crate::{
-    Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Display, Firm, FirmId, Instrument,
-    InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty,
-    Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Display, Firm, FirmId,
+    Instrument, InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef,
+    Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// The stage of a superstep that said it.

@@ -17,15 +17,16 @@ mod static_data;
 
 pub use code::{CancelReason, Capacity, Display, LiquidityFlag, Side, TimeInForce, UnknownCode};
 pub use command::{
-    AccountQuery, CancelOrder, Command, EnterOrder, Funding, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder,
-    OpenDay, OrderOptions, ReplaceOrder, Sequenced,
+    AccountQuery, CancelOrder, Command, EnterOrder, Funding, Login, Logout, MassCancel, MassCancelSlice,
+    ModifyOrder, OpenDay, OrderOptions, ReplaceOrder, Sequenced,
 };
 pub use event::{
-    Accepted, AdminRefusal, Canceled, Event, EventBody, Executed, Modified, Replaced, Rested, Settled, Stage, Trade,
+    Accepted, AdminRefusal, Canceled, Event, EventBody, Executed, Modified, Replaced, Rested, Settled, Stage,
+    Trade,
 };
 pub use id::{
-    AccountId, AssetId, ClOrdId, FirmId, InstrumentId, MatchNumber, Mpid, OrderKey, OrderRef, PortId, Seq, Symbol,
-    UserRefIdx, UserRefNum, Username,
+    AccountId, AssetId, ClOrdId, FirmId, InstrumentId, MatchNumber, Mpid, OrderKey, OrderRef, PortId, Seq,
+    Symbol, UserRefIdx, UserRefNum, Username,
 };
 pub use money::{Amount, Nanos, Price, Qty};
 pub use reject::Reject;
