@@ -30,7 +30,8 @@ pub enum Idle {
     Spin,
     /// Gives the CPU to others, and after a while sleeps `park` at a time. For shared CPUs.
     Park {
-        /// How long one sleep lasts: what an order may wait longer after a quiet spell.
+        /// How long one sleep lasts; ten times as long after a quiet spell, which is what the first order
+        /// then may wait longer.
         park: Duration,
     },
 }
@@ -68,6 +69,9 @@ impl Stop {
 /// the kernel threads that carry out the journal's writes would wait for the end of its time slice (a
 /// commit was seen to take 8 ms instead of 60 µs).
 const POLLS_BEFORE_PARK: u32 = 100;
+/// After so many short sleeps (20 ms and more) a thread sleeps ten times as long, so that an idle node leaves
+/// the machine alone.
+const POLLS_BEFORE_LONG_PARK: u32 = POLLS_BEFORE_PARK + 400;
 /// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
 const POLLS_PER_CLOCK: u32 = 64;
 
@@ -107,6 +111,7 @@ impl ThreadPlan {
 fn rest(idle: Idle, without_work: u32) {
     match idle {
         Idle::Spin => std::hint::spin_loop(),
+        Idle::Park { park } if without_work > POLLS_BEFORE_LONG_PARK => std::thread::sleep(park * 10),
         Idle::Park { park } if without_work > POLLS_BEFORE_PARK => std::thread::sleep(park),
         Idle::Park { .. } => std::thread::yield_now(),
     }

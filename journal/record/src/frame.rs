@@ -325,7 +325,8 @@ impl<'a> Frame<'a> {
         if crc32c::crc32c(payload) != header.payload_crc {
             return Err(FrameError::PayloadCrc);
         }
-        if padding.iter().any(|byte| *byte != 0) {
+        // Without an early exit the compiler takes 64 bytes at a step: most of a small frame is padding.
+        if padding.iter().fold(0, |any, byte| any | byte) != 0 {
             return Err(FrameError::Padding);
         }
         if link(bytes, payload) != header.chain {
