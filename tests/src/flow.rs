@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
-    Credential, Display, EnterOrder, Event, EventBody, Firm, FirmId, Funding, Instrument, InstrumentId,
-    Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderKey, OrderOptions,
-    Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol,
-    TimeInForce, UserRefIdx, UserRefNum, Username,
+    Credential, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event, EventBody, Firm, FirmId,
+    Funding, Instrument, InstrumentId, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos,
+    OpenDay, OrderKey, OrderOptions, Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq,
+    Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::rng::Rng;
@@ -514,9 +514,14 @@ impl Flow {
             0 => 0,
             1 => u64::MAX,
             2 => price.saturating_mul(tick).saturating_add(1),
+            3..9 => (EQUITY_WIRE_PRICE_MAX / tick + self.rng.below(2)) * tick,
             _ => price.saturating_mul(tick),
         };
-        let qty = if self.rng.one_in(4) { self.total(qty) } else { self.qty() };
+        let qty = match self.rng.below(200) {
+            0..8 => Qty(u64::from(EQUITY_QTY_MAX) + self.rng.below(2)),
+            8..50 => self.total(qty),
+            _ => self.qty(),
+        };
         let (time_in_force, min_qty) = self.terms(qty);
         Command::ReplaceOrder(ReplaceOrder {
             port,

@@ -12,7 +12,8 @@ use ironbell_types::{
     CancelReason, Canceled, Capacity, ClOrdId, Command, Display, EnterOrder, Event, EventBody, Executed,
     Firm, FirmId, Funding, Instrument, InstrumentId, MassCancel, MassCancelSlice, MatchNumber, Modified,
     ModifyOrder, OpenDay, OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty, Reject, ReplaceOrder,
-    Replaced, Rested, Seq, Sequenced, Settled, Side, Stage, TimeInForce, Trade, UserRefIdx, UserRefNum,
+    Replaced, Rested, Scale, Seq, Sequenced, Settled, Side, Stage, TimeInForce, Trade, UserRefIdx,
+    UserRefNum,
 };
 
 /// Basis points in one.
@@ -577,7 +578,11 @@ impl Oracle {
         let Some(price) = ticks.filter(|&p| p > 0 && whole).map(Price) else {
             return self.cancel_to(place, Qty::ZERO, CancelReason::User, said);
         };
+        // OUCH 5.0: prices up to 199,999.9900 and quantities up to 999,999, where the wire is exact.
+        let is_exact = matches!(self.instrument_of(&original).scale, Scale::EquityExact { .. });
+        let too_much = replace.wire_price > 1_999_999_900 || replace.qty > Qty(999_999);
         if replace.fault.is_some()
+            || (is_exact && too_much)
             || replace.qty == Qty::ZERO
             || !min_qty_offered(replace.options.min_qty, replace.time_in_force, replace.qty)
             || replace.qty <= original.chain_executed

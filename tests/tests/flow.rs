@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use ironbell_tests::flow::Flow;
 use ironbell_tests::oracle::Oracle;
-use ironbell_types::{CancelReason, EventBody, Reject};
+use ironbell_types::{
+    CancelReason, Command, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, Event, EventBody, Reject,
+};
 
 fn name(body: &EventBody) -> String {
     match body {
@@ -24,13 +26,38 @@ fn name(body: &EventBody) -> String {
     }
 }
 
+/// What became of a faultless replacement with a price or total next to the largest of OUCH.
+fn replaced_at_the_limit(command: &Command, said: &[Event]) -> Option<String> {
+    let Command::ReplaceOrder(replace) = command else { return None };
+    let (price, qty) = (replace.wire_price, replace.qty.0);
+    let limit = if price > EQUITY_WIRE_PRICE_MAX && price - EQUITY_WIRE_PRICE_MAX <= 100 {
+        "price above it"
+    } else if price <= EQUITY_WIRE_PRICE_MAX && EQUITY_WIRE_PRICE_MAX - price < 100 {
+        "highest price"
+    } else if qty == u64::from(EQUITY_QTY_MAX) {
+        "largest total"
+    } else if qty == u64::from(EQUITY_QTY_MAX) + 1 {
+        "total above it"
+    } else {
+        return None;
+    };
+    let first = said.first().filter(|_| replace.fault.is_none() && replace.options.min_qty == 0)?;
+    let became = name(&first.body);
+    let became = became.split(' ').next().unwrap_or_default();
+    Some(format!("{limit}: {became}"))
+}
+
 fn run(mut flow: Flow, commands: usize, seen: &mut BTreeMap<String, u64>) {
     let mut oracle = Oracle::new();
     let mut said = Vec::new();
     for _ in 0..commands {
-        said = oracle.execute(&flow.next(&said));
+        let sequenced = flow.next(&said);
+        said = oracle.execute(&sequenced);
         for event in &said {
             *seen.entry(name(&event.body)).or_default() += 1;
+        }
+        if let Some(name) = replaced_at_the_limit(&sequenced.command, &said) {
+            *seen.entry(name).or_default() += 1;
         }
     }
     oracle.check().expect("the naive engine keeps its own invariants");
@@ -49,6 +76,14 @@ fn flows_reach_every_kind_of_event() {
         .map(|refusal| format!("AdminRefused {refusal}"))
         .collect();
     wanted.extend(Reject::ALL.iter().map(|reject| format!("Rejected {reject:?}")));
+    for limit in [
+        "highest price: Replaced",
+        "price above it: Canceled",
+        "largest total: Replaced",
+        "total above it: Canceled",
+    ] {
+        wanted.push(limit.into());
+    }
     for reason in CancelReason::ALL {
         wanted.push(format!("Canceled {reason:?} whole"));
     }

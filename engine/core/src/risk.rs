@@ -5,10 +5,10 @@ use crate::{
     matching::{Incoming, Request, Slice, Voice},
 };
 use ironbell_types::{
-    Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EnterOrder, EventBody, FirmId,
-    Funding, Instrument, InstrumentId, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, OpenDay,
-    OrderKey, OrderOptions, OrderRef, Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Seq, Side,
-    TimeInForce, UserRefIdx, UserRefNum,
+    Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EQUITY_QTY_MAX,
+    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
+    MassCancel, MassCancelSlice, ModifyOrder, OpenDay, OrderKey, OrderOptions, OrderRef, Port, PortId,
+    PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches.
@@ -374,12 +374,24 @@ fn is_offered(options: &OrderOptions, time_in_force: TimeInForce, qty: Qty) -> b
 fn replaced_price(replace: &ReplaceOrder, instrument: &Instrument) -> Option<Price> {
     let tick = u64::from(instrument.price_tick());
     let faultless = replace.fault.is_none()
+        && fits_wire(replace, instrument)
         && replace.wire_price != 0
         && replace.wire_price.is_multiple_of(tick)
         && replace.qty.0 != 0
         && is_offered(&replace.options, replace.time_in_force, replace.qty);
     let ticks = i64::try_from(replace.wire_price / tick).ok()?;
     faultless.then_some(Price(ticks))
+}
+
+/// Whether price and total are within what OUCH gives an equity-exact instrument. The gateway checks this
+/// of an Enter Order; a Replace Order names no instrument, so it cannot.
+fn fits_wire(replace: &ReplaceOrder, instrument: &Instrument) -> bool {
+    match instrument.scale {
+        Scale::EquityExact { .. } => {
+            replace.wire_price <= EQUITY_WIRE_PRICE_MAX && replace.qty.0 <= u64::from(EQUITY_QTY_MAX)
+        }
+        Scale::Scaled => true,
+    }
 }
 
 /// A replacement's options; an absent one keeps the original's value.

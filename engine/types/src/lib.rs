@@ -30,7 +30,10 @@ pub use id::{
 };
 pub use money::{Amount, Nanos, Price, Qty};
 pub use reject::Reject;
-pub use static_data::{Account, Asset, Credential, Firm, Instrument, Port, PortLimits, Scale};
+pub use static_data::{
+    Account, Asset, Credential, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, Firm, Instrument, Port, PortLimits,
+    Scale,
+};
 
 /// One command as it crosses the ring from a gateway to the sequencer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

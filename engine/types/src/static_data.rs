@@ -51,6 +51,11 @@ pub struct Instrument {
     pub taker_fee_bps: u16,
 }
 
+/// The largest quantity of an equity-exact order, in shares (OUCH 5.0, Enter Order, Quantity).
+pub const EQUITY_QTY_MAX: u32 = 999_999;
+/// The largest price of an equity-exact order, 199,999.9900, in wire units (OUCH 5.0, section 1.2, Price).
+pub const EQUITY_WIRE_PRICE_MAX: u64 = 1_999_999_900;
+
 impl Instrument {
     /// Wire price units in one tick: 1 for scaled instruments.
     #[must_use]

@@ -27,19 +27,15 @@
 //! | 29, 30 AIQ | `Other`: self-trade prevention is not offered, and must not be taken as if it were |
 
 use ironbell_types::{
-    AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EnterOrder, FirmId, Instrument,
-    InstrumentId, MassCancel, ModifyOrder, Mpid, OrderOptions, Port, Price, Qty, Reject, ReplaceOrder, Scale,
-    Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
+    AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX,
+    EnterOrder, FirmId, Instrument, InstrumentId, MassCancel, ModifyOrder, Mpid, OrderOptions, Port, Price,
+    Qty, Reject, ReplaceOrder, Scale, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::ouch::{self, Inbound, Options};
 use ironbell_wire::{DecodeError, Message};
 
 use crate::Directory;
 
-/// The largest quantity of an equity-exact order (OUCH 5.0, Enter Order, Quantity).
-pub const QTY_MAX: u32 = 999_999;
-/// The largest price of an equity-exact order, 199,999.9900 (OUCH 5.0, section 1.2, Price).
-pub const PRICE_MAX: u64 = 0x7735_939c;
 /// The price that says "at the market", on any instrument.
 pub const PRICE_MARKET: u64 = 0x7fff_ffff;
 /// 200,000.0000, the other price that says so on an equity-exact one.
@@ -233,7 +229,7 @@ fn replace_order(
     }
 }
 
-/// A replacement names no instrument: quantity and tick are core's to check.
+/// A replacement names no instrument: tick, and the largest price and quantity, are core's to check.
 fn check_replace(
     m: &ouch::ReplaceOrder,
     options: &Options<'_>,
@@ -297,7 +293,7 @@ fn check_mass_cancel(
 
 fn check_qty(qty: u32, instrument: &Instrument) -> Result<(), Reject> {
     let qty_max = match instrument.scale {
-        Scale::EquityExact { .. } => QTY_MAX,
+        Scale::EquityExact { .. } => EQUITY_QTY_MAX,
         Scale::Scaled => u32::MAX,
     };
     if qty == 0 || qty > qty_max { Err(Reject::Quantity) } else { Ok(()) }
@@ -309,7 +305,7 @@ fn price_ticks(price: u64, instrument: &Instrument) -> Result<Price, Reject> {
     }
     let price_max = match instrument.scale {
         Scale::EquityExact { .. } if price == PRICE_MARKET_CROSS => return Err(Reject::MarketOrder),
-        Scale::EquityExact { .. } => PRICE_MAX,
+        Scale::EquityExact { .. } => EQUITY_WIRE_PRICE_MAX,
         Scale::Scaled => PRICE_SCALED_MAX,
     };
     let tick = u64::from(instrument.price_tick());

@@ -1,11 +1,11 @@
 //! OUCH bytes to commands: every fault, their precedence, and back again.
 
-use ironbell_gateway::inbound::{NotTaken, PRICE_MARKET, PRICE_MAX, command};
+use ironbell_gateway::inbound::{NotTaken, PRICE_MARKET, command};
 use ironbell_gateway::{Directory, outbound};
 use ironbell_types::{
-    AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EnterOrder, EventBody, FirmId,
-    InstrumentId, MassCancel, ModifyOrder, OrderOptions, Port, PortId, Price, Qty, Reject, ReplaceOrder,
-    Side, TimeInForce, UserRefIdx, UserRefNum,
+    AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EQUITY_WIRE_PRICE_MAX, EnterOrder,
+    EventBody, FirmId, InstrumentId, MassCancel, ModifyOrder, OrderOptions, Port, PortId, Price, Qty, Reject,
+    ReplaceOrder, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::ouch::{self, OptionValue, OptionsBuf, Outbound as Told};
 use ironbell_wire::{Problem, Type, U32, U64};
@@ -126,9 +126,12 @@ fn each_fault_of_an_enter_order_has_its_refusal() {
         (ouch::EnterOrder { quantity: U32::new(u32::MAX), ..scaled }, None),
         (ouch::EnterOrder { price: U64::new(0), ..enter() }, Some(Reject::Price)),
         (ouch::EnterOrder { price: U64::new(10_050), ..enter() }, Some(Reject::Price)),
-        (ouch::EnterOrder { price: U64::new(PRICE_MAX), ..enter() }, None),
-        (ouch::EnterOrder { price: U64::new(PRICE_MAX + 100), ..enter() }, Some(Reject::MarketOrder)),
-        (ouch::EnterOrder { price: U64::new(PRICE_MAX + 200), ..enter() }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(EQUITY_WIRE_PRICE_MAX), ..enter() }, None),
+        (
+            ouch::EnterOrder { price: U64::new(EQUITY_WIRE_PRICE_MAX + 100), ..enter() },
+            Some(Reject::MarketOrder),
+        ),
+        (ouch::EnterOrder { price: U64::new(EQUITY_WIRE_PRICE_MAX + 200), ..enter() }, Some(Reject::Price)),
         (ouch::EnterOrder { price: U64::new(u64::MAX), ..enter() }, Some(Reject::Price)),
         (ouch::EnterOrder { price: U64::new(PRICE_MARKET), ..enter() }, Some(Reject::MarketOrder)),
         (ouch::EnterOrder { price: U64::new(PRICE_MARKET), ..scaled }, Some(Reject::MarketOrder)),
