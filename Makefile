@@ -30,8 +30,10 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 	    { echo '$(DIR) must hold one *message*.csv and one *orderbook*.csv' >&2; exit 2; }; \
 	target/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
 
-bench: preflight ## Measure matching alone, and with risk and settlement.
+bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput
+	cargo bench --locked -p ironbell-store --bench journal_commit
+	cargo bench --locked -p ironbell-wire
 
 fmt: ## Format all Rust code.
 	cargo fmt --all
