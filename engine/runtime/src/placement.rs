@@ -82,6 +82,7 @@ impl ThreadPlan {
     /// When the kernel makes no thread.
     pub fn start(mut self, stop: Stop) -> std::io::Result<JoinHandle<Vec<Box<dyn Role>>>> {
         Builder::new().name(self.name.clone()).spawn(move || {
+            let _fail_stop = FailStop(stop.clone());
             if let Some(cpu) = self.cpu
                 && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
             {
@@ -108,6 +109,18 @@ impl ThreadPlan {
     }
 }
 
+/// Where a panic unwinds (a release build aborts), one broken role ends all of them: a node that goes on
+/// without its shard or its journal would keep sessions up that nobody answers.
+struct FailStop(Stop);
+
+impl Drop for FailStop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ask();
+        }
+    }
+}
+
 fn rest(idle: Idle, without_work: u32) {
     match idle {
         Idle::Spin => std::hint::spin_loop(),
@@ -131,6 +144,29 @@ mod tests {
             self.0 += 1;
             0
         }
+    }
+
+    struct Broken;
+    impl Role for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+        fn poll(&mut self, _: Nanos) -> usize {
+            panic!("an invariant of a role is broken, for a test")
+        }
+    }
+
+    #[test]
+    fn a_role_that_panics_stops_every_thread_of_the_node() {
+        let stop = Stop::default();
+        let start = |role: Box<dyn Role>| {
+            let plan = ThreadPlan { name: "test".into(), cpu: None, idle: Idle::Spin, roles: vec![role] };
+            plan.start(stop.clone()).expect("a thread")
+        };
+        let (healthy, broken) = (start(Box::new(Count(0))), start(Box::new(Broken)));
+        assert!(broken.join().is_err());
+        assert!(stop.asked());
+        assert!(healthy.join().is_ok());
     }
 
     #[test]
