@@ -70,8 +70,8 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentM
 /// pass both checks and replays.
 ///
 /// Takes the lock, for as long as the writer or the maker lives. Checks every frame. Cuts a torn tail:
-/// its bytes are kept beside the segment and zeroed in it. Begins a new epoch with an empty frame, which
-/// is durable on return: it counts all that was found as durable, so none of it can be taken for torn
+/// its bytes are kept beside the segment and zeroed in it. Syncs what was found, where a disk is promised.
+/// Begins a new epoch with an empty frame, which is durable on return: it counts all that was found as durable, so none of it can be taken for torn
 /// later, and the epoch is taken even if nothing else is ever written in it.
 ///
 /// # Errors
@@ -95,6 +95,9 @@ pub fn open_replaying(
     let last_index = dir::last_index(dir)?;
     dir::remove_unfinished(dir)?;
     let torn = cut(dir, reader.tail())?;
+    if options.direct() {
+        sync_found(dir, reader.tail().index)?;
+    }
 
     let chain = *reader.chain();
     let epoch = chain.epoch + 1;
@@ -174,6 +177,17 @@ fn cut(dir: &Path, tail: &Tail) -> Result<Option<TornTail>, Error> {
     let zeroed = file.write_all_at(&bytes, tail.offset).and_then(|()| file.sync_all());
     zeroed.map_err(Error::io("cut the torn tail of", &path))?;
     Ok(Some(TornTail { path, offset: tail.offset, bytes: tail.torn_bytes, kept }))
+}
+
+/// Makes durable what was found, before it is called so. A reader sees more than the disk has: frames that a
+/// process wrote with less durability than is now asked for, or whose write was given to the device and
+/// failed after the process was gone.
+fn sync_found(dir: &Path, last_index: u64) -> Result<(), Error> {
+    for index in 1..=last_index {
+        let path = dir::segment_path(dir, index);
+        File::open(&path).and_then(|file| file.sync_data()).map_err(Error::io("sync", &path))?;
+    }
+    Ok(())
 }
 
 /// A name that no earlier torn tail has.
