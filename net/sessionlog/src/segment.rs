@@ -269,9 +269,7 @@ fn map_segment(path: &PathBuf, index: u32, size: u64) -> Result<MmapRaw, (&'stat
         .open(path)
         .map_err(|e| ("open the segment", e))?;
     let is_new = file.metadata().map_err(|e| ("look at the segment", e))?.len() != size;
-    if is_new {
-        allocate(&file, size).map_err(|e| ("allocate the segment", e))?;
-    }
+    allocate(&file, size, is_new).map_err(|e| ("allocate the segment", e))?;
     let map = MmapOptions::new()
         .len(usize::try_from(size).expect("a segment fits the address space"))
         .map_raw(&file)
@@ -286,12 +284,14 @@ fn map_segment(path: &PathBuf, index: u32, size: u64) -> Result<MmapRaw, (&'stat
 }
 
 /// Gives the file its blocks: a full disk must be an error here, because as a store into a map it
-/// would be a signal.
-fn allocate(file: &File, size: u64) -> io::Result<()> {
+/// would be a signal. A file that has its length may still lack blocks: who made it may have been killed
+/// in between.
+fn allocate(file: &File, size: u64, is_new: bool) -> io::Result<()> {
     file.set_len(size)?;
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, size),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) if is_new => write_zeros(file, size),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

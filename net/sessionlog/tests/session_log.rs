@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -273,6 +273,20 @@ fn limits_are_errors_that_say_what_to_do() {
     assert!(matches!(log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]), Err(Error::Full { .. })));
     assert!(matches!(log.append(StreamId(1), b"x"), Err(Error::Poisoned { .. })));
     assert_eq!(log.next_number(StreamId(1)), 2);
+}
+
+/// A process was killed between giving a segment its length and giving it its blocks. Writing to the missing
+/// ones on a full disk would be a SIGBUS on the order path.
+#[test]
+fn a_segment_without_blocks_is_given_them() {
+    let dir = Dir::new();
+    let config = dir.config();
+    fs::create_dir_all(&config.dir).expect("a directory of ours");
+    let path = config.dir.join("00000000.seg");
+    fs::File::create(&path).and_then(|file| file.set_len(config.segment_size)).expect("a file of ours");
+    let (_log, _maker) = SessionLog::open(&config).expect("the disk has room");
+    let blocks = fs::metadata(&path).expect("it is there").blocks();
+    assert!(blocks * 512 >= config.segment_size, "{blocks} blocks of 512 bytes");
 }
 
 #[test]
