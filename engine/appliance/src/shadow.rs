@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use ironbell_core::Engine;
 use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
+use ironbell_store::Reader;
 use ironbell_sync::{Consumer, CursorReader};
 use ironbell_types::{Event, Seq, Sequenced};
 
@@ -22,6 +23,8 @@ pub struct Shadow {
     input: Consumer<ToShadow>,
     released: CursorReader,
     journal_dir: PathBuf,
+    /// Where the last reading ended; the next one goes on from there, not from the first frame.
+    journal: Option<Reader>,
     events: Vec<Event>,
     checks: Checks,
 }
@@ -58,7 +61,16 @@ impl Shadow {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { engine, encoder, input, released, journal_dir } = parts;
-        Self { engine, encoder, input, released, journal_dir, events: Vec::new(), checks: Checks::default() }
+        Self {
+            engine,
+            encoder,
+            input,
+            released,
+            journal_dir,
+            journal: None,
+            events: Vec::new(),
+            checks: Checks::default(),
+        }
     }
 
     /// Follows; returns how many messages it took.
@@ -122,14 +134,20 @@ impl Shadow {
     }
 
     fn read_journal(&mut self, until: Seq) -> Result<(), ironbell_store::Error> {
-        let mut reader = ironbell_store::Reader::open(&self.journal_dir)?;
+        let mut reader = match self.journal.take() {
+            Some(reader) => reader,
+            None => Reader::open(&self.journal_dir)?,
+        };
         while self.engine.last_seq() < until {
             let Some(frame) = reader.next_frame()? else { break };
+            // The release gate releases whole frames, so none is left in its midst.
+            assert!(frame.commands.last().is_none_or(|last| last.seq <= until), "frame beyond {until}");
             let from = frame.commands.partition_point(|command| command.seq <= self.engine.last_seq());
-            for command in frame.commands[from..].iter().take_while(|command| command.seq <= until) {
+            for command in &frame.commands[from..] {
                 self.apply(command);
             }
         }
+        self.journal = Some(reader);
         Ok(())
     }
 
@@ -155,5 +173,90 @@ impl Shadow {
     #[must_use]
     pub fn checks(&self) -> &Checks {
         &self.checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::engine_config;
+    use ironbell_store::{Durability, Identity, Options};
+    use ironbell_sync::{CursorWriter, Producer, cursor, ring};
+    use ironbell_types::{Asset, AssetId, Command, Nanos, Symbol};
+
+    const KEY: u64 = 9;
+
+    fn command(seq: u64) -> Sequenced {
+        let code = Symbol::new(&format!("A{seq}")).expect("a short code");
+        let asset = Asset { id: AssetId(seq as u32), code, decimals: 2 };
+        Sequenced { seq: Seq(seq), time: Nanos(seq), command: Command::DefineAsset(asset) }
+    }
+
+    /// What a state machine comes to after the first `seq` commands.
+    fn hash_after(seq: u64) -> u128 {
+        let mut engine = Engine::new(engine_config(KEY));
+        (1..=seq).for_each(|n| engine.execute(&command(n), &mut Vec::new()));
+        engine.output_hash()
+    }
+
+    fn shadow(journal_dir: PathBuf) -> (Shadow, Producer<ToShadow>, CursorWriter) {
+        let (producer, input) = ring(64);
+        let (released, released_reader) = cursor(0);
+        let shadow = Shadow::new(Parts {
+            engine: Engine::new(engine_config(KEY)),
+            encoder: Encoder::new(16),
+            input,
+            released: released_reader,
+            journal_dir,
+        });
+        (shadow, producer, released)
+    }
+
+    #[test]
+    fn one_wrong_output_hash_is_an_alarm_that_stays() {
+        let (mut shadow, mut release, _) = shadow(PathBuf::new());
+        for seq in 1..=3 {
+            release.push(ToShadow::Command(command(seq))).expect("room");
+            let wrong = u128::from(seq == 2);
+            release.push(ToShadow::Check(Seq(seq), hash_after(seq) ^ wrong)).expect("room");
+        }
+        assert_eq!(shadow.pump(), 6);
+        assert_eq!((shadow.checks().equal, shadow.checks().unequal), (2, Some(Seq(2))));
+    }
+
+    /// The ring was full, twice: what is missing is read from the journal, each frame once.
+    #[test]
+    fn what_found_no_room_in_the_ring_is_read_from_the_journal() {
+        let dir = std::env::temp_dir().join(format!("ironbell-shadow-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let options = Options { durability: Durability::Buffered, segment_bytes: 1 << 20, in_flight: 1 };
+        let identity = Identity { cluster: [1; 16], key: KEY };
+        ironbell_store::format(&dir, identity, &options).expect("a journal");
+        let (_, mut writer, _maker) = ironbell_store::open(&dir, &options).expect("it opens");
+        let (mut shadow, mut release, mut released) = shadow(dir.clone());
+        let mut write = |seqs: std::ops::RangeInclusive<u64>| {
+            let last = *seqs.end();
+            let commands: Vec<Sequenced> = seqs.map(command).collect();
+            writer.append(&commands, Seq(0), (Seq(0), 0)).expect("it is written");
+            while writer.durable().get() < last {
+                writer.poll().expect("it is written");
+            }
+        };
+
+        write(1..=5);
+        release.push(ToShadow::Command(command(1))).expect("room");
+        released.advance(5);
+        while shadow.pump() > 0 {}
+        assert_eq!((shadow.engine().last_seq(), shadow.checks().catch_ups), (Seq(5), 1));
+
+        write(6..=9);
+        released.advance(9);
+        // Found in the ring is only the last of them, which does not follow.
+        release.push(ToShadow::Command(command(9))).expect("room");
+        release.push(ToShadow::Check(Seq(9), hash_after(9))).expect("room");
+        while shadow.pump() > 0 {}
+        assert_eq!((shadow.engine().last_seq(), shadow.checks().catch_ups), (Seq(9), 2));
+        assert_eq!((shadow.checks().equal, &shadow.checks().stuck), (1, &None));
+        std::fs::remove_dir_all(&dir).expect("it is ours");
     }
 }
