@@ -47,16 +47,14 @@ pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
     let node = Node::start(&config)?;
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
     println!("{}", node.ready_line());
-    while !signals.load(Ordering::Acquire) && !node.stop.asked() {
+    let mut logged = Ok(());
+    while !signals.load(Ordering::Acquire) && !node.stop.asked() && logged.is_ok() {
         std::thread::sleep(Duration::from_millis(20));
-        if let Some(log) = &mut hlog {
-            log.tick()?;
-        }
+        logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);
     }
-    if let Some(log) = hlog {
-        log.finish()?;
-    }
-    node.finish()
+    // A full disk under the latency log ends the node in good order all the same.
+    let logged = logged.and_then(|()| hlog.map_or(Ok(()), crate::hlog::StageLog::finish));
+    node.finish().and(logged)
 }
 
 /// Set by SIGTERM or SIGINT; a second one ends the process at once.
@@ -328,6 +326,7 @@ impl Node {
         while !self.quiet.asked() && !self.stop.asked() && since.elapsed() < DRAIN_MAX {
             std::thread::sleep(Duration::from_millis(1));
         }
+        let drained = self.quiet.asked();
         // Answers of the last commands leave the gateway after the sequencer is quiet.
         std::thread::sleep(Duration::from_millis(20));
         self.stop.ask();
@@ -340,6 +339,12 @@ impl Node {
             return Err(Failure::check(
                 "a role broke an invariant of its own and stopped; keep the journal and report this",
             ));
+        }
+        if !drained {
+            return Err(Failure::poisoned(format_args!(
+                "stopped with commands not yet executed or on disk after {} s, none of them answered; see why the disk is that slow",
+                DRAIN_MAX.as_secs()
+            )));
         }
         Ok(())
     }
