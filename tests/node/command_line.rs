@@ -1,10 +1,12 @@
 //! What an SRE meets on the command line: good order, and one clear line where something is wrong.
 
-use std::net::TcpListener;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use ironbell_appliance::trial::TrialNode;
 
@@ -170,8 +172,6 @@ fn a_full_disk_and_a_missing_permission_are_named() {
     assert!(String::from_utf8_lossy(&full.stderr).trim_end().ends_with('0'), "something is left behind");
 
     if rustix::process::geteuid().is_root() {
-        let dir = folder("permission");
-        let path = config(&dir, &format!("data_dir = \"data\"\n{ANY_PORTS}{GENESIS}"));
         // A copy that an ordinary user can reach and run, for a folder that it cannot.
         let place = |name: &str| std::env::temp_dir().join(format!("ironbell-{}-{name}", std::process::id()));
         let (program, config_copy, closed) = (place("program"), place("node.toml"), place("closed"));
@@ -210,6 +210,22 @@ fn damage_inside_the_journal_is_refused_with_its_place() {
     assert_refused(&ironbell(&["run", "--config", &config]), &[segment, "byte 8192", "Seq 1"]);
     assert_refused(&ironbell(&["inspect", "journal", "--config", &config]), &[segment]);
     assert_refused(&ironbell(&["replay", journal.to_str().expect("UTF-8")]), &[segment]);
+}
+
+/// The services share the process's file descriptors with the order path.
+#[test]
+fn the_services_take_so_many_connections_and_no_more() {
+    let mut node = trial("connections");
+    node.start().expect("it starts");
+    let status = node.status().expect("it answers");
+    for address in [&status.itch, &status.glimpse] {
+        let connect = || TcpStream::connect(address).expect("the kernel takes it");
+        let _kept: Vec<TcpStream> = (0..128).map(|_| connect()).collect();
+        let mut further = connect();
+        further.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket of ours");
+        assert_eq!(further.read(&mut [0]).expect("it is closed, not left waiting"), 0);
+    }
+    assert_eq!(node.stop().expect("it ends"), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! It pumps the shadow, serves ITCH over SoupBinTCP and GLIMPSE snapshots, and answers the local admin
 //! socket. What it says comes from the shadow and from the feed log, never from the running shard.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -106,6 +106,12 @@ pub struct Listening {
 const PUMP: Duration = Duration::from_millis(1);
 /// Memory registered with the executor's rings: an ordinary user may lock 8 MiB in all.
 const IO_MEMORY: usize = 1 << 20;
+
+/// Connections at a time to each of the two TCP services. The order path shares this process's file
+/// descriptors: who opens a thousand connections here must not keep a member or the next segment out.
+const CONNECTIONS_MAX: usize = 128;
+/// How long one write of at most an output buffer may take.
+const WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// Starts the executor's thread and waits until it listens.
 ///
@@ -222,11 +228,21 @@ async fn accept_all<S: ByteSession + 'static>(
     clock: Instant,
     session: impl Fn(Nanos) -> S + 'static,
 ) {
+    let open = Rc::new(Cell::new(0_usize));
     loop {
         match listener.accept().await {
+            // Dropped, which closes it.
+            Ok(_) if open.get() == CONNECTIONS_MAX => {}
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
-                glommio::spawn_local(converse(stream, clock, session(now(clock)))).detach();
+                let conversation = converse(stream, clock, session(now(clock)));
+                let open = Rc::clone(&open);
+                open.set(open.get() + 1);
+                glommio::spawn_local(async move {
+                    conversation.await;
+                    open.set(open.get() - 1);
+                })
+                .detach();
             }
             Err(e) => {
                 tracing::warn!(error = %e, "a listener of the service role accepts nothing; trying again");
@@ -265,7 +281,7 @@ async fn converse<S: ByteSession + 'static>(stream: TcpStream, clock: Instant, s
             session.sent(chunk.len());
             *hung_up || (chunk.is_empty() && session.is_over())
         };
-        if over || (!chunk.is_empty() && writer.write_all(&chunk).await.is_err()) {
+        if over || (!chunk.is_empty() && !is_written(&mut writer, &chunk).await) {
             break;
         }
         if chunk.is_empty() {
@@ -274,6 +290,15 @@ async fn converse<S: ByteSession + 'static>(stream: TcpStream, clock: Instant, s
     }
     reading.cancel().await;
     let _ = writer.close().await;
+}
+
+/// Whether `bytes` could be written. A member that takes nothing for so long is not there any more.
+async fn is_written(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> bool {
+    let gave_up = async {
+        sleep(WRITE_MAX).await;
+        false
+    };
+    futures_lite::future::or(async { writer.write_all(bytes).await.is_ok() }, gave_up).await
 }
 
 async fn answer_admin(stream: UnixStream, shadow: Rc<RefCell<Shadow>>, context: Rc<RefCell<admin::Context>>) {
