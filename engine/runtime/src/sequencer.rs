@@ -289,6 +289,11 @@ mod tests {
     }
 
     fn bench(clock: Vec<u64>, gateways: usize) -> Bench {
+        let start = Start { seq: Seq(0), time: Nanos(0), output_hash: 0, commit: Seq(0) };
+        bench_from(start, clock, gateways)
+    }
+
+    fn bench_from(start: Start, clock: Vec<u64>, gateways: usize) -> Bench {
         let (mut producers, mut inputs) = (Vec::new(), Vec::new());
         for _ in 0..gateways {
             let (producer, consumer) = ring(4_096);
@@ -299,7 +304,7 @@ mod tests {
         let (sequencer_journal, to_journal) = ring(16);
         let (sequencer_shard, to_shard) = ring(16);
         let (frames_durable, frames_durable_reader) = cursor(0);
-        let (commit, commit_reader) = cursor(0);
+        let (commit, commit_reader) = cursor(start.seq.0);
         let connections = Connections {
             inputs,
             shard_sequencer,
@@ -308,7 +313,6 @@ mod tests {
             frames_durable: frames_durable_reader,
             commit: commit_reader,
         };
-        let start = Start { seq: Seq(0), time: Nanos(0), output_hash: 0, commit: Seq(0) };
         let sequencer = Sequencer::new(Steps(clock), connections, start, 2, Nanos(10), vec![]);
         Bench { sequencer, gateways: producers, shard, to_journal, to_shard, frames_durable, commit }
     }
@@ -342,6 +346,18 @@ mod tests {
             b.frames_durable.advance(n);
         }
         assert_eq!(seen, [(1, 50), (2, 50), (3, 60)]);
+    }
+
+    #[test]
+    fn a_restart_with_the_clock_set_back_goes_on_where_the_journal_was() {
+        let start = Start { seq: Seq(7), time: Nanos(1_000), output_hash: 5, commit: Seq(6) };
+        let mut b = bench_from(start, vec![10], 1);
+        b.gateways[0].push(login(1)).expect("room");
+        b.poll();
+        let frame = b.to_journal.pop().expect("a frame");
+        let at: Vec<_> = frame.commands.iter().map(|c| (c.seq.0, c.time.0)).collect();
+        assert_eq!(at, [(8, 1_000)]);
+        assert_eq!((frame.commit, frame.executed), (Seq(7), (Seq(7), 5)));
     }
 
     #[test]
