@@ -212,6 +212,15 @@ fn damage_inside_the_journal_is_refused_with_its_place() {
     assert_refused(&ironbell(&["replay", journal.to_str().expect("UTF-8")]), &[segment]);
 }
 
+#[test]
+fn too_few_files_for_the_sessions_are_refused_before_members_meet_it() {
+    let dir = folder("files");
+    let path = config(&dir, "[order_entry]\nsessions_max = 1000\n");
+    let script = format!("ulimit -n 1024; exec '{}' run --config '{path}'", env!("CARGO_BIN_EXE_ironbell"));
+    let refused = Command::new("sh").args(["-c", &script]).output().expect("it runs");
+    assert_refused(&refused, &["sessions_max = 1000", "1024", "ulimit -n"]);
+}
+
 /// The services share the process's file descriptors with the order path.
 #[test]
 fn the_services_take_so_many_connections_and_no_more() {

@@ -16,6 +16,7 @@ use ironbell_runtime::{Stop, SystemClock};
 use ironbell_sync::metrics::RoleMetrics;
 use ironbell_sync::{cursor, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin;
 use crate::config::Config;
@@ -91,6 +92,7 @@ impl Node {
     /// When the journal is damaged, locked or on an unfit file system, or an address is taken.
     pub fn start(config: &Config) -> Result<Self, Failure> {
         let started = Instant::now();
+        allow_files(config.order_entry.sessions_max as u64)?;
         let dir = config.journal_dir();
         if !dir.is_dir() {
             return Err(Failure::file(
@@ -348,6 +350,27 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Sees that the process may open what it will need at most: a node that meets the limit later can make no
+/// segment and must stop.
+fn allow_files(sessions_max: u64) -> Result<(), Failure> {
+    /// Listeners, segments, rings and logs.
+    const OTHERS: u64 = 128;
+    let needed = sessions_max + 2 * service::CONNECTIONS_MAX as u64 + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        return Err(Failure::refused(format_args!(
+            "order_entry.sessions_max = {sessions_max} takes up to {needed} open files, and this process may have {}; \
+             raise `ulimit -n` or choose fewer",
+            limit.maximum.unwrap_or_default()
+        )));
+    }
+    if limit.current.is_some_and(|current| current < needed) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(needed), ..limit })
+            .map_err(|e| Failure::refused(format_args!("the limit of open files: {e}; raise `ulimit -n`")))?;
+    }
+    Ok(())
 }
 
 fn gateway_config(config: &Config) -> ironbell_gateway::Config {

@@ -109,7 +109,7 @@ const IO_MEMORY: usize = 1 << 20;
 
 /// Connections at a time to each of the two TCP services. The order path shares this process's file
 /// descriptors: who opens a thousand connections here must not keep a member or the next segment out.
-const CONNECTIONS_MAX: usize = 128;
+pub const CONNECTIONS_MAX: usize = 128;
 /// How long one write of at most an output buffer may take.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 
