@@ -14,7 +14,7 @@ use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Stop, SystemClock};
 use ironbell_sync::metrics::RoleMetrics;
-use ironbell_sync::{cursor, metrics, ring};
+use ironbell_sync::{CursorReader, cursor, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -77,6 +77,8 @@ pub struct Node {
     stop: Stop,
     draining: Stop,
     quiet: Stop,
+    commit: CursorReader,
+    released: CursorReader,
     fatal: Fatal,
     order_entry: std::net::SocketAddr,
     listening: service::Listening,
@@ -180,7 +182,7 @@ impl Node {
             engine: engine.clone(),
             encoder: feed.encoder().clone(),
             input: to_shadow,
-            released,
+            released: released.clone(),
             journal_dir: dir,
         });
 
@@ -229,7 +231,7 @@ impl Node {
                 release_shard,
                 outputs: vec![release_gateway, release_feed],
                 release_shadow,
-                commit,
+                commit: commit.clone(),
             },
             released_seq,
             roles::observe_released(next_metrics()),
@@ -292,6 +294,8 @@ impl Node {
             stop,
             draining,
             quiet,
+            commit,
+            released,
             fatal,
             order_entry,
             listening,
@@ -329,8 +333,9 @@ impl Node {
             std::thread::sleep(Duration::from_millis(1));
         }
         let drained = self.quiet.asked();
-        // Answers of the last commands leave the gateway after the sequencer is quiet.
-        std::thread::sleep(Duration::from_millis(20));
+        while drained && self.released.get() < self.commit.get() && since.elapsed() < DRAIN_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.stop.ask();
         let panicked = self.threads.into_iter().map(|t| t.join().is_err()).fold(false, |any, one| any | one)
             | self.background.into_iter().map(|t| t.join().is_err()).fold(false, |any, one| any | one);

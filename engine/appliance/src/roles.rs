@@ -215,6 +215,7 @@ pub struct GatewayRole<A: Acceptor, L> {
     fatal: Fatal,
     stop: Stop,
     polls: u32,
+    last_poll: Nanos,
 }
 
 impl<A: Acceptor, L: LoginChecker> GatewayRole<A, L> {
@@ -227,7 +228,16 @@ impl<A: Acceptor, L: LoginChecker> GatewayRole<A, L> {
         fatal: Fatal,
         stop: Stop,
     ) -> Self {
-        Self { gateway, metrics, scale: TickScale::new(), draining, fatal, stop, polls: 0 }
+        Self {
+            gateway,
+            metrics,
+            scale: TickScale::new(),
+            draining,
+            fatal,
+            stop,
+            polls: 0,
+            last_poll: Nanos(0),
+        }
     }
 }
 
@@ -237,6 +247,7 @@ impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayR
     }
 
     fn poll(&mut self, now: Nanos) -> usize {
+        self.last_poll = now;
         if self.draining.asked() {
             self.gateway.stop_accepting();
         }
@@ -262,6 +273,17 @@ impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayR
             self.metrics.set(5, counters.disconnects);
         }
         work
+    }
+
+    /// What is released by now still goes to the members, as far as their connections take it.
+    fn finish(&mut self) {
+        const POLLS_MAX: usize = 10_000;
+        self.gateway.stop_accepting();
+        for _ in 0..POLLS_MAX {
+            if self.gateway.poll(self.last_poll) == 0 {
+                break;
+            }
+        }
     }
 }
 
