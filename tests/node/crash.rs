@@ -12,6 +12,7 @@ use ironbell_appliance::recovery;
 use ironbell_appliance::trial::TrialNode;
 use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Login, Mix, Rng, Traded, Until};
 use ironbell_types::{Symbol, Username};
+use rustix::process::Signal;
 
 /// Small segments, so that the kills meet their ends and beginnings too.
 const SECTIONS: &str = r#"segment_bytes = 4194304
@@ -57,13 +58,13 @@ fn driver_config(seed: u64) -> DriverConfig {
     }
 }
 
-/// Kills process `id` after `life`, whatever it is doing then.
-fn kill_after(id: u32, life: Duration) -> std::thread::JoinHandle<()> {
+/// Sends `signal` to process `id` after `life`, whatever it is doing then.
+fn signal_after(id: u32, life: Duration, signal: Signal) -> std::thread::JoinHandle<()> {
     let pid =
         rustix::process::Pid::from_raw(i32::try_from(id).expect("a process number")).expect("it is not 0");
     std::thread::spawn(move || {
         std::thread::sleep(life);
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is still ours to kill");
+        rustix::process::kill_process(pid, signal).expect("it is still ours to end");
     })
 }
 
@@ -77,7 +78,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
     let mut node = TrialNode::prepare(&dir, SECTIONS, Some(program)).expect("a node");
     node.start().expect("it starts");
     let mut driver = connect(&node, seed);
-    let mut under_load = 0;
+    let (mut under_load, mut asked) = (0, 0);
     for round in 1..=kills {
         if rng.below(5) == 0 {
             // In the midst of a start, too: recovery itself may be cut off.
@@ -86,10 +87,16 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
             node.start_and_kill(life).expect("it is executed");
             driver.run(Until::Elapsed(Duration::from_secs(5)), |_| {});
         } else {
-            let killer =
-                kill_after(node.id().expect("it runs"), Duration::from_micros(2_000 + rng.below(150_000)));
+            // One in five is asked to stop in good order instead: nothing may be lost by that either.
+            let signal = if rng.below(5) == 0 { Signal::TERM } else { Signal::KILL };
+            let life = Duration::from_micros(2_000 + rng.below(150_000));
+            let killer = signal_after(node.id().expect("it runs"), life, signal);
             driver.run(Until::Elapsed(Duration::from_secs(30)), |_| {});
             killer.join().expect("the killer does not panic");
+            if signal == Signal::TERM {
+                assert_eq!(node.wait().expect("it ends"), 0, "round {round}");
+                asked += 1;
+            }
             under_load += 1;
         }
         assert!(
@@ -122,7 +129,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
     assert!(outcome.is_right(), "{:?} {:?}", outcome.ended, outcome.violations);
     assert!(outcome.counts.acks() > kills * 5, "too little was going on: {} acks", outcome.counts.acks());
     println!(
-        "{kills} kills, {under_load} under load: {} acks and {} trades heard, {retold} messages retold, {} commands replayed",
+        "{kills} ends, {under_load} under load, {asked} of them asked for: {} acks and {} trades heard, {retold} messages retold, {} commands replayed",
         outcome.counts.acks(),
         outcome.counts.trades,
         status.recovery.commands

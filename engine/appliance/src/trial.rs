@@ -129,11 +129,19 @@ impl TrialNode {
     /// # Errors
     /// When it does not run, or was ended by a signal.
     pub fn stop(&mut self) -> Result<i32, Failure> {
+        let child = self.child.as_ref().ok_or_else(|| Failure::check("the node does not run"))?;
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(Failure::check)?;
+        self.wait()
+    }
+
+    /// Waits until the process has ended; returns its exit code.
+    ///
+    /// # Errors
+    /// When it does not run, or was ended by a signal.
+    pub fn wait(&mut self) -> Result<i32, Failure> {
         let mut child = self.child.take().ok_or_else(|| Failure::check("the node does not run"))?;
-        let pid = rustix::process::Pid::from_child(&child);
-        let stopped =
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(std::io::Error::from);
-        let status = stopped.and_then(|()| child.wait()).map_err(Failure::check)?;
+        let status = child.wait().map_err(Failure::check)?;
         status.code().ok_or_else(|| Failure::check(format_args!("the node was ended by a signal: {status}")))
     }
 
