@@ -409,14 +409,12 @@ fn make_segments(
         .name("segments".into())
         .spawn(move || {
             while !stop.asked() {
-                let made = segments.poll().map_err(|e| e.to_string()).and_then(|n| {
-                    logs.iter_mut()
-                        .try_fold(n > 0, |any, log| log.poll().map(|made| any | made))
-                        .map_err(|e| e.to_string())
+                let made = segments.poll().map_err(|e| e.to_string()).and_then(|_| {
+                    logs.iter_mut().try_for_each(|log| log.poll().map(drop)).map_err(|e| e.to_string())
                 });
+                // A pause after each step, of a MiB at most: the order path's writes come in between.
                 match made {
-                    Ok(true) => {}
-                    Ok(false) => std::thread::sleep(Duration::from_millis(1)),
+                    Ok(_) => std::thread::sleep(Duration::from_millis(1)),
                     Err(why) => fatal.stop(why, &stop),
                 }
             }

@@ -1,0 +1,268 @@
+//! Promise 8, for the whole order path at once: gateway, sequencer, journal, shard, release gate and feed as
+//! a node connects them, a journal on the disk, and not one allocation once warm.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use ironbell_appliance::format;
+use ironbell_appliance::recovery::Replay;
+use ironbell_appliance::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
+use ironbell_client::order_entry::{Event, Member, NewOrder, OrderEntry, Replacement};
+use ironbell_device::mem;
+use ironbell_feed::Feed;
+use ironbell_gateway::{Gateway, LoginChecker};
+use ironbell_runtime::release::{self, Release};
+use ironbell_runtime::sequencer::{self, Sequencer};
+use ironbell_runtime::shard::{self, Batch, Shard};
+use ironbell_runtime::{Role, Stop, SystemClock};
+use ironbell_sessionlog::{Maker, SessionLog};
+use ironbell_store::SegmentMaker;
+use ironbell_sync::{Consumer, cursor, metrics, ring};
+use ironbell_types::{Credential, Nanos, Side, Symbol, Username};
+use ironbell_wire::ouch::OptionsBuf;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed on to the system's allocator as it came; the counter is a plain cell
+// without a destructor, so counting neither allocates nor runs too late.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SECTIONS: &str = r#"
+data_dir = "data"
+[feed]
+group = "239.192.26.9:26499"
+rerequest = "127.0.0.1:0"
+[journal]
+durability = "buffered"
+segment_bytes = 16777216
+[genesis]
+assets = [{ code = "USD", decimals = 4 }, { code = "ANVL", decimals = 0 }]
+instruments = [{ symbol = "ANVL", base = "ANVL", quote = "USD", tick = "0.01", maker_fee_bps = 1, taker_fee_bps = 3 }]
+firms = [{ mpid = "ALFA" }]
+ports = [{ username = "ALFA01", password = "quiet", firm = "ALFA", account = 1 }]
+funds = [{ account = 1, asset = "USD", amount = "1000000000" }, { account = 1, asset = "ANVL", amount = "10000000" }]
+"#;
+
+/// Lets everybody in.
+struct Trusting(Option<u64>);
+
+impl LoginChecker for Trusting {
+    fn submit(&mut self, id: u64, _password: [u8; 10], _credential: Credential) -> bool {
+        self.0 = Some(id);
+        true
+    }
+
+    fn poll(&mut self) -> Option<(u64, bool)> {
+        self.0.take().map(|id| (id, true))
+    }
+}
+
+struct Node {
+    roles: Vec<Box<dyn Role>>,
+    shadow: Consumer<release::ToShadow>,
+    segments: SegmentMaker,
+    logs: [Maker; 2],
+    fatal: Fatal,
+    now: Nanos,
+}
+
+impl Node {
+    fn start(dir: &std::path::Path, acceptor: mem::MemAcceptor) -> Self {
+        let path = dir.join("node.toml");
+        std::fs::write(&path, SECTIONS).expect("a file of ours");
+        let config = ironbell_appliance::config::Config::read(&path).expect("a configuration");
+        format::format(&config).expect("a journal");
+        let journal = config.journal_dir();
+
+        let (gateway_sequencer, from_gateway) = ring(4_096);
+        let (sequencer_journal, to_journal) = ring(64);
+        let (sequencer_shard, to_shard) = ring(64);
+        let (shard_sequencer, from_shard) = ring(2_048);
+        let (shard_release, to_release) = ring(16);
+        let (mut release_shard, batches) = ring(16);
+        for _ in 0..16 {
+            release_shard.push(Batch::new()).expect("room");
+        }
+        let (release_gateway, to_gateway) = ring(4_096);
+        let (release_feed, to_feed) = ring(4_096);
+        let (release_shadow, shadow) = ring(4_096);
+        let (frames_durable, frames_durable_reader) = cursor(0);
+        let log = |name: &str| {
+            SessionLog::open(&ironbell_sessionlog::Config::new(config.data_dir.join(name))).expect("a log")
+        };
+        let ((session_log, session_maker), (feed_log, feed_maker)) = (log("sessions"), log("feed"));
+        let gateway_config = ironbell_gateway::Config::default();
+        let checker = Trusting(None);
+        let mut gateway =
+            Gateway::new(gateway_config, acceptor, session_log, gateway_sequencer, to_gateway, checker);
+        let feed_config = ironbell_feed::Config {
+            group: config.feed.group,
+            interface: config.feed.interface,
+            rerequest: config.feed.rerequest,
+            ..ironbell_feed::Config::default()
+        };
+        let mut feed = Feed::new(feed_config, feed_log, to_feed).expect("sockets on loopback");
+        let mut replay = Replay::new(ironbell_store::identity(&journal).expect("an identity").key);
+        let (found, writer, segments) =
+            ironbell_store::open_replaying(&journal, &config.store_options(), &mut |header, commands| {
+                for event in replay.frame(header, commands)? {
+                    gateway.replay(event)?;
+                    feed.replay(event)?;
+                }
+                Ok(())
+            })
+            .expect("the journal opens");
+        gateway.end_recovery();
+        feed.end_recovery();
+        let (engine, commit) = (replay.finish().engine, writer.durable());
+        let (released_seq, _) = cursor(engine.last_seq().0);
+        let mut sections =
+            metrics::create(&dir.join("metrics"), &roles::SPECS).expect("a segment").into_iter();
+        let mut section = || sections.next().expect("one a role");
+        let (stop, fatal) = (Stop::default(), Fatal::default());
+
+        let gateway = GatewayRole::new(gateway, section(), Stop::default(), fatal.clone(), stop.clone());
+        let connections = sequencer::Connections {
+            inputs: vec![from_gateway],
+            shard_sequencer: from_shard,
+            sequencer_journal,
+            sequencer_shard,
+            frames_durable: frames_durable_reader,
+            commit: commit.clone(),
+        };
+        let start = sequencer::Start {
+            seq: engine.last_seq(),
+            time: engine.last_time(),
+            output_hash: engine.output_hash(),
+            commit: found.commit,
+        };
+        let sequencer = Sequencer::new(SystemClock, connections, start, 4, Nanos(1), Vec::new());
+        let sequencer = SequencerRole::new(sequencer, section(), Stop::default(), Stop::default());
+        let journal =
+            JournalRole::new(writer, to_journal, frames_durable, section(), fatal.clone(), stop.clone());
+        let connections = shard::Connections {
+            sequencer_shard: to_shard,
+            shard_sequencer,
+            shard_release,
+            release_shard: batches,
+        };
+        let shard = Shard::new(engine, connections);
+        let outputs = vec![release_gateway, release_feed];
+        let connections = release::Connections {
+            shard_release: to_release,
+            release_shard,
+            outputs,
+            release_shadow,
+            commit,
+        };
+        let release = Release::new(connections, released_seq, roles::observe_released(section()));
+        let feed = FeedRole::new(feed, section(), fatal.clone(), stop);
+        let roles: Vec<Box<dyn Role>> = vec![
+            Box::new(gateway),
+            Box::new(sequencer),
+            Box::new(journal),
+            Box::new(shard),
+            Box::new(release),
+            Box::new(feed),
+        ];
+        Self { roles, shadow, segments, logs: [session_maker, feed_maker], fatal, now: Nanos(1) }
+    }
+
+    /// One round of every role; returns how often they allocated. What is done on other threads in a node
+    /// is done here too, uncounted.
+    fn round(&mut self) -> u64 {
+        self.now.0 += 1_000;
+        let before = ALLOCATIONS.get();
+        for role in &mut self.roles {
+            role.poll(self.now);
+        }
+        let count = ALLOCATIONS.get() - before;
+        while self.shadow.pop().is_ok() {}
+        self.segments.poll().expect("the disk has room");
+        for log in &mut self.logs {
+            log.poll().expect("the disk has room");
+        }
+        assert_eq!(self.fatal.why(), None);
+        count
+    }
+}
+
+type Trader = Member<mem::MemStream>;
+
+/// Sends an order, a crossing one, a replace or a cancel, and waits for its answer; returns how often the order
+/// path allocated meanwhile.
+fn trade(node: &mut Node, member: &mut Trader, step: u32) -> u64 {
+    let symbol = Symbol::new("ANVL").expect("short");
+    let (entry, price) = (member.entry(), 1_000_000 + u64::from(step % 50) * 100);
+    let heard = entry.next_number();
+    let last = entry.next_user_ref_num() - 1;
+    let sent = match step % 6 {
+        0 | 1 => {
+            entry.enter(&NewOrder::day(Side::Buy, 10, symbol, price - 10_000), &OptionsBuf::EMPTY).map(drop)
+        }
+        2 => entry.replace(last, &Replacement::day(20, price - 9_900), &OptionsBuf::EMPTY).map(drop),
+        3 => entry.cancel(last, 5),
+        4 => entry.enter(&NewOrder::day(Side::Sell, 10, symbol, price), &OptionsBuf::EMPTY).map(drop),
+        _ => entry.enter(&NewOrder::ioc(Side::Buy, 10, symbol, price), &OptionsBuf::EMPTY).map(drop),
+    };
+    sent.expect("there is room");
+    let mut count = 0;
+    for _ in 0..1_000_000 {
+        count += node.round();
+        member.poll(node.now).expect("the session holds");
+        while member.next().expect("the venue keeps the protocols").is_some() {}
+        if member.entry().next_number() > heard {
+            return count;
+        }
+    }
+    panic!("step {step} is not answered");
+}
+
+#[test]
+fn a_warm_order_path_makes_no_allocation() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("quiet");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let (acceptor, dialer) = mem::network(64 << 10);
+    let mut node = Node::start(&dir, acceptor);
+    let username = Username::new("ALFA01").expect("short");
+    let entry =
+        OrderEntry::new(&ironbell_session::Config::default(), username, "quiet", Nanos(1)).expect("a member");
+    let mut member = Member::over(dialer.connect(), entry, 1);
+    let mut is_in = false;
+    for _ in 0..10_000 {
+        node.round();
+        member.poll(node.now).expect("the session holds");
+        while let Some(event) = member.next().expect("the venue keeps the protocols") {
+            is_in |= matches!(event, Event::LoggedIn { .. });
+        }
+    }
+    assert!(is_in, "the member is not let in");
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(before)));
+    assert_eq!(ALLOCATIONS.get(), before + 1, "the allocator does not count");
+    let warm_up: u64 = (0..600).map(|step| trade(&mut node, &mut member, step)).sum();
+    println!("{warm_up} allocations while warming up");
+    for step in 600..6_000 {
+        assert_eq!(trade(&mut node, &mut member, step), 0, "step {step}");
+    }
+}
