@@ -12,6 +12,9 @@ requirements=tests/requirements.txt
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v tshark >/dev/null || missing+=(tshark)
+command -v mkfs.ext4 >/dev/null || [ -x /usr/sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
+command -v unshare >/dev/null || missing+=(util-linux)
+command -v mount >/dev/null || missing+=(mount)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 
 if ((${#missing[@]})); then

@@ -1,7 +1,10 @@
 //! The demo, shorter, by its JSON: the keys are stable, and every check in it holds.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -44,4 +47,37 @@ fn the_demo_checks_everything_and_its_json_keeps_its_keys() {
     assert!(sums.values().all(|sum| sum == "0"), "{sums:?}");
     let log = std::fs::read_to_string(&hlog).expect("the interval log");
     assert!(log.lines().any(|line| line.starts_with("Tag=order_to_ack,")), "{log}");
+}
+
+/// A demo that was killed used to leave its node running: on its ports, in its folder, on the machine's CPUs.
+#[test]
+fn a_killed_demo_takes_its_node_along() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-killed");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["demo", "--seconds", "600", "--rate", "100", "--dir"])
+        .arg(&dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let stdout = BufReader::new(demo.stdout.take().expect("it is piped"));
+    let is_up = stdout.lines().any(|line| line.expect("text").contains("the node is up"));
+    assert!(is_up, "the demo ended before its node was up");
+    let socket = dir.join("data/admin.sock");
+    UnixStream::connect(&socket).expect("the node answers");
+
+    let second = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["demo", "--seconds", "1", "--dir"])
+        .arg(&dir)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("another trial is running there"), "{said}");
+
+    demo.kill().expect("it runs");
+    demo.wait().expect("it was started here");
+    // The kernel ends the node; this waits for as long as that takes.
+    while UnixStream::connect(&socket).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
