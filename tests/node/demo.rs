@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -59,8 +59,8 @@ fn a_killed_demo_takes_its_node_along() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
-    let stdout = BufReader::new(demo.stdout.take().expect("it is piped"));
-    let is_up = stdout.lines().any(|line| line.expect("text").contains("the node is up"));
+    let mut said = BufReader::new(demo.stdout.take().expect("it is piped")).lines();
+    let is_up = said.by_ref().any(|line| line.expect("text").contains("the node is up"));
     assert!(is_up, "the demo ended before its node was up");
     let socket = dir.join("data/admin.sock");
     UnixStream::connect(&socket).expect("the node answers");
@@ -70,14 +70,16 @@ fn a_killed_demo_takes_its_node_along() {
         .arg(&dir)
         .output()
         .expect("it runs");
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(2), "{said}");
-    assert!(said.contains("another trial is running there"), "{said}");
+    let refusal = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(2), "{refusal}");
+    assert!(refusal.contains("another trial is running there"), "{refusal}");
 
     demo.kill().expect("it runs");
     demo.wait().expect("it was started here");
-    // The kernel ends the node; this waits for as long as that takes.
+    // The kernel ends the node; a minute is for machines that are very busy.
+    let killed = Instant::now();
     while UnixStream::connect(&socket).is_ok() {
+        assert!(killed.elapsed() < Duration::from_secs(60), "the node outlived its demo");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -199,8 +199,8 @@ pub fn ask<T: for<'a> Deserialize<'a>>(socket: &Path, request: Request) -> Resul
     let fault = |what: &dyn std::fmt::Display| {
         Failure::file(
             socket,
-            format_args!("no answer from a node ({what})"),
-            "see that one runs with this configuration",
+            format_args!("no node answers ({what})"),
+            "start one with `ironbell run`, or look at a stopped one with `ironbell inspect`",
         )
     };
     let mut stream = UnixStream::connect(socket).map_err(|e| fault(&e))?;

@@ -195,7 +195,7 @@ impl Config {
             Failure::file(
                 path,
                 format_args!("line {line}: {}", e.message()),
-                "correct that line; README.md lists every field",
+                "correct that line; README.md and engine/appliance/node.toml show every field",
             )
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));

@@ -141,6 +141,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::refused(format_args!("--rate {} is not within 1 to 10000000", options.rate)));
     }
     let narrator = Narrator { silent: options.json, begun: Instant::now() };
+    if let Some(path) = &options.hlog {
+        // Found out now rather than after the trading.
+        std::fs::File::create(path).map_err(|e| hlog_fault(path, e))?;
+    }
     let mut node = TrialNode::prepare(&options.dir, &genesis(), None)?;
     narrator.say(&format!(
         "formatted {}: 8 instruments, 4 members, durability {}",
@@ -398,7 +402,11 @@ fn write_hlog(path: &std::path::Path, intervals: &[(Duration, Duration, Latency)
         .collect();
     let length: Duration = intervals.iter().map(|i| i.length).sum();
     load::write_hlog(path, SystemTime::now() - length, "ironbell demo", &intervals)
-        .map_err(|e| Failure::file(path, e, "give --hlog a file that you may write"))
+        .map_err(|e| hlog_fault(path, e))
+}
+
+fn hlog_fault(path: &std::path::Path, what: impl std::fmt::Display) -> Failure {
+    Failure::file(path, what, "give --hlog a file that you may write")
 }
 
 /// Everything that must agree.
@@ -431,7 +439,7 @@ impl Checks<'_> {
             self.outcome.counts.violations == 0,
             &format!("answers broke the rules: {:?}", self.outcome.violations),
         );
-        check(self.outcome.counts.trades > 0, "nothing was traded");
+        check(self.outcome.counts.trades > 0, "nothing was traded: give a higher --rate or more --seconds");
         check(self.feed_book_equal(), "the books differ between engine, followers and recovery");
         check(
             self.before.state_hash == self.after.state_hash,

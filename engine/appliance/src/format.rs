@@ -33,7 +33,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 pub fn format(config: &Config) -> Result<String, Failure> {
     if config.genesis.instruments.is_empty() {
         return Err(Failure::refused(
-            "the configuration has no [genesis] with instruments, firms and ports; see README.md for an example",
+            "the configuration has no [genesis] with instruments, firms and ports; engine/appliance/node.toml is an example",
         ));
     }
     let now = SystemClock.now();

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ironbell_appliance::{Failure, demo, format, inspect, lobster, node};
+use ironbell_appliance::{Failure, demo, format, inspect, lobster, node, trial};
 
 /// An exchange and settlement venue in one Linux box.
 ///
 /// Orders come in over binary TCP (OUCH 5.0 over SoupBinTCP), get one place in one sequence, are
 /// matched, settled and journaled, and market data goes out as ITCH 5.0. Start with `ironbell demo`.
+///
+/// Exit codes: 0 done; 1 a check failed; 2 refused, the line says why; 3 the journal failed and the node stopped.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -51,6 +53,9 @@ struct RunArgs {
     /// Write the stages' latencies as a standard HdrHistogram V2 interval log, once a second.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// The process that this one must not outlive: a trial's.
+    #[arg(long, value_name = "PID", hide = true)]
+    trial_of: Option<u32>,
 }
 
 #[derive(Args)]
@@ -75,11 +80,14 @@ struct InspectArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum What {
-    /// Every frame of the journal.
+    /// Every frame of the journal: its place in bytes, the commands in it, the Seq committed and the Seq
+    /// executed when it was closed.
     Journal,
-    /// Every open order, best first.
+    /// Every open order, best first: prices in 1/10,000 of the quote asset, quantities in shares; on scaled
+    /// instruments ticks and lots.
     Book,
-    /// Every balance that is not zero.
+    /// Every balance that is not zero, in units of the asset; `world` is the outside, whose balances are the
+    /// negative of all members'.
     Ledger,
 }
 
@@ -99,7 +107,10 @@ fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Format(args) => format::run(&args.config),
-        Command::Run(args) => node::run(&args.config.config, args.hlog.as_deref()),
+        Command::Run(args) => args
+            .trial_of
+            .map_or(Ok(()), trial::end_with)
+            .and_then(|()| node::run(&args.config.config, args.hlog.as_deref())),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
         Command::Inspect(args) => match args.what {
             What::Journal => inspect::journal(&args.config.config, args.json),

@@ -1,5 +1,6 @@
 //! A node: recovery, then one order's way from wire to wire, connected by rings and cursors.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,15 +56,21 @@ pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
     }
     // A full disk under the latency log ends the node in good order all the same.
     let logged = logged.and_then(|()| hlog.map_or(Ok(()), crate::hlog::StageLog::finish));
-    node.finish().and(logged)
+    let commit = node.commit.clone();
+    node.finish().and(logged)?;
+    // Whoever started the node may have closed the pipe after the first line.
+    let _ = writeln!(std::io::stdout(), "stopped: drained, journal sealed at seq {}", commit.get());
+    Ok(())
 }
 
-/// Set by SIGTERM or SIGINT; a second one ends the process at once.
+/// Set by SIGTERM or SIGINT; a second one ends the process at once, with the exit code of a process that a
+/// signal ended (128 and its number).
 fn signals() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        let registered = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));
+        let registered =
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)));
         registered.map_err(|e| Failure::refused(format_args!("signal handlers: {e}; report this")))?;
     }
     Ok(flag)

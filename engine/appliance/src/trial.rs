@@ -1,9 +1,11 @@
 //! A node of one's own for a trial: its own data directory, free ports on loopback, a process that can
-//! be killed. The demo and `replay-lobster` use it.
+//! be killed. The demo and `replay-lobster` use it. The kernel kills it when the trial's own process ends,
+//! however that ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -82,8 +84,8 @@ impl TrialNode {
         let log =
             File::create(&log_path).map_err(|e| Failure::file(&log_path, e, "see that the disk has room"))?;
         let begun = Instant::now();
-        let mut child = Command::new(&self.program)
-            .args([Path::new("run"), Path::new("--config"), &self.config_path])
+        let mut child = self
+            .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -115,13 +117,18 @@ impl TrialNode {
     /// When it cannot be executed.
     pub fn start_and_kill(&mut self, life: Duration) -> Result<(), Failure> {
         assert!(self.child.is_none(), "it runs");
-        let mut command = Command::new(&self.program);
-        command.args([Path::new("run"), Path::new("--config"), &self.config_path]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = Some(child.map_err(|e| Failure::file(&self.program, e, "see that it can be executed"))?);
         std::thread::sleep(life);
         self.kill();
         Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args([Path::new("run"), Path::new("--config"), &self.config_path]);
+        command.args(["--trial-of", &std::process::id().to_string()]);
+        command
     }
 
     /// Asks the process to stop in good order (SIGTERM); returns its exit code.
@@ -197,6 +204,23 @@ impl Drop for TrialNode {
     }
 }
 
+/// Has the kernel kill this process when the thread that started it ends, which a trial does on the thread
+/// that sees it through. `parent` is the trial's process number.
+///
+/// # Errors
+/// When the trial has ended already, or the kernel refuses.
+pub fn end_with(parent: u32) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(|e| {
+        Failure::refused(format_args!("the kernel does not tie this trial to its parent: {e}"))
+    })?;
+    // The parent may have ended before the kernel was asked.
+    if std::os::unix::process::parent_id() == parent {
+        Ok(())
+    } else {
+        Err(Failure::refused("the trial that started this node has ended; start the trial again"))
+    }
+}
+
 /// Market data asks nobody for a name.
 #[must_use]
 pub fn anyone() -> Credentials {
@@ -213,6 +237,13 @@ fn remove_earlier(dir: &Path) -> Result<(), Failure> {
             dir,
             "the folder holds something else than an earlier trial",
             "choose another with --dir",
+        ));
+    }
+    if UnixStream::connect(dir.join("data/admin.sock")).is_ok() {
+        return Err(Failure::file(
+            dir,
+            "another trial is running there",
+            "wait until it is over, or choose another folder with --dir",
         ));
     }
     std::fs::remove_dir_all(dir).map_err(|e| Failure::file(dir, e, "remove it by hand"))
