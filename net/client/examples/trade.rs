@@ -1,7 +1,10 @@
 //! A member in a page: log in, rest a buy, reduce it, cancel the rest, and print what the venue says.
 //!
 //! `cargo run -p ironbell-client --example trade -- ADDR USERNAME PASSWORD SYMBOL PRICE QTY`
-//! (the price in 1/10,000, or in ticks for scaled instruments; QTY at least 2)
+//! (the price in 1/10,000 and the quantity in shares, or in ticks and lots for scaled instruments)
+//!
+//! With the node of `engine/appliance/node.toml`, a buy of 10 IRON at 10.00 USD:
+//! `… --example trade -- 127.0.0.1:26400 ALFA01 change-me IRON 100000 10`
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,16 +28,22 @@ fn main() -> ExitCode {
 
 fn trade(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [addr, username, password, symbol, price, qty] = arguments else {
-        return Err("usage: trade ADDR USERNAME PASSWORD SYMBOL PRICE QTY".into());
+        return Err("usage: trade ADDR USERNAME PASSWORD SYMBOL PRICE QTY, for example\n       \
+                    trade 127.0.0.1:26400 ALFA01 change-me IRON 100000 10"
+            .into());
     };
     let username = Username::new(username).ok_or("a user name has at most six characters")?;
     let symbol = Symbol::new(symbol).ok_or("a symbol has at most eight characters")?;
-    let (price, qty): (u64, u32) = (price.parse()?, qty.parse()?);
+    let price: u64 = price.parse().map_err(|e| format!("price {price:?} in 1/10,000 or ticks: {e}"))?;
+    let qty: u32 = qty.parse().map_err(|e| format!("quantity {qty:?} in shares or lots: {e}"))?;
+    let addr = addr.parse().map_err(|e| format!("address {addr:?}, as in 127.0.0.1:26400: {e}"))?;
 
     let clock = Instant::now();
     let now = || Nanos(clock.elapsed().as_nanos() as u64);
     let config = Config::default();
-    let mut member = Member::connect(addr.parse()?, &config, username, password, 1, now())?;
+    // 0: from the most recent message. With 1 the venue would tell the whole day again first, and an answer to
+    // an account query of an earlier run, with a number used since, could pass for the answer to this one's.
+    let mut member = Member::connect(addr, &config, username, password, 0, now())?;
     // The order's number and what is open of it, once it is sent.
     let mut order: Option<(u32, u32)> = None;
     loop {
@@ -49,7 +58,7 @@ fn trade(arguments: &[String]) -> Result<(), Box<dyn Error>> {
                 }
                 Event::Refused(refusal) => return Err(format!("login refused: {refusal}").into()),
                 Event::Message { number, message, .. } => {
-                    println!("{number}: {message:?}");
+                    println!("{number}: {}", in_words(&message));
                     is_told |= matches!(message, Outbound::AccountQueryResponse(..));
                     if let Some((num, open)) = &mut order {
                         *open -= taken_off(*num, *open, &message);
@@ -76,6 +85,27 @@ fn trade(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         if moved == 0 {
             std::thread::yield_now();
         }
+    }
+}
+
+/// What a member needs of a message; the rest of its fields are in `ironbell_wire::ouch`.
+fn in_words(message: &Outbound<'_>) -> String {
+    match message {
+        Outbound::AccountQueryResponse(told, _) => format!("the next order is {}", told.next_user_ref_num),
+        Outbound::OrderAccepted(told, _) => format!(
+            "order {} accepted: {} at {}, order reference {}",
+            told.user_ref_num, told.quantity, told.price, told.order_reference_number
+        ),
+        Outbound::OrderExecuted(told, _) => {
+            format!("order {} executed: {} at {}", told.user_ref_num, told.quantity, told.price)
+        }
+        Outbound::OrderCanceled(told, _) => {
+            format!("order {} canceled: {}, reason {}", told.user_ref_num, told.quantity, told.reason as char)
+        }
+        Outbound::Rejected(told, _) => {
+            format!("order {} rejected, reason {:#06x}", told.user_ref_num, told.reason.get())
+        }
+        other => format!("{other:?}"),
     }
 }
 
