@@ -20,7 +20,7 @@ demo: release ## Build, then trade on a node, kill it, recover it, and show the 
 setup: ## Install what the tests need (as root), or say what to install.
 	@tests/setup.sh
 
-test: setup ## Run every check and every test.
+test: setup preflight ## Run every check and every test.
 	@tests/run.sh
 
 test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder with one message and one orderbook file.
