@@ -5,14 +5,14 @@
 //! were accepted and issues the slices that were asked for. Which commands come out is a function of
 //! the seed and of those events alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Credential, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event, EventBody, Firm, FirmId,
     Funding, Instrument, InstrumentId, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos,
-    OpenDay, OrderKey, OrderOptions, Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq,
-    Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, Port, PortId, PortLimits, Price, Qty, Reject,
+    ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::rng::Rng;
@@ -42,6 +42,7 @@ struct Shape {
     /// How many commands lie between administrative ones, roughly.
     admin_gap: u64,
     mass_cancel_gap: u64,
+    disable_gap: u64,
     new_day_gap: u64,
     /// Sides keep apart and hardly anything is taken off, so that books grow deep.
     deep: bool,
@@ -61,6 +62,8 @@ pub struct Flow {
     firms: Vec<FirmId>,
     accounts: Vec<Account>,
     ports: Vec<Port>,
+    /// Firms that have disabled their order entry.
+    disabled: BTreeSet<FirmId>,
     incarnations: BTreeMap<PortId, u32>,
     last_nums: BTreeMap<(PortId, UserRefIdx), u32>,
     /// Orders that were accepted; some are gone by now.
@@ -93,6 +96,7 @@ impl Flow {
             channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1], &[0, 7, 255]]),
             admin_gap: rng.pick(&[30, 100, 1_000]),
             mass_cancel_gap: rng.pick(&[20, 60, 300]),
+            disable_gap: rng.pick(&[80, 400, 5_000]),
             new_day_gap: rng.pick(&[80, 400, 5_000]),
             deep: false,
         };
@@ -116,6 +120,7 @@ impl Flow {
             channels: &[0],
             admin_gap: 1_000,
             mass_cancel_gap: 4_000,
+            disable_gap: 1_000_000,
             new_day_gap: 1_000_000,
             deep: true,
         };
@@ -134,6 +139,7 @@ impl Flow {
             firms: Vec::new(),
             accounts: Vec::new(),
             ports: Vec::new(),
+            disabled: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             last_nums: BTreeMap::new(),
             orders: VecDeque::new(),
@@ -184,6 +190,12 @@ impl Flow {
                         self.forget(side.key);
                     }
                 }
+            }
+            EventBody::OrderEntryDisabled(switch) => {
+                self.disabled.insert(switch.firm);
+            }
+            EventBody::OrderEntryEnabled(switch) => {
+                self.disabled.remove(&switch.firm);
             }
             EventBody::MassCancelAsked { cause, slice } => {
                 let slice = MassCancelSlice { cause: *cause, slice: *slice };
@@ -324,6 +336,10 @@ impl Flow {
         }
         if self.rng.one_in(self.shape.mass_cancel_gap) {
             return self.mass_cancel();
+        }
+        // Disabled, a firm soon enables again, but not before it has tried to trade.
+        if self.rng.one_in(if self.disabled.is_empty() { self.shape.disable_gap } else { 20 }) {
+            return self.switch_order_entry();
         }
         if self.shape.deep {
             return if self.rng.one_in(10) { self.replace() } else { self.enter() };
@@ -578,6 +594,30 @@ impl Flow {
             side: self.rng.pick(&[None, None, Some(Side::Buy), Some(Side::Sell), Some(Side::SellShort)]),
             fault: self.fault(),
         })
+    }
+
+    /// Most often what changes something: a disabled firm enables, another one disables.
+    fn switch_order_entry(&mut self) -> Command {
+        let disabled = self.disabled.first().copied().filter(|_| !self.rng.one_in(4));
+        let of_disabled: Vec<PortId> =
+            self.ports.iter().filter(|p| Some(p.firm) == disabled).map(|p| p.id).collect();
+        let (mut port, user_ref_idx) = self.channel();
+        if !of_disabled.is_empty() {
+            port = self.rng.pick(&of_disabled);
+        }
+        let own = self.ports.iter().find(|p| p.id == port).map_or(FirmId(0), |p| p.firm);
+        let switch = OrderEntrySwitch {
+            port,
+            user_ref_idx,
+            user_ref_num: self.fresh_num(port, user_ref_idx),
+            firm: if self.rng.one_in(10) { FirmId(self.rng.below(4) as u32) } else { own },
+            fault: self.fault(),
+        };
+        if self.disabled.contains(&own) != self.rng.one_in(5) {
+            Command::EnableOrderEntry(switch)
+        } else {
+            Command::DisableOrderEntry(switch)
+        }
     }
 
     /// A slice that was asked for, from any of the mass cancels under way.

@@ -11,9 +11,9 @@ use ironbell_types::{
     Accepted, Account, AccountId, AccountQuery, AdminRefusal, Amount, Asset, AssetId, CancelOrder,
     CancelReason, Canceled, Capacity, ClOrdId, Command, Display, EnterOrder, Event, EventBody, Executed,
     Firm, FirmId, Funding, Instrument, InstrumentId, MassCancel, MassCancelSlice, MatchNumber, Modified,
-    ModifyOrder, OpenDay, OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty, Reject, ReplaceOrder,
-    Replaced, Rested, Scale, Seq, Sequenced, Settled, Side, Stage, TimeInForce, Trade, UserRefIdx,
-    UserRefNum,
+    ModifyOrder, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty,
+    Reject, ReplaceOrder, Replaced, Rested, Scale, Seq, Sequenced, Settled, Side, Stage, TimeInForce, Trade,
+    UserRefIdx, UserRefNum,
 };
 
 /// Basis points in one.
@@ -33,6 +33,8 @@ pub struct Oracle {
     firms: Vec<Firm>,
     accounts: Vec<Account>,
     ports: Vec<PortState>,
+    /// Firms whose new orders and replacements are refused.
+    disabled: BTreeSet<FirmId>,
     fundings: BTreeSet<u64>,
     day: Option<OpenDay>,
     /// Every open order of every instrument; an earlier one has the earlier place at its price.
@@ -210,6 +212,8 @@ impl Oracle {
             Command::ModifyOrder(modify) => self.modify(modify, &mut said),
             Command::MassCancel(request) => self.mass_cancel(request, &mut said),
             Command::MassCancelSlice(slice) => self.mass_cancel_slice(slice, &mut said),
+            Command::DisableOrderEntry(switch) => self.switch_order_entry(switch, true, &mut said),
+            Command::EnableOrderEntry(switch) => self.switch_order_entry(switch, false, &mut said),
             Command::AccountQuery(query) => self.account_query(query, &mut said),
             Command::Tick => {}
         }
@@ -262,6 +266,12 @@ impl Oracle {
     #[must_use]
     pub fn incarnation(&self, port: PortId) -> Option<u32> {
         self.ports.iter().find(|p| p.port.id == port && p.logged_in).map(|p| p.incarnation)
+    }
+
+    /// Whether a firm has disabled its order entry; `None` for an unknown one.
+    #[must_use]
+    pub fn order_entry_disabled(&self, firm: FirmId) -> Option<bool> {
+        self.firms.iter().any(|f| f.id == firm).then(|| self.disabled.contains(&firm))
     }
 
     /// Checks, by definition and over everything, what must hold after every command.
@@ -546,6 +556,9 @@ impl Oracle {
         if let Some(fault) = enter.fault {
             return Err(fault);
         }
+        if self.disabled.contains(&port.firm) {
+            return Err(Reject::FirmNotAuthorized);
+        }
         if self.instrument(enter.instrument).is_none() {
             return Err(Reject::Symbol);
         }
@@ -571,6 +584,11 @@ impl Oracle {
             return;
         };
         let original = self.orders[place];
+        if self.disabled.contains(&port.firm) {
+            self.consume(replace.port, idx, num);
+            let (key, reason) = (OrderKey::new(replace.port, idx, num), Reject::FirmNotAuthorized);
+            return said.risk(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
+        }
 
         let tick = u64::from(self.instrument_of(&original).price_tick());
         let ticks = i64::try_from(replace.wire_price / tick).ok();
@@ -796,6 +814,27 @@ impl Oracle {
             reason,
             displayed: true,
         }));
+    }
+
+    fn switch_order_entry(&mut self, asked: &OrderEntrySwitch, disable: bool, said: &mut Said) {
+        let (idx, num) = (asked.user_ref_idx, asked.user_ref_num);
+        let Some(port) = self.fresh(asked.port, idx, num) else { return };
+        self.consume(asked.port, idx, num);
+        let not_own = (asked.firm != port.firm).then_some(Reject::FirmNotAuthorized);
+        said.risk(match asked.fault.or(not_own) {
+            Some(reason) => {
+                let (key, cl_ord_id) = (OrderKey::new(asked.port, idx, num), ClOrdId::default());
+                EventBody::Rejected { key, reason, cl_ord_id }
+            }
+            None if disable => {
+                self.disabled.insert(asked.firm);
+                EventBody::OrderEntryDisabled(*asked)
+            }
+            None => {
+                self.disabled.remove(&asked.firm);
+                EventBody::OrderEntryEnabled(*asked)
+            }
+        });
     }
 
     fn mass_cancel(&mut self, request: &MassCancel, said: &mut Said) {

@@ -15,6 +15,7 @@
 //! alice cancel 1 to 4                               (to 0 when not said)
 //! alice modify 1 to 4 as short
 //! alice 3: mass cancel XYZ buy                      (all instruments and sides when not said)
+//! alice 4: disable order entry                      (and enable order entry; `of bob`: another firm's)
 //! slice                                             (the oldest one asked for; `slice 9 0` names its own)
 //! alice query
 //! book XYZ                                          (bids best first, then asks best first)
@@ -26,9 +27,9 @@ use std::fmt::Write as _;
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Credential, Display, EnterOrder, Event, EventBody, Executed, Firm, FirmId, Funding, Instrument,
-    InstrumentId, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderKey, OrderOptions,
-    Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
-    UserRefIdx, UserRefNum, Username,
+    InstrumentId, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
+    OrderOptions, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol,
+    TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::oracle::{Balance, Order};
@@ -194,6 +195,16 @@ impl<V: Venue> Scenario<'_, V> {
                     side: terms.side,
                     fault: None,
                 }))
+            }
+            [switch @ ("disable" | "enable"), "order", "entry", ref rest @ ..] => {
+                self.terms(rest, &mut terms)?;
+                let firm = FirmId(terms.firm.unwrap_or(port).0);
+                let asked =
+                    OrderEntrySwitch { port, user_ref_idx: terms.idx, user_ref_num, firm, fault: None };
+                Ok(match switch {
+                    "disable" => Command::DisableOrderEntry(asked),
+                    _ => Command::EnableOrderEntry(asked),
+                })
             }
             [side, qty, ref rest @ ..] => {
                 self.terms(rest, &mut terms)?;
@@ -460,6 +471,14 @@ impl<V: Venue> Scenario<'_, V> {
             EventBody::MassCancelAccepted(request) => {
                 let member = &self.members[request.port.0 as usize - 1];
                 format!("{member} {} accepted: mass cancel", request.user_ref_num)
+            }
+            EventBody::OrderEntryDisabled(asked) => {
+                let member = &self.members[asked.port.0 as usize - 1];
+                format!("{member} {} accepted: order entry is disabled", asked.user_ref_num)
+            }
+            EventBody::OrderEntryEnabled(asked) => {
+                let member = &self.members[asked.port.0 as usize - 1];
+                format!("{member} {} accepted: order entry is enabled", asked.user_ref_num)
             }
             EventBody::MassCancelAsked { cause, slice } => format!("asked: slice {slice} of {cause}"),
             EventBody::AccountQueried { next, .. } => format!("next number {next}"),

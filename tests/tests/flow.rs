@@ -47,6 +47,20 @@ fn replaced_at_the_limit(command: &Command, said: &[Event]) -> Option<String> {
     Some(format!("{limit}: {became}"))
 }
 
+/// What a disabled firm meets: nothing else refuses a faultless order, or a replacement, as not authorized.
+fn refused_as_disabled(command: &Command, said: &[Event]) -> Option<&'static str> {
+    let EventBody::Rejected { reason: Reject::FirmNotAuthorized, .. } = said.first()?.body else {
+        return None;
+    };
+    match command {
+        Command::EnterOrder(enter) if enter.fault.is_none() => Some("new order while disabled"),
+        Command::ReplaceOrder(_) => Some("replacement while disabled"),
+        Command::DisableOrderEntry(_) => Some("disabling another firm"),
+        Command::EnableOrderEntry(_) => Some("enabling another firm"),
+        _ => None,
+    }
+}
+
 fn run(mut flow: Flow, commands: usize, seen: &mut BTreeMap<String, u64>) {
     let mut oracle = Oracle::new();
     let mut said = Vec::new();
@@ -58,6 +72,9 @@ fn run(mut flow: Flow, commands: usize, seen: &mut BTreeMap<String, u64>) {
         }
         if let Some(name) = replaced_at_the_limit(&sequenced.command, &said) {
             *seen.entry(name).or_default() += 1;
+        }
+        if let Some(name) = refused_as_disabled(&sequenced.command, &said) {
+            *seen.entry(name.into()).or_default() += 1;
         }
     }
     oracle.check().expect("the naive engine keeps its own invariants");
@@ -107,6 +124,12 @@ fn flows_reach_every_kind_of_event() {
         "Modified",
         "MassCancelAccepted",
         "MassCancelAsked",
+        "OrderEntryDisabled",
+        "OrderEntryEnabled",
+        "new order while disabled",
+        "replacement while disabled",
+        "disabling another firm",
+        "enabling another firm",
         "AccountQueried",
         "Settled",
     ];

@@ -12,7 +12,7 @@ use ironbell_core::{Config, Engine};
 use ironbell_tests::flow::Flow;
 use ironbell_tests::oracle::{Balance, Oracle};
 use ironbell_tests::rng::Rng;
-use ironbell_types::{Amount, Command, Event, MassCancelSlice, PortId, Sequenced};
+use ironbell_types::{Amount, Command, Event, FirmId, MassCancelSlice, PortId, Sequenced};
 
 const KEY: u64 = 0x1b;
 
@@ -175,6 +175,11 @@ impl Pair {
         for port in (0..12).map(PortId) {
             same("incarnation", &[self.engine.incarnation(port)], &[self.oracle.incarnation(port)])?;
         }
+        for firm in (0..8).map(FirmId) {
+            let (of_engine, of_oracle) =
+                (self.engine.order_entry_disabled(firm), self.oracle.order_entry_disabled(firm));
+            same("order entry", &[of_engine], &[of_oracle])?;
+        }
         self.engine.check_invariants();
         Ok(())
     }
@@ -316,7 +321,8 @@ fn run(key: u64, commands: &[Sequenced]) -> (Engine, Vec<Event>) {
 fn visible_state(engine: &Engine) -> String {
     let books: Vec<Vec<_>> = engine.instruments().map(|i| engine.book(i.id).collect()).collect();
     let ports: Vec<_> = engine.ports().map(|p| (*p, engine.incarnation(p.id))).collect();
-    format!("{:?} {books:?} {ports:?} {:?}", engine.balances(), engine.day())
+    let firms: Vec<_> = engine.firms().map(|f| (*f, engine.order_entry_disabled(f.id))).collect();
+    format!("{:?} {books:?} {ports:?} {firms:?} {:?}", engine.balances(), engine.day())
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, of_engine: &[T], of_oracle: &[T]) -> Result<(), String> {

@@ -4,7 +4,8 @@
 use crate::desk::OpenRecord;
 use ironbell_types::{
     Accepted, Account, Asset, Canceled, Credential, Event, EventBody, Executed, Firm, Instrument, MassCancel,
-    Modified, OpenDay, OrderOptions, Port, Reject, Replaced, Rested, Scale, Settled, Side, Trade,
+    Modified, OpenDay, OrderEntrySwitch, OrderOptions, Port, Reject, Replaced, Rested, Scale, Settled, Side,
+    Trade,
 };
 
 /// Where bytes go.
@@ -165,6 +166,14 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
         EventBody::Settled(settled) => {
             sink.u8(21);
             put_settled(sink, settled);
+        }
+        EventBody::OrderEntryDisabled(switch) => {
+            sink.u8(22);
+            put_order_entry_switch(sink, switch);
+        }
+        EventBody::OrderEntryEnabled(switch) => {
+            sink.u8(23);
+            put_order_entry_switch(sink, switch);
         }
     }
 }
@@ -363,6 +372,16 @@ fn put_mass_cancel(sink: &mut impl Sink, mass_cancel: &MassCancel) {
     sink.u32(instrument.0);
     put_group(sink, *group);
     sink.u8(side.map_or(0, Side::code));
+    sink.u16(fault.map_or(0, Reject::code));
+}
+
+#[inline(always)]
+fn put_order_entry_switch(sink: &mut impl Sink, switch: &OrderEntrySwitch) {
+    let OrderEntrySwitch { port, user_ref_idx, user_ref_num, firm, fault } = switch;
+    sink.u32(port.0);
+    sink.u8(user_ref_idx.0);
+    sink.u32(user_ref_num.0);
+    sink.u32(firm.0);
     sink.u16(fault.map_or(0, Reject::code));
 }
 

@@ -15,13 +15,21 @@ use ironbell_types::{
 pub(crate) struct Directory {
     pub(crate) assets: BTreeMap<AssetId, Asset>,
     pub(crate) instruments: Vec<Instrument>,
-    pub(crate) firms: Vec<Firm>,
+    pub(crate) firms: Vec<FirmState>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) ports: Vec<PortState>,
     codes: BTreeSet<Symbol>,
     symbols: BTreeSet<Symbol>,
     mpids: BTreeSet<Mpid>,
     usernames: BTreeSet<Username>,
+}
+
+/// A firm and what it has switched.
+#[derive(Clone)]
+pub(crate) struct FirmState {
+    pub(crate) firm: Firm,
+    /// New orders and replacements are refused, on every port of it, until it enables them again.
+    pub(crate) order_entry_disabled: bool,
 }
 
 /// A port and what it has done.
@@ -94,8 +102,12 @@ impl Directory {
         dense(&self.instruments, id.0)
     }
 
-    pub(crate) fn firm(&self, id: FirmId) -> Option<&Firm> {
+    pub(crate) fn firm(&self, id: FirmId) -> Option<&FirmState> {
         dense(&self.firms, id.0)
+    }
+
+    pub(crate) fn firm_mut(&mut self, id: FirmId) -> Option<&mut FirmState> {
+        self.firms.get_mut((id.0 as usize).checked_sub(1)?)
     }
 
     pub(crate) fn port(&self, id: PortId) -> Option<&PortState> {
@@ -132,7 +144,7 @@ impl Directory {
     pub(crate) fn define_firm(&mut self, firm: Firm) -> Result<(), AdminRefusal> {
         check_next(&self.firms, firm.id.0, u32::MAX)?;
         check(self.mpids.insert(firm.mpid), AdminRefusal::NameTaken)?;
-        self.firms.push(firm);
+        self.firms.push(FirmState { firm, order_entry_disabled: false });
         Ok(())
     }
 

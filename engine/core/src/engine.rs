@@ -9,7 +9,7 @@ use crate::{
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use ironbell_types::{
-    Account, Amount, Asset, AssetId, Command, Event, Firm, Instrument, InstrumentId, Nanos, OpenDay,
+    Account, Amount, Asset, AssetId, Command, Event, Firm, FirmId, Instrument, InstrumentId, Nanos, OpenDay,
     OrderKey, Port, PortId, Seq, Sequenced, Side, Stage,
 };
 use sha2::{Digest, Sha256};
@@ -147,7 +147,7 @@ impl Engine {
 
     /// Firms in id order.
     pub fn firms(&self) -> impl Iterator<Item = &Firm> {
-        self.desk.directory.firms.iter()
+        self.desk.directory.firms.iter().map(|state| &state.firm)
     }
 
     /// Accounts in id order.
@@ -165,6 +165,12 @@ impl Engine {
     pub fn incarnation(&self, port: PortId) -> Option<u32> {
         let state = self.desk.directory.port(port)?;
         state.logged_in.then_some(state.incarnation)
+    }
+
+    /// Whether a firm has disabled its order entry; `None` for an unknown one.
+    #[must_use]
+    pub fn order_entry_disabled(&self, firm: FirmId) -> Option<bool> {
+        Some(self.desk.directory.firm(firm)?.order_entry_disabled)
     }
 
     /// A book's orders: bids best first and oldest first, then asks. Empty for an unknown instrument.
@@ -206,11 +212,11 @@ impl Engine {
         hasher.0.finalize().into()
     }
 
-    /// The canonical listing, version 1. Each table is preceded by its number of rows.
+    /// The canonical listing, version 2. Each table is preceded by its number of rows.
     fn list(&self, sink: &mut impl Sink) {
         let Desk { directory, ledger, fee_entries: _, day, fundings, open, by_key: _, mass_cancels } =
             &self.desk;
-        sink.u32(1);
+        sink.u32(2);
         sink.u64(self.seq.0);
         sink.u64(self.time.0);
         sink.i128(self.output_hash.cast_signed());
@@ -222,7 +228,10 @@ impl Engine {
         sink.u64(directory.instruments.len() as u64);
         directory.instruments.iter().for_each(|instrument| canonical::put_instrument(sink, instrument));
         sink.u64(directory.firms.len() as u64);
-        directory.firms.iter().for_each(|firm| canonical::put_firm(sink, firm));
+        for state in &directory.firms {
+            canonical::put_firm(sink, &state.firm);
+            sink.bool(state.order_entry_disabled);
+        }
         sink.u64(directory.accounts.len() as u64);
         directory.accounts.values().for_each(|account| canonical::put_account(sink, account));
         sink.u64(directory.ports.len() as u64);
@@ -309,5 +318,25 @@ impl Engine {
             }
         }
         assert!(held.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironbell_types::Mpid;
+
+    /// Seen from outside, the output hash, which the state hash takes in, would hide a switch left out.
+    #[test]
+    fn the_state_hash_tells_whether_order_entry_is_disabled() {
+        let mut engine = Engine::new(Config { key: 1, orders: 1, accounts: 1 });
+        let firm = Firm { id: FirmId(1), mpid: Mpid::new("ALFA").unwrap() };
+        engine.execute(
+            &Sequenced { seq: Seq(1), time: Nanos(0), command: Command::DefineFirm(firm) },
+            &mut Vec::new(),
+        );
+        let enabled = engine.state_hash();
+        engine.desk.directory.firm_mut(firm.id).unwrap().order_entry_disabled = true;
+        assert_ne!(engine.state_hash(), enabled);
     }
 }

@@ -7,8 +7,9 @@ use crate::{
 use ironbell_types::{
     Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EQUITY_QTY_MAX,
     EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, OpenDay, OrderKey, OrderOptions, OrderRef, Port, PortId,
-    PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    MassCancel, MassCancelSlice, ModifyOrder, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef,
+    Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Side, TimeInForce, UserRefIdx,
+    UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches.
@@ -39,6 +40,14 @@ pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -
             None
         }
         Command::MassCancelSlice(slice) => desk.slice(*slice),
+        Command::DisableOrderEntry(switch) => {
+            desk.switch_order_entry(switch, true, voice);
+            None
+        }
+        Command::EnableOrderEntry(switch) => {
+            desk.switch_order_entry(switch, false, voice);
+            None
+        }
         _ => {
             desk.administer(command, voice);
             None
@@ -93,6 +102,7 @@ impl Desk {
         if let Some(fault) = enter.fault {
             return Err(fault);
         }
+        self.check_order_entry(owner)?;
         let instrument = *self.directory.instrument(enter.instrument).ok_or(Reject::Symbol)?;
         if self.day.is_none() {
             return Err(Reject::Halted);
@@ -107,6 +117,11 @@ impl Desk {
             return Err(Reject::MinQty);
         }
         self.check_worth(&instrument, owner, enter.side, enter.price, enter.qty, 0)
+    }
+
+    fn check_order_entry(&self, owner: &Owner) -> Result<(), Reject> {
+        let firm = self.directory.firm(owner.firm).expect("a port's firm");
+        if firm.order_entry_disabled { Err(Reject::FirmNotAuthorized) } else { Ok(()) }
     }
 
     /// Caps and funds; `freed` counts as available.
@@ -142,6 +157,11 @@ impl Desk {
         let (key, owner) = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
         let orig_key = OrderKey::new(replace.port, replace.user_ref_idx, replace.orig_user_ref_num);
         let orig = self.open[self.find(orig_key)?];
+        if let Err(reason) = self.check_order_entry(&owner) {
+            self.consume(key);
+            voice.say(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
+            return None;
+        }
         let instrument = *self.directory.instrument(orig.instrument).expect("an open order's instrument");
         let price = match replaced_price(replace, &instrument) {
             Some(price) if replace.qty.0 > orig.executed => price,
@@ -235,6 +255,25 @@ impl Desk {
         Ok(())
     }
 
+    fn switch_order_entry(&mut self, asked: &OrderEntrySwitch, disable: bool, voice: &mut Voice<'_>) {
+        let Some((key, owner)) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else {
+            return;
+        };
+        self.consume(key);
+        let foreign = (asked.firm != owner.firm).then_some(Reject::FirmNotAuthorized);
+        if let Some(reason) = asked.fault.or(foreign) {
+            voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
+            return;
+        }
+        let firm = self.directory.firm_mut(owner.firm).expect("a port's firm");
+        firm.order_entry_disabled = disable;
+        voice.say(if disable {
+            EventBody::OrderEntryDisabled(*asked)
+        } else {
+            EventBody::OrderEntryEnabled(*asked)
+        });
+    }
+
     fn slice(&self, slice: MassCancelSlice) -> Option<Request> {
         let pending = &self.mass_cancels[self.pending(slice.cause)?];
         (pending.slice == slice.slice).then_some(Request::Slice(Slice {
@@ -284,7 +323,9 @@ impl Desk {
             | Command::CancelOrder(_)
             | Command::ModifyOrder(_)
             | Command::MassCancel(_)
-            | Command::MassCancelSlice(_) => unreachable!("an order command is not administrative"),
+            | Command::MassCancelSlice(_)
+            | Command::DisableOrderEntry(_)
+            | Command::EnableOrderEntry(_) => unreachable!("an order command is not administrative"),
         };
         voice.say(done.unwrap_or_else(EventBody::AdminRefused));
     }

@@ -8,8 +8,8 @@ mod venue;
 
 use ironbell_core::{Config, Engine};
 use ironbell_types::{
-    Command, FirmId, InstrumentId, MassCancel, Nanos, PortId, Seq, Sequenced, Side, TimeInForce, UserRefIdx,
-    UserRefNum,
+    Command, FirmId, InstrumentId, MassCancel, Nanos, OrderEntrySwitch, PortId, Seq, Sequenced, Side,
+    TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{Venue, cancel, modify, order, replace};
 
@@ -63,6 +63,17 @@ fn commands(rounds: u32) -> Vec<Command> {
             commands.push(modify(port, num - 4, Side::Sell, 1));
             commands.push(cancel(port, num - 5, 0));
             commands.push(cancel(port, num - 5, 0));
+        }
+        if round % 10 == 4 {
+            let (port, firm) = (PortId(1 + round % 3), FirmId(1 + round % 3));
+            let switch = |num| {
+                let (user_ref_idx, user_ref_num) = (UserRefIdx(0), UserRefNum(num));
+                OrderEntrySwitch { port, user_ref_idx, user_ref_num, firm, fault: None }
+            };
+            commands.push(Command::DisableOrderEntry(switch(num + 1)));
+            commands.push(Command::EnterOrder(order(port.0, num + 2, Side::Buy, 1, mid)));
+            commands.push(Command::EnableOrderEntry(switch(num + 3)));
+            num += 3;
         }
         if round % 10 == 9 {
             num += 1;

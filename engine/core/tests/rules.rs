@@ -4,8 +4,8 @@ mod venue;
 
 use ironbell_types::{
     AccountId, AdminRefusal, Amount, Command, EventBody, FirmId, Funding, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, Nanos, OpenDay, OrderKey, OrderOptions, PortId, Qty, Reject, Seq, Side,
-    TimeInForce, UserRefIdx, UserRefNum,
+    MassCancel, MassCancelSlice, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, PortId, Qty,
+    Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{
     BOOK, LOT_UNITS, STOCK, TICK_VALUE, USD, Venue, buy, cancel, instrument, modify, order, port, replace,
@@ -438,6 +438,104 @@ fn a_mass_cancel_is_refused_for_another_firm_or_an_unknown_symbol() {
     let asked = MassCancel { fault: Some(Reject::Other), firm: FirmId(2), ..mass_cancel(1, 3) };
     assert_eq!(venue.say(Command::MassCancel(asked)), ["rejected 1.3 Other"]);
     assert!(venue.say(Command::MassCancel(asked)).is_empty());
+}
+
+fn switch(port: u32, num: u32) -> OrderEntrySwitch {
+    OrderEntrySwitch {
+        port: PortId(port),
+        user_ref_idx: UserRefIdx(0),
+        user_ref_num: UserRefNum(num),
+        firm: FirmId(port),
+        fault: None,
+    }
+}
+
+#[test]
+fn a_disabled_firm_can_only_reduce_on_every_port_of_it() {
+    let mut venue = rich();
+    venue.run(Command::DefinePort(port(4, 1, 1)));
+    for command in [buy(1, 1, 5, 100), buy(4, 1, 6, 100), buy(4, 2, 7, 99), buy(2, 1, 8, 98)] {
+        venue.run(command);
+    }
+    assert_eq!(venue.say(Command::DisableOrderEntry(switch(1, 2))), ["order entry disabled"]);
+    assert_eq!(venue.draw(), "\n----\n100 | 1.1:5 4.1:6\n99 | 4.2:7\n98 | 2.1:8\n", "it cancels nothing");
+    assert_eq!(venue.engine.order_entry_disabled(FirmId(1)), Some(true));
+    assert_eq!(venue.engine.order_entry_disabled(FirmId(2)), Some(false));
+    assert_eq!(venue.engine.order_entry_disabled(FirmId(9)), None);
+
+    let held = venue.balance(1, USD);
+    assert_eq!(venue.say(sell(1, 3, 1, 200)), ["rejected 1.3 FirmNotAuthorized"]);
+    assert_eq!(venue.say(buy(4, 3, 1, 1)), ["rejected 4.3 FirmNotAuthorized"]);
+    let again = Command::ReplaceOrder(replace(4, 1, 4, 3, 100));
+    assert_eq!(venue.say(again), ["rejected 4.4 FirmNotAuthorized"]);
+    assert!(venue.say(again).is_empty(), "the number is consumed");
+    assert!(venue.say(Command::ReplaceOrder(replace(4, 77, 5, 3, 100))).is_empty(), "no such original");
+    assert_eq!(venue.balance(1, USD), held, "nothing was touched");
+    // Number 5 was not consumed by the ignored replacement.
+    assert_eq!(venue.say(buy(4, 5, 1, 1)), ["rejected 4.5 FirmNotAuthorized"]);
+
+    assert_eq!(venue.say(cancel(4, 1, 2)), ["canceled 4.1 4 left 2 U"]);
+    assert_eq!(venue.say(modify(1, 1, Side::Buy, 3)), ["modified 1.1 B off 2 left 3"]);
+    assert_eq!(venue.say(sell(2, 2, 1, 100)).len(), 3, "what rests still trades");
+    assert_eq!(venue.say(Command::MassCancel(mass_cancel(1, 4)))[0], "mass cancel accepted");
+    let slice = venue.engine.pending_asks().next().unwrap();
+    venue.run(slice);
+    assert_eq!(venue.draw(), "\n----\n98 | 2.1:8\n");
+
+    // Any port of the firm lifts it.
+    let enable = OrderEntrySwitch { firm: FirmId(1), ..switch(4, 6) };
+    assert_eq!(venue.say(Command::EnableOrderEntry(enable)), ["order entry enabled"]);
+    assert_eq!(venue.say(buy(1, 5, 1, 50)), ["accepted 1.5 1@50 booked"]);
+    assert_eq!(venue.say(Command::ReplaceOrder(replace(1, 5, 6, 2, 50))), ["replaced 5 by 1.6 2@50 booked"]);
+}
+
+#[test]
+fn order_entry_switches_are_numbered_checked_and_repeatable() {
+    let mut venue = Venue::unopened(0, 0, 1_000_000, 1_000);
+    let (disable, enable) = (Command::DisableOrderEntry, Command::EnableOrderEntry);
+    let foreign = OrderEntrySwitch { firm: FirmId(2), ..switch(1, 1) };
+    assert_eq!(venue.say(disable(foreign)), ["rejected 1.1 FirmNotAuthorized"]);
+    let unknown = OrderEntrySwitch { firm: FirmId(0), ..switch(1, 2) };
+    assert_eq!(venue.say(enable(unknown)), ["rejected 1.2 FirmNotAuthorized"]);
+    let faulty = OrderEntrySwitch { fault: Some(Reject::Other), ..switch(1, 3) };
+    assert_eq!(venue.say(disable(OrderEntrySwitch { firm: FirmId(2), ..faulty })), ["rejected 1.3 Other"]);
+    assert_eq!(venue.engine.order_entry_disabled(FirmId(1)), Some(false));
+    assert_eq!(venue.engine.order_entry_disabled(FirmId(2)), Some(false));
+    for num in [4, 5] {
+        assert_eq!(venue.say(disable(switch(1, num))), ["order entry disabled"]);
+        assert!(venue.say(disable(switch(1, num))).is_empty(), "a retransmission");
+        assert!(venue.say(enable(switch(1, num))).is_empty(), "a number is used once, whatever for");
+    }
+    // The check stands behind the fault and before the symbol.
+    let mut enter = order(1, 6, Side::Buy, 0, 0);
+    enter.instrument = InstrumentId(9);
+    assert_eq!(venue.say(Command::EnterOrder(enter)), ["rejected 1.6 FirmNotAuthorized"]);
+    (enter.user_ref_num, enter.fault) = (UserRefNum(7), Some(Reject::Price));
+    assert_eq!(venue.say(Command::EnterOrder(enter)), ["rejected 1.7 Price"]);
+    for num in [8, 9] {
+        assert_eq!(venue.say(enable(switch(1, num))), ["order entry enabled"]);
+    }
+    assert_eq!(venue.say(buy(1, 10, 1, 1)), ["rejected 1.10 Halted"]);
+    assert!(venue.say(disable(switch(99, 1))).is_empty(), "no such port");
+}
+
+#[test]
+fn a_disabled_firm_stays_so_over_a_replay_and_a_new_day() {
+    let mut venue = rich();
+    venue.run(buy(1, 1, 5, 100));
+    venue.run(Command::DisableOrderEntry(switch(1, 2)));
+    venue.run(Command::OpenDay(OpenDay { date: 20_261_122, midnight: Nanos(0) }));
+    let mut restarted = rich();
+    for sequenced in &venue.journal[restarted.journal.len()..] {
+        restarted.run(sequenced.command);
+    }
+    assert_eq!(restarted.engine.state_hash(), venue.engine.state_hash());
+    for mut venue in [venue, restarted] {
+        assert_eq!(venue.engine.order_entry_disabled(FirmId(1)), Some(true));
+        assert_eq!(venue.say(buy(1, 2, 1, 1)), ["rejected 1.2 FirmNotAuthorized"]);
+        assert_eq!(venue.say(Command::EnableOrderEntry(switch(1, 3))), ["order entry enabled"]);
+        assert_eq!(venue.say(buy(1, 4, 1, 1)), ["accepted 1.4 1@1 booked"]);
+    }
 }
 
 #[test]

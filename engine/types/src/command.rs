@@ -51,6 +51,10 @@ pub enum Command {
     MassCancel(MassCancel),
     /// One slice of a mass cancel, asked for by the state machine itself.
     MassCancelSlice(MassCancelSlice),
+    /// OUCH Disable Order Entry: the firm's new orders and replacements are refused from here on.
+    DisableOrderEntry(OrderEntrySwitch),
+    /// OUCH Enable Order Entry: they are taken again.
+    EnableOrderEntry(OrderEntrySwitch),
     /// OUCH Account Query.
     AccountQuery(AccountQuery),
     /// Time passes: due timers fire.
@@ -254,6 +258,21 @@ pub struct MassCancelSlice {
     pub cause: Seq,
     /// Which slice of it, from 0; any but the one due makes this a no-op.
     pub slice: u32,
+}
+
+/// OUCH 5.0 Disable Order Entry or Enable Order Entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderEntrySwitch {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The request's own number.
+    pub user_ref_num: UserRefNum,
+    /// Whose order entry: the firm of the MPID given; 0 when there is none such.
+    pub firm: FirmId,
+    /// What the gateway found wrong.
+    pub fault: Option<Reject>,
 }
 
 /// OUCH 5.0 Account Query.

@@ -2,8 +2,8 @@
 
 use crate::{
     Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Display, Firm, FirmId,
-    Instrument, InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef,
-    Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    Instrument, InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
+    OrderOptions, OrderRef, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// The stage of a superstep that said it.
@@ -107,6 +107,10 @@ pub enum EventBody {
         /// The slice now due.
         slice: u32,
     },
+    /// Port: OUCH G. Said again when it was disabled already.
+    OrderEntryDisabled(OrderEntrySwitch),
+    /// Port: OUCH K. Said again when it was enabled already.
+    OrderEntryEnabled(OrderEntrySwitch),
     /// Port: OUCH Q.
     AccountQueried {
         /// Which port.

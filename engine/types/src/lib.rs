@@ -18,7 +18,7 @@ mod static_data;
 pub use code::{CancelReason, Capacity, Display, LiquidityFlag, Side, TimeInForce, UnknownCode};
 pub use command::{
     AccountQuery, CancelOrder, Command, EnterOrder, Funding, Login, Logout, MassCancel, MassCancelSlice,
-    ModifyOrder, OpenDay, OrderOptions, ReplaceOrder, Sequenced,
+    ModifyOrder, OpenDay, OrderEntrySwitch, OrderOptions, ReplaceOrder, Sequenced,
 };
 pub use event::{
     Accepted, AdminRefusal, Canceled, Event, EventBody, Executed, Modified, Replaced, Rested, Settled, Stage,

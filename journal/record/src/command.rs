@@ -14,9 +14,9 @@
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Credential, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderOptions, Port, PortId, PortLimits,
-    Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx,
-    UserRefNum, Username,
+    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, Port,
+    PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
+    UserRefIdx, UserRefNum, Username,
 };
 use zerocopy::little_endian::{I64, I128, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -124,6 +124,8 @@ kinds! {
     MassCancelSlice = 15, SliceBody;
     AccountQuery = 16, QueryBody;
     Tick = 17, [u8; 0];
+    DisableOrderEntry = 18, SwitchBody;
+    EnableOrderEntry = 19, SwitchBody;
 }
 
 /// Length of `command` as a record, in bytes.
@@ -151,6 +153,8 @@ fn kind(command: &Command) -> Kind {
         Command::MassCancelSlice(_) => Kind::MassCancelSlice,
         Command::AccountQuery(_) => Kind::AccountQuery,
         Command::Tick => Kind::Tick,
+        Command::DisableOrderEntry(_) => Kind::DisableOrderEntry,
+        Command::EnableOrderEntry(_) => Kind::EnableOrderEntry,
     }
 }
 
@@ -201,6 +205,9 @@ pub fn encode(time: Nanos, command: &Command, into: &mut [u8]) -> usize {
             put(body, &QueryBody { port: query.port.0.into(), idx: query.user_ref_idx.0, zero: [0; 3] });
         }
         Command::Tick => {}
+        Command::DisableOrderEntry(switch) | Command::EnableOrderEntry(switch) => {
+            put(body, &SwitchBody::new(switch));
+        }
     }
     length
 }
@@ -281,6 +288,8 @@ fn parse(record: &[u8]) -> Result<(Nanos, Command, usize), DecodeFault> {
             Command::AccountQuery(AccountQuery { port, user_ref_idx })
         }
         Kind::Tick => Command::Tick,
+        Kind::DisableOrderEntry => Command::DisableOrderEntry(take::<SwitchBody>(body)?.value()?),
+        Kind::EnableOrderEntry => Command::EnableOrderEntry(take::<SwitchBody>(body)?.value()?),
     };
     Ok((Nanos(header.time.get()), command, length))
 }
@@ -827,6 +836,42 @@ struct SliceBody {
     cause: U64,
     slice: U32,
     zero: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct SwitchBody {
+    port: U32,
+    user_ref_num: U32,
+    firm: U32,
+    fault: U16,
+    user_ref_idx: u8,
+    zero: u8,
+}
+const _: () = assert!(size_of::<SwitchBody>() == 16);
+
+impl SwitchBody {
+    fn new(switch: &OrderEntrySwitch) -> Self {
+        Self {
+            port: switch.port.0.into(),
+            user_ref_num: switch.user_ref_num.0.into(),
+            firm: switch.firm.0.into(),
+            fault: fault_code(switch.fault),
+            user_ref_idx: switch.user_ref_idx.0,
+            zero: 0,
+        }
+    }
+
+    fn value(&self) -> Result<OrderEntrySwitch, DecodeFault> {
+        zero(self.zero == 0)?;
+        Ok(OrderEntrySwitch {
+            port: PortId(self.port.get()),
+            user_ref_idx: UserRefIdx(self.user_ref_idx),
+            user_ref_num: UserRefNum(self.user_ref_num.get()),
+            firm: FirmId(self.firm.get()),
+            fault: fault(self.fault)?,
+        })
+    }
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

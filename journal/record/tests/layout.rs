@@ -9,9 +9,9 @@ use ironbell_record::{
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Credential, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderOptions, Port, PortId, PortLimits,
-    Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx,
-    UserRefNum, Username,
+    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, Port,
+    PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
+    UserRefIdx, UserRefNum, Username,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -132,6 +132,12 @@ fn any_mass_cancel() -> impl Strategy<Value = MassCancel> {
     )
 }
 
+fn any_switch() -> impl Strategy<Value = OrderEntrySwitch> {
+    (any_name(), any::<u32>(), any_fault()).prop_map(|((port, user_ref_idx, user_ref_num), firm, fault)| {
+        OrderEntrySwitch { port, user_ref_idx, user_ref_num, firm: FirmId(firm), fault }
+    })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         any::<(u32, [u8; 8], u8)>().prop_map(|(id, code, decimals)| Command::DefineAsset(Asset {
@@ -174,6 +180,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_name()
             .prop_map(|(port, user_ref_idx, _)| Command::AccountQuery(AccountQuery { port, user_ref_idx })),
         Just(Command::Tick),
+        any_switch().prop_map(Command::DisableOrderEntry),
+        any_switch().prop_map(Command::EnableOrderEntry),
     ]
 }
 
@@ -320,6 +328,26 @@ proptest! {
 fn mend_header(bytes: &mut [u8]) {
     let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
     bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A round trip would not notice two kinds exchanged, nor one that took another's code.
+#[test]
+fn switches_of_order_entry_are_kinds_18_and_19() {
+    let switch = OrderEntrySwitch {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(2),
+        user_ref_num: UserRefNum(3),
+        firm: FirmId(4),
+        fault: Some(Reject::Other),
+    };
+    let body = [1, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0x0f, 0, 2, 0];
+    for (kind, command) in [(18, Command::DisableOrderEntry(switch)), (19, Command::EnableOrderEntry(switch))]
+    {
+        let mut bytes = [0xee; RECORD_BYTES_MAX];
+        let length = command::encode(Nanos(7), &command, &mut bytes);
+        let header = [32, 0, kind, 1, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(bytes[..length], [header, body].concat());
+    }
 }
 
 #[test]

@@ -376,6 +376,33 @@ impl OrderEntry {
         Ok(num)
     }
 
+    /// Disable Order Entry under the next number, which is returned: new orders and replacements of the
+    /// firm are refused on all its ports until enabled again. Open orders stay.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn disable_order_entry(&mut self, firm: Mpid) -> Result<u32, NotSent> {
+        let num = self.next_user_ref_num;
+        let user_ref_num = U32::new(num);
+        let message = ouch::DisableOrderEntry { message_type: Type::new(), user_ref_num, firm: firm.0 };
+        self.send(&message, &OptionsBuf::EMPTY)?;
+        self.used(num);
+        Ok(num)
+    }
+
+    /// Enable Order Entry under the next number, which is returned: orders of the firm are taken again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn enable_order_entry(&mut self, firm: Mpid) -> Result<u32, NotSent> {
+        let num = self.next_user_ref_num;
+        let user_ref_num = U32::new(num);
+        let message = ouch::EnableOrderEntry { message_type: Type::new(), user_ref_num, firm: firm.0 };
+        self.send(&message, &OptionsBuf::EMPTY)?;
+        self.used(num);
+        Ok(num)
+    }
+
     /// Account Query: which number is the next?
     ///
     /// # Errors
@@ -404,6 +431,8 @@ fn next_after(message: &Outbound<'_>) -> u32 {
         Outbound::OrderReplaced(told, _) => told.user_ref_num,
         Outbound::Rejected(told, _) => told.user_ref_num,
         Outbound::MassCancelResponse(told, _) => told.user_ref_num,
+        Outbound::DisableOrderEntryResponse(told, _) => told.user_ref_num,
+        Outbound::EnableOrderEntryResponse(told, _) => told.user_ref_num,
         _ => return 0,
     };
     used.get().saturating_add(1)
@@ -618,7 +647,10 @@ mod tests {
         member.cancel(3, 50).unwrap();
         member.modify(2, Side::SellShortExempt, 1).unwrap();
         let side = [OptionValue::Side(b'B')].into_iter().collect();
-        assert_eq!(member.mass_cancel(Mpid::new("ALFA").unwrap(), Symbol::default(), &side), Ok(4));
+        let firm = Mpid::new("ALFA").unwrap();
+        assert_eq!(member.mass_cancel(firm, Symbol::default(), &side), Ok(4));
+        assert_eq!(member.disable_order_entry(firm), Ok(5));
+        assert_eq!(member.enable_order_entry(firm), Ok(6));
         member.account_query().unwrap();
         venue.exchange(&mut member, Nanos(2));
         let asked: Vec<Inbound<'_>> =
@@ -630,6 +662,8 @@ mod tests {
             Inbound::CancelOrder(cancel, _),
             Inbound::ModifyOrder(modify, _),
             Inbound::MassCancel(mass, mass_options),
+            Inbound::DisableOrderEntry(disable, _),
+            Inbound::EnableOrderEntry(enable, _),
             Inbound::AccountQuery(..),
         ] = asked.as_slice()
         else {
@@ -652,6 +686,8 @@ mod tests {
         assert_eq!((modify.user_ref_num.get(), modify.side, modify.quantity.get()), (2, b'E', 1));
         assert_eq!((mass.user_ref_num.get(), &mass.firm, &mass.symbol), (4, b"ALFA", b"        "));
         assert_eq!(mass_options.side(), Some(b'B'));
+        assert_eq!((disable.user_ref_num.get(), &disable.firm), (5, b"ALFA"));
+        assert_eq!((enable.user_ref_num.get(), &enable.firm), (6, b"ALFA"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! OUCH messages to commands.
 //!
-//! What can be named an order (a new one, a replacement, a mass cancel) always becomes a command: what is
-//! wrong with its form travels as `fault`, so that the refusal is sequenced and journaled like any other.
-//! The first fault in this order counts:
+//! What carries a new UserRefNum (an order, a replacement, a mass cancel, a switch of order entry) always
+//! becomes a command: what is wrong with its form travels as `fault`, so that the refusal is sequenced and
+//! journaled like any other. The first fault in this order counts:
 //!
 //! 1. side; 2. symbol; 3. quantity; 4. price; 5. time in force; 6. display; 7. capacity; 8. intermarket
 //!    sweep; 9. cross type; 10. options by their tags; 11. an appendage that is no list of allowed options.
@@ -28,11 +28,12 @@
 
 use ironbell_types::{
     AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX,
-    EnterOrder, FirmId, Instrument, InstrumentId, MassCancel, ModifyOrder, Mpid, OrderOptions, Port, Price,
-    Qty, Reject, ReplaceOrder, Scale, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
+    EnterOrder, FirmId, Instrument, InstrumentId, MassCancel, ModifyOrder, Mpid, OrderEntrySwitch,
+    OrderOptions, Port, Price, Qty, Reject, ReplaceOrder, Scale, Side, Symbol, TimeInForce, UserRefIdx,
+    UserRefNum,
 };
+use ironbell_wire::DecodeError;
 use ironbell_wire::ouch::{self, Inbound, Options};
-use ironbell_wire::{DecodeError, Message};
 
 use crate::Directory;
 
@@ -49,9 +50,6 @@ pub enum NotTaken {
     /// It is no OUCH message, or one whose answer could name no order.
     #[error("{0}")]
     Malformed(DecodeError),
-    /// It is one that this venue does not offer.
-    #[error("OUCH inbound '{}' is not offered", .0.escape_ascii())]
-    NotOffered(u8),
     /// The side of a Modify Order, which has no refusal, is none of B S T E.
     #[error("OUCH inbound 'M': '{}' is no side", .0.escape_ascii())]
     ModifySide(u8),
@@ -72,6 +70,8 @@ pub fn command(bytes: &[u8], port: &Port, directory: &Directory) -> Result<Comma
                 Inbound::EnterOrder(..) => size_of::<ouch::EnterOrder>(),
                 Inbound::ReplaceOrder(..) => size_of::<ouch::ReplaceOrder>(),
                 Inbound::MassCancel(..) => size_of::<ouch::MassCancel>(),
+                Inbound::DisableOrderEntry(..) => size_of::<ouch::DisableOrderEntry>(),
+                Inbound::EnableOrderEntry(..) => size_of::<ouch::EnableOrderEntry>(),
                 _ => return Err(NotTaken::Malformed(e)),
             };
             let idx = channel(&bytes[fixed_size..]).ok_or(NotTaken::Malformed(e))?;
@@ -113,9 +113,26 @@ fn convert(
         Inbound::AccountQuery(..) => {
             Ok(Command::AccountQuery(AccountQuery { port: port.id, user_ref_idx: idx }))
         }
-        Inbound::DisableOrderEntry(..) => Err(NotTaken::NotOffered(ouch::DisableOrderEntry::TYPE)),
-        Inbound::EnableOrderEntry(..) => Err(NotTaken::NotOffered(ouch::EnableOrderEntry::TYPE)),
+        Inbound::DisableOrderEntry(m, _) => Ok(Command::DisableOrderEntry(OrderEntrySwitch {
+            port: port.id,
+            user_ref_idx: idx,
+            user_ref_num: UserRefNum(m.user_ref_num.get()),
+            firm: firm_of(m.firm, directory),
+            fault,
+        })),
+        Inbound::EnableOrderEntry(m, _) => Ok(Command::EnableOrderEntry(OrderEntrySwitch {
+            port: port.id,
+            user_ref_idx: idx,
+            user_ref_num: UserRefNum(m.user_ref_num.get()),
+            firm: firm_of(m.firm, directory),
+            fault,
+        })),
     }
+}
+
+/// The firm of an MPID; 0, which is nobody's, when there is none such.
+fn firm_of(mpid: [u8; 4], directory: &Directory) -> FirmId {
+    directory.firm_named(Mpid(mpid)).unwrap_or(FirmId(0))
 }
 
 fn idx_of(options: &Options<'_>) -> UserRefIdx {
@@ -262,7 +279,7 @@ fn mass_cancel(
         port: port.id,
         user_ref_idx: idx,
         user_ref_num: UserRefNum(m.user_ref_num.get()),
-        firm: directory.firm_named(Mpid(m.firm)).unwrap_or(FirmId(0)),
+        firm: firm_of(m.firm, directory),
         instrument: InstrumentId::NONE,
         group: options.group_id(),
         side: None,

@@ -10,6 +10,8 @@
 //! | Modified | the port | `M` |
 //! | Rejected | the port | `J` |
 //! | MassCancelAccepted | the port | `X` |
+//! | OrderEntryDisabled | the port | `G` |
+//! | OrderEntryEnabled | the port | `K` |
 //! | AccountQueried | the port | `Q` |
 //!
 //! Options that are kept with an order are echoed on `A` and `U` as far as the layout allows them there.
@@ -17,7 +19,7 @@
 
 use ironbell_types::{
     Accepted, Canceled, Event, EventBody, Executed, FirmId, InstrumentId, LiquidityFlag, MassCancel, Mpid,
-    PortId, Price, Qty, Replaced, Symbol, TimeInForce, Trade, UserRefIdx,
+    OrderEntrySwitch, PortId, Price, Qty, Replaced, Symbol, TimeInForce, Trade, UserRefIdx,
 };
 use ironbell_wire::ouch::{self, MESSAGE_LEN_MAX, OptionValue, OptionsBuf, OuchMessage};
 use ironbell_wire::{Type, U16, U32, U64};
@@ -69,6 +71,8 @@ pub fn messages(event: &Event, directory: &Directory, tell: &mut impl FnMut(Port
             send(&message, &channel(key.idx()), key.port(), tell);
         }
         EventBody::MassCancelAccepted(request) => encoder.mass_cancel(request, tell),
+        EventBody::OrderEntryDisabled(request) => encoder.order_entry_disabled(request, tell),
+        EventBody::OrderEntryEnabled(request) => encoder.order_entry_enabled(request, tell),
         EventBody::AccountQueried { port, user_ref_idx, next } => {
             let message = ouch::AccountQueryResponse {
                 message_type: Type::new(),
@@ -218,6 +222,26 @@ impl Encoder<'_> {
         }
         push_channel(&mut options, request.user_ref_idx);
         send(&message, &options, request.port, tell);
+    }
+
+    fn order_entry_disabled(&self, request: &OrderEntrySwitch, tell: &mut impl FnMut(PortId, &[u8])) {
+        let message = ouch::DisableOrderEntryResponse {
+            message_type: Type::new(),
+            timestamp: self.timestamp,
+            user_ref_num: U32::new(request.user_ref_num.0),
+            firm: self.mpid(request.firm).0,
+        };
+        send(&message, &channel(request.user_ref_idx), request.port, tell);
+    }
+
+    fn order_entry_enabled(&self, request: &OrderEntrySwitch, tell: &mut impl FnMut(PortId, &[u8])) {
+        let message = ouch::EnableOrderEntryResponse {
+            message_type: Type::new(),
+            timestamp: self.timestamp,
+            user_ref_num: U32::new(request.user_ref_num.0),
+            firm: self.mpid(request.firm).0,
+        };
+        send(&message, &channel(request.user_ref_idx), request.port, tell);
     }
 
     fn symbol(&self, instrument: InstrumentId) -> Symbol {

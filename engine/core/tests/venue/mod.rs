@@ -224,6 +224,8 @@ fn short(event: &Event) -> String {
         }
         EventBody::MassCancelAccepted(_) => "mass cancel accepted".into(),
         EventBody::MassCancelAsked { cause, slice } => format!("asked {cause} slice {slice}"),
+        EventBody::OrderEntryDisabled(_) => "order entry disabled".into(),
+        EventBody::OrderEntryEnabled(_) => "order entry enabled".into(),
         EventBody::AccountQueried { next, .. } => format!("next {next}"),
         EventBody::AdminRefused(refusal) => format!("refused {refusal:?}"),
         other => format!("{other:?}"),

@@ -4,8 +4,8 @@ use ironbell_gateway::inbound::{NotTaken, PRICE_MARKET, command};
 use ironbell_gateway::{Directory, outbound};
 use ironbell_types::{
     AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EQUITY_WIRE_PRICE_MAX, EnterOrder,
-    EventBody, FirmId, InstrumentId, MassCancel, ModifyOrder, OrderOptions, Port, PortId, Price, Qty, Reject,
-    ReplaceOrder, Side, TimeInForce, UserRefIdx, UserRefNum,
+    EventBody, FirmId, InstrumentId, MassCancel, ModifyOrder, OrderEntrySwitch, OrderOptions, Port, PortId,
+    Price, Qty, Reject, ReplaceOrder, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::ouch::{self, OptionValue, OptionsBuf, Outbound as Told};
 use ironbell_wire::{Problem, Type, U32, U64};
@@ -329,6 +329,50 @@ fn a_mass_cancel_of_an_unknown_symbol_is_not_one_of_all() {
     for (message, options, expected) in cases {
         assert_eq!(taken(&encode(&message, &options)), Command::MassCancel(expected), "{message:?}");
     }
+}
+
+#[test]
+fn order_entry_is_switched_for_the_firm_named() {
+    let disable = |firm: &[u8; 4]| ouch::DisableOrderEntry {
+        message_type: Type::new(),
+        user_ref_num: U32::new(9),
+        firm: *firm,
+    };
+    let enable = |firm: &[u8; 4]| ouch::EnableOrderEntry {
+        message_type: Type::new(),
+        user_ref_num: U32::new(9),
+        firm: *firm,
+    };
+    let switch = |firm, idx| OrderEntrySwitch {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(idx),
+        user_ref_num: UserRefNum(9),
+        firm: FirmId(firm),
+        fault: None,
+    };
+    let channel = options([OptionValue::UserRefIdx(3)]);
+    // Whose the firm is, is core's to check; an MPID that is nobody's is nobody's firm there.
+    for (mpid, options, expected) in [
+        (b"AAAA", OptionsBuf::EMPTY, switch(1, 0)),
+        (b"AAAA", channel, switch(1, 3)),
+        (b"BB  ", OptionsBuf::EMPTY, switch(2, 0)),
+        (b"ZZZZ", channel, switch(0, 3)),
+    ] {
+        assert_eq!(taken(&encode(&disable(mpid), &options)), Command::DisableOrderEntry(expected));
+        assert_eq!(taken(&encode(&enable(mpid), &options)), Command::EnableOrderEntry(expected));
+    }
+    // An option that is not allowed here: the number is known, so the refusal of it is sequenced.
+    let fault = OrderEntrySwitch { fault: Some(Reject::Other), ..switch(1, 3) };
+    let appendage = b"\0\x06\x02\x1bB\x02\x1c\x03";
+    let with = |mut bytes: Vec<u8>| {
+        bytes.truncate(9);
+        bytes.extend_from_slice(appendage);
+        bytes
+    };
+    let bytes = with(encode(&disable(b"AAAA"), &OptionsBuf::EMPTY));
+    assert_eq!(taken(&bytes), Command::DisableOrderEntry(fault));
+    let bytes = with(encode(&enable(b"AAAA"), &OptionsBuf::EMPTY));
+    assert_eq!(taken(&bytes), Command::EnableOrderEntry(fault));
 }
 
 #[test]

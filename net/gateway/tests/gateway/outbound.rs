@@ -3,8 +3,8 @@
 use ironbell_gateway::{Directory, outbound};
 use ironbell_types::{
     Accepted, CancelReason, Canceled, Capacity, ClOrdId, Display, EventBody, Executed, FirmId, InstrumentId,
-    MassCancel, MatchNumber, Modified, OrderKey, OrderOptions, OrderRef, PortId, Price, Qty, Reject,
-    Replaced, Rested, Seq, Side, TimeInForce, Trade, UserRefIdx, UserRefNum,
+    MassCancel, MatchNumber, Modified, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, PortId, Price,
+    Qty, Reject, Replaced, Rested, Seq, Side, TimeInForce, Trade, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::ouch::{self, OptionValue, OptionsBuf};
 use ironbell_wire::{Type, U16, U32, U64};
@@ -229,6 +229,39 @@ fn a_mass_cancel_is_answered_with_its_own_words() {
         told(EventBody::MassCancelAccepted(request)),
         [(PortId(1), encode(&message(b"BELLUSD "), &OptionsBuf::EMPTY))]
     );
+}
+
+#[test]
+fn a_switch_of_order_entry_is_answered_on_its_channel() {
+    let disabled = ouch::DisableOrderEntryResponse {
+        message_type: Type::new(),
+        timestamp: U64::new(5),
+        user_ref_num: U32::new(9),
+        firm: *b"BB  ",
+    };
+    let enabled = ouch::EnableOrderEntryResponse {
+        message_type: Type::new(),
+        timestamp: U64::new(5),
+        user_ref_num: U32::new(9),
+        firm: *b"BB  ",
+    };
+    for (idx, options) in
+        [(0, OptionsBuf::EMPTY), (2, [OptionValue::UserRefIdx(2)].into_iter().collect::<OptionsBuf>())]
+    {
+        let switch = OrderEntrySwitch {
+            port: PortId(3),
+            user_ref_idx: UserRefIdx(idx),
+            user_ref_num: UserRefNum(9),
+            firm: FirmId(2),
+            fault: None,
+        };
+        let told_disabled = told(EventBody::OrderEntryDisabled(switch));
+        assert_eq!(told_disabled, [(PortId(3), encode(&disabled, &options))]);
+        assert_eq!(told_disabled[0].1[0], b'G');
+        let told_enabled = told(EventBody::OrderEntryEnabled(switch));
+        assert_eq!(told_enabled, [(PortId(3), encode(&enabled, &options))]);
+        assert_eq!(told_enabled[0].1[0], b'K');
+    }
 }
 
 #[test]

@@ -308,7 +308,7 @@ fn what_is_no_command_is_explained_and_too_much_of_it_closes() {
     let dir = Dir::new();
     let (mut venue, dialer) = mem_venue(config(), &dir);
     let mut member = join(&mut venue, dialer.connect(), 1, 2);
-    for bytes in [b"".as_slice(), b"?", b"X\0\0", b"D\0\0\0\x01AAAA\0\0", b"M\0\0\0\x01Z\0\0\0\x01"] {
+    for bytes in [b"".as_slice(), b"?", b"X\0\0", b"D\0\0\0\x01AAAA\0", b"M\0\0\0\x01Z\0\0\0\x01"] {
         assert!(member.session.send(bytes));
     }
     settle(&mut venue, &mut [&mut member]);
@@ -316,7 +316,7 @@ fn what_is_no_command_is_explained_and_too_much_of_it_closes() {
         "OUCH inbound at byte 0: no type byte",
         "OUCH inbound '?' at byte 0: no such type",
         "OUCH inbound 'X' at byte 3: 3 bytes where the layout has 9",
-        "OUCH inbound 'D' is not offered",
+        "OUCH inbound 'D' at byte 9: 10 bytes where the layout has 11",
         "OUCH inbound 'M': 'Z' is no side",
     ];
     assert_eq!(member.heard[1..], expected.map(|text| Heard::Debug(text.into())));
@@ -536,6 +536,9 @@ proptest! {
                     Command::CancelOrder(order) => prop_assert_eq!(order.port, PortId(2)),
                     Command::ModifyOrder(order) => prop_assert_eq!(order.port, PortId(2)),
                     Command::MassCancel(request) => prop_assert_eq!(request.port, PortId(2)),
+                    Command::DisableOrderEntry(switch) | Command::EnableOrderEntry(switch) => {
+                        prop_assert_eq!(switch.port, PortId(2));
+                    }
                     Command::AccountQuery(query) => prop_assert_eq!(query.port, PortId(2)),
                     other => prop_assert!(false, "a member cannot send {:?}", other),
                 }
