@@ -52,7 +52,7 @@ pub struct DriverConfig {
 }
 
 impl DriverConfig {
-    /// `rate` requests a second by Poisson arrivals; patience of ten seconds.
+    /// `rate` requests a second by Poisson arrivals; patience of a minute.
     #[must_use]
     pub fn new(logins: Vec<Login>, flow: FlowConfig, rate: f64) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl DriverConfig {
             capacity: 1 << 16,
             remember: false,
             alone: true,
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
             session: SessionConfig {
                 input_size: 256 << 10,
                 output_size: 256 << 10,
@@ -259,6 +259,8 @@ impl Driver {
     /// ends the run and is told in [`Outcome::ended`]. `progress` is called about once a second and at the
     /// end: the intervals it is told of follow each other without a gap.
     pub fn run(&mut self, until: Until, mut progress: impl FnMut(&Progress<'_>)) -> &Ended {
+        // Else the kernel adds up to 50 µs to every rest; then answers are merely noticed later.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let start = at(self.clock);
         // Each run draws other times than the one before.
         let seed = self.config.flow.seed ^ (self.runs << 32) ^ 0x5eed;
@@ -290,8 +292,7 @@ impl Driver {
             }
             ticker.tick(now, &mut self.load, &mut progress);
             if work == 0 {
-                // The venue may share this core: whoever has nothing to do lets it go.
-                std::thread::yield_now();
+                rest();
             }
         };
         if self.ended == Ended::Completed && self.config.alone {
@@ -376,7 +377,7 @@ impl Driver {
             let now = at(self.clock);
             match self.sweep() {
                 Err(ended) => return ended,
-                Ok(0) => std::thread::yield_now(),
+                Ok(0) => rest(),
                 Ok(_) => {}
             }
             let pending = self.load.pending_count();
@@ -468,7 +469,7 @@ impl Driver {
                 if at(clock).0 - began.0 > patience.as_nanos() as u64 {
                     return Err(Error::Retold { username, number: next.number, heard: *next, told: None });
                 }
-                std::thread::yield_now();
+                rest();
             }
         }
     }
@@ -553,7 +554,7 @@ fn wait_for(
             if began.elapsed() > patience {
                 return Err(Error::Late { username, what, patience });
             }
-            std::thread::yield_now();
+            rest();
         }
     }
 }
@@ -587,6 +588,20 @@ impl Ticker {
         });
         load.clear_interval();
         self.last = now;
+    }
+}
+
+/// The venue may share this core: whoever has nothing to do lets it go. Now and then by a sleep: a thread
+/// that yields all day loses its claim to a CPU that others want, for seconds, and a sleep restores it.
+fn rest() {
+    thread_local! {
+        static YIELDS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    YIELDS.set(YIELDS.get().wrapping_add(1));
+    if YIELDS.get().is_multiple_of(32) {
+        std::thread::sleep(Duration::from_micros(1));
+    } else {
+        std::thread::yield_now();
     }
 }
 

@@ -191,7 +191,7 @@ struct TcpVenue {
 }
 
 /// How long an answer may take before the node counts as gone.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 impl TcpVenue {
     fn connect(node: &TrialNode) -> Result<Self, Failure> {

@@ -171,10 +171,10 @@ impl TrialNode {
     /// Hashes of its state, once its shadow has followed everything: when two answers are the same.
     ///
     /// # Errors
-    /// When it does not answer, or does not come to rest within ten seconds.
+    /// When it does not answer, or does not come to rest within a minute.
     pub fn hashes_at_rest(&self) -> Result<Hashes, Failure> {
         let mut before: Option<Hashes> = None;
-        for _ in 0..100 {
+        for _ in 0..600 {
             let hashes: Hashes = admin::ask(&self.config.admin_socket(), Request::Hashes)?;
             if before.as_ref() == Some(&hashes) {
                 return Ok(hashes);
