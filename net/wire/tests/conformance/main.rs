@@ -4,6 +4,7 @@
 mod support;
 
 mod damage;
+mod itch5_agreement;
 mod layouts;
 mod mold;
 mod readers;
