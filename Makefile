@@ -15,7 +15,7 @@ release: preflight ## Build the node, optimised.
 	cargo build --release --locked -p ironbell-appliance
 
 demo: release ## Build, then trade on a node, kill it, recover it, and show the figures.
-	target/release/ironbell demo $(ARGS)
+	$(or $(CARGO_TARGET_DIR),target)/release/ironbell demo $(ARGS)
 
 setup: ## Install what the tests need (as root), or say what to install.
 	@tests/setup.sh
@@ -28,7 +28,7 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 	@message=("$(DIR)"/*message*.csv) orderbook=("$(DIR)"/*orderbook*.csv); \
 	test "$${#message[@]}" = 1 -a "$${#orderbook[@]}" = 1 -a -f "$${message[0]}" -a -f "$${orderbook[0]}" || \
 	    { echo '$(DIR) must hold one *message*.csv and one *orderbook*.csv' >&2; exit 2; }; \
-	target/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
+	$(or $(CARGO_TARGET_DIR),target)/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput
