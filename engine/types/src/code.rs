@@ -62,8 +62,16 @@ codes! {
         Day = b'0',
         /// Trade at once, cancel the rest (OUCH `3`).
         Ioc = b'3',
+        /// Until a time (OUCH `6`).
+        Gtt = b'6',
         /// Trade whole at once or not at all; our own letter, never on an OUCH wire.
         Fok = b'f',
+        /// Until cancelled, over any number of days; our own letter.
+        Gtc = b'g',
+        /// In the opening cross, or not at all (OUCH CrossType `O`); our own letter.
+        AtOpen = b'o',
+        /// In the closing cross, or not at all (OUCH CrossType `C`); our own letter.
+        AtClose = b'c',
     }
 }
 
@@ -74,6 +82,8 @@ codes! {
         Visible = b'Y',
         /// Shown with the firm's MPID (ITCH `F`).
         Attributable = b'A',
+        /// Not shown; stands behind all that is shown at its price.
+        Hidden = b'N',
     }
 }
 
@@ -102,6 +112,16 @@ codes! {
         PostOnly = b'G',
         /// The firm's mass cancel, or an operator.
         Supervisory = b'S',
+        /// The day, or the cross it was for, is over.
+        Closed = b'E',
+        /// It would have traded beyond a collar or a band.
+        Collar = b'K',
+        /// It would have traded with its own firm.
+        SelfTrade = b'Q',
+        /// Its time is up.
+        Timeout = b'T',
+        /// The order it was paired with executed.
+        System = b'Z',
     }
 }
 
@@ -112,5 +132,13 @@ codes! {
         Added = b'A',
         /// Removed.
         Removed = b'R',
+        /// Added, and was not shown.
+        AddedHidden = b'J',
+        /// In the opening cross.
+        Opening = b'O',
+        /// In the closing cross.
+        Closing = b'C',
+        /// In the cross after a halt.
+        Halt = b'H',
     }
 }

@@ -1,9 +1,9 @@
 //! What the sequencer orders: everything that can change state.
 
 use crate::{
-    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Display, Firm, FirmId, Instrument,
-    InstrumentId, Nanos, OrderKey, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx,
-    UserRefNum,
+    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Control, Display, Firm, FirmId,
+    Instrument, InstrumentId, Nanos, OrderKey, OrderTerms, Port, PortId, Price, Qty, Reject, Seq, Side,
+    TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// A command with its place and time in the one sequence: the unit that is journaled and executed.
@@ -59,6 +59,14 @@ pub enum Command {
     AccountQuery(AccountQuery),
     /// Time passes: due timers fire.
     Tick,
+    /// One instrument of a native mass quote.
+    Quote(Quote),
+    /// Native: what became of an order?
+    OrderStateQuery(OrderStateQuery),
+    /// Native: cancel my orders if you hear nothing from me.
+    DeadMan(DeadMan),
+    /// An operator's command.
+    Control(Control),
 }
 
 /// Money or securities from the outside world, or back to it.
@@ -123,7 +131,7 @@ pub struct OrderOptions {
     pub post_only: u8,
     /// Tag 24, GroupID, for mass cancels; `None` when absent.
     pub group: Option<u16>,
-    /// Tag 3, MinQty, was given: 0 when absent. Only the whole quantity of an IOC order is accepted, as fill-or-kill.
+    /// Tag 3, MinQty, in lots: 0 when absent. The least that an immediate-or-cancel order trades at once.
     pub min_qty: u32,
 }
 
@@ -162,6 +170,8 @@ pub struct EnterOrder {
     pub cl_ord_id: ClOrdId,
     /// Kept and echoed options.
     pub options: OrderOptions,
+    /// What makes it more than a plain limit order.
+    pub terms: OrderTerms,
     /// What the gateway found wrong. Fields beside `port`, numbers and `cl_ord_id` may then hold anything.
     pub fault: Option<Reject>,
 }
@@ -198,6 +208,12 @@ pub struct ReplaceOrder {
     pub cl_ord_id: ClOrdId,
     /// Kept and echoed options; an absent one keeps the original's value.
     pub options: OrderOptions,
+    /// Tag 5, MaxFloor; `None` keeps the original's.
+    pub max_floor: Option<u32>,
+    /// Tag 13, RandomReserves; `None` keeps the original's.
+    pub random_reserves: Option<u32>,
+    /// When a good-till-time order ends; 0 unless `time_in_force` is that.
+    pub expire: Nanos,
     /// What the gateway found wrong.
     pub fault: Option<Reject>,
 }
@@ -282,4 +298,54 @@ pub struct AccountQuery {
     pub port: PortId,
     /// Channel of UserRefNums.
     pub user_ref_idx: UserRefIdx,
+}
+
+/// One side of a quote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuoteSide {
+    /// How much; 0 is no order on this side.
+    pub qty: Qty,
+    /// The limit; 0 on a side without an order.
+    pub price: Price,
+}
+
+/// One instrument of a mass quote: takes the place of the quote that the port and channel had on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The bid's number; the ask's is one above.
+    pub user_ref_num: UserRefNum,
+    /// What is quoted; [`InstrumentId::NONE`] with `fault` [`Reject::Symbol`].
+    pub instrument: InstrumentId,
+    /// To buy.
+    pub bid: QuoteSide,
+    /// To sell.
+    pub ask: QuoteSide,
+    /// In which capacity.
+    pub capacity: Capacity,
+    /// What the gateway found wrong.
+    pub fault: Option<Reject>,
+}
+
+/// Asks what became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderStateQuery {
+    /// The port it came in on.
+    pub port: PortId,
+    /// Channel of UserRefNums.
+    pub user_ref_idx: UserRefIdx,
+    /// The order.
+    pub user_ref_num: UserRefNum,
+}
+
+/// Arms, re-arms or disarms a port's dead-man timer; every command of the port sets it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadMan {
+    /// The port it came in on.
+    pub port: PortId,
+    /// How long the port may be silent before its orders are cancelled, in nanoseconds; 0 disarms.
+    pub timeout_ns: u64,
 }

@@ -1,9 +1,10 @@
 //! What the state machine says: the only source of acknowledgements, fills, market data and postings.
 
 use crate::{
-    Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Display, Firm, FirmId,
-    Instrument, InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
-    OrderOptions, OrderRef, Port, PortId, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Control, CrossKind, Display,
+    Firm, FirmId, Instrument, InstrumentId, MassCancel, MatchNumber, Nanos, OpenDay, OrderEntrySwitch,
+    OrderKey, OrderOptions, OrderRef, OrderTerms, Phase, Port, PortId, Price, Qty, Reject, Seq, Side, Stp,
+    TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// The stage of a superstep that said it.
@@ -122,6 +123,93 @@ pub enum EventBody {
     },
     /// Both legs and both fees of a trade were posted.
     Settled(Settled),
+    /// An operator's command was done; mirrored by gateways and feeds. Feed: V, W, Y where ITCH has one.
+    Controlled(Control),
+    /// Feed: H.
+    PhaseChanged {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// What began.
+        phase: Phase,
+        /// ITCH trading action reason.
+        reason: [u8; 4],
+    },
+    /// Feed: I.
+    Indicative(Indicative),
+    /// Feed: Q. All its trades were said before it.
+    Crossed(Crossed),
+    /// Feed: J: prices that the coming cross, and trading after it, may have.
+    BandSet {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// The band's middle.
+        reference: Price,
+        /// The highest price.
+        upper: Price,
+        /// The lowest price.
+        lower: Price,
+    },
+    /// An order was stopped at the band, or the first trade thereafter was inside it. Feed: nothing.
+    LimitState {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// Began or ended.
+        on: bool,
+    },
+    /// Port: OUCH R, reason R. Feed: A or F of the new displayed part.
+    Refreshed(Refreshed),
+    /// Port: native StopTriggered. The order goes on as a new one would, under its name and number.
+    Triggered {
+        /// The order's name.
+        key: OrderKey,
+        /// Its number on the book.
+        order_ref: OrderRef,
+        /// What it trades.
+        instrument: InstrumentId,
+        /// The trade price that triggered it.
+        price: Price,
+    },
+    /// Port: OUCH D. Feed: X or D.
+    SelfTradePrevented(SelfTradePrevented),
+    /// Both ports: OUCH B. Feed: B.
+    Busted(Busted),
+    /// The day's figures of an instrument.
+    Statistics(Statistics),
+    /// Every port: OUCH S `E`. Feed: S `M`, `E`, `C`.
+    DayClosed {
+        /// The date as yyyymmdd.
+        date: u32,
+    },
+    /// A firm's tier from now on.
+    FirmTier {
+        /// Which firm.
+        firm: FirmId,
+        /// Which tier.
+        tier: u8,
+    },
+    /// Port: native OrderState.
+    OrderState(OrderState),
+    /// Port: native DeadManSet.
+    DeadManSet {
+        /// Which port.
+        port: PortId,
+        /// In nanoseconds; 0 when disarmed.
+        timeout_ns: u64,
+    },
+    /// The timer of a port ran out: its orders are cancelled in slices. Port: native DeadManExpired.
+    DeadManExpired {
+        /// Which port.
+        port: PortId,
+    },
+}
+
+/// How an order stands on the feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its number on the feed; changes when an iceberg order is refreshed.
+    pub order_ref: OrderRef,
+    /// What of it is shown, in lots; 0 when it is not on the feed.
+    pub qty: Qty,
 }
 
 /// An order stands accepted.
@@ -151,9 +239,13 @@ pub struct Accepted {
     pub cl_ord_id: ClOrdId,
     /// Echoed options.
     pub options: OrderOptions,
-    /// It rests whole, without trading first, and is on the feed now. Otherwise trades, [`Rested`]
-    /// or [`Canceled`] say what became of it.
+    /// What makes it more than a plain limit order.
+    pub terms: OrderTerms,
+    /// It rests whole, without trading first. Otherwise trades, [`Rested`] or [`Canceled`] say what
+    /// became of it.
     pub booked: bool,
+    /// What of it is on the feed now, in lots; 0 unless booked and displayed.
+    pub shown_qty: Qty,
 }
 
 /// An order took the place of another.
@@ -163,15 +255,20 @@ pub struct Replaced {
     pub orig_user_ref_num: UserRefNum,
     /// The original's number on the book.
     pub orig_order_ref: OrderRef,
+    /// How the original stood on the feed.
+    pub orig_shown: Shown,
     /// What now stands; `qty` is what is left open, without the chain's executions.
     pub order: Accepted,
 }
 
-/// What is left of an aggressor goes on the book and the feed.
+/// What is left of an aggressor goes on the book and the feed; and so does, on a new day, what was left
+/// over from the days before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rested {
     /// The order.
     pub order_ref: OrderRef,
+    /// How it stands on the feed.
+    pub shown: Shown,
     /// Whose it is.
     pub firm: FirmId,
     /// What it trades.
@@ -195,9 +292,11 @@ pub struct Executed {
     pub order_ref: OrderRef,
     /// What is left of it.
     pub leaves_qty: Qty,
+    /// How it stood on the feed before the trade; nothing for an aggressor.
+    pub shown: Shown,
 }
 
-/// A trade, at the resting order's price.
+/// A trade: at the resting order's price, or at the price of the cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trade {
     /// Its number.
@@ -210,10 +309,15 @@ pub struct Trade {
     pub qty: Qty,
     /// Whether the aggressor bought.
     pub aggressor_buys: bool,
-    /// Who rested.
+    /// Who rested; in a cross, the older order.
     pub resting: Executed,
-    /// Who came in.
+    /// Who came in; in a cross, the newer order, whose `shown` may then be something.
     pub aggressor: Executed,
+    /// Which cross it is of.
+    pub cross: CrossKind,
+    /// The price at which the resting order stood on the feed, which is not always the trade's; 0 when it
+    /// was not shown.
+    pub resting_price: Price,
 }
 
 /// An order, or a part of it, is gone.
@@ -231,8 +335,10 @@ pub struct Canceled {
     pub leaves_qty: Qty,
     /// Why.
     pub reason: CancelReason,
-    /// It was on the feed: followers must take it off.
-    pub displayed: bool,
+    /// How it stood on the feed before.
+    pub shown: Shown,
+    /// What of it is still shown.
+    pub shown_leaves: Qty,
 }
 
 /// An order changed side or shrank, and kept its place.
@@ -250,6 +356,157 @@ pub struct Modified {
     pub qty: Qty,
     /// What still stands.
     pub leaves_qty: Qty,
+    /// How it stood on the feed before.
+    pub shown: Shown,
+    /// What of it is still shown.
+    pub shown_leaves: Qty,
+}
+
+/// What a cross would be if it were now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Indicative {
+    /// Of which instrument.
+    pub instrument: InstrumentId,
+    /// Which cross.
+    pub kind: CrossKind,
+    /// Its price; 0 when there would be none.
+    pub price: Price,
+    /// What would trade.
+    pub paired: Qty,
+    /// What would be left of the larger side at that price.
+    pub imbalance: Qty,
+    /// Whether that side buys.
+    pub imbalance_buys: bool,
+    /// The reference price; 0 is none.
+    pub reference: Price,
+}
+
+/// A cross is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crossed {
+    /// Of which instrument.
+    pub instrument: InstrumentId,
+    /// Which cross.
+    pub kind: CrossKind,
+    /// Its price; 0 when nothing traded.
+    pub price: Price,
+    /// What traded.
+    pub qty: Qty,
+    /// The cross's own number.
+    pub match_number: MatchNumber,
+}
+
+/// An iceberg order shows its next part, behind all others at its price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The order's name to its member.
+    pub key: OrderKey,
+    /// Its number on the book.
+    pub order_ref: OrderRef,
+    /// Whose it is.
+    pub firm: FirmId,
+    /// What it trades.
+    pub instrument: InstrumentId,
+    /// Buy or sell.
+    pub side: Side,
+    /// The limit.
+    pub price: Price,
+    /// How shown.
+    pub display: Display,
+    /// How it now stands on the feed.
+    pub shown: Shown,
+    /// What is left of it, the displayed part included.
+    pub leaves_qty: Qty,
+}
+
+/// An order shrank instead of trading with its own firm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfTradePrevented {
+    /// The order's name to its member.
+    pub key: OrderKey,
+    /// Its number on the book.
+    pub order_ref: OrderRef,
+    /// What it trades.
+    pub instrument: InstrumentId,
+    /// How much is gone.
+    pub qty: Qty,
+    /// What still stands.
+    pub leaves_qty: Qty,
+    /// How much would have traded.
+    pub prevented_qty: Qty,
+    /// At which price.
+    pub price: Price,
+    /// Whether it rested; else it was the aggressor.
+    pub rested: bool,
+    /// What the aggressor asked for.
+    pub stp: Stp,
+    /// How it stood on the feed before.
+    pub shown: Shown,
+    /// What of it is still shown.
+    pub shown_leaves: Qty,
+}
+
+/// A trade was undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busted {
+    /// The trade.
+    pub match_number: MatchNumber,
+    /// OUCH broken trade reason.
+    pub reason: u8,
+    /// What was traded.
+    pub instrument: InstrumentId,
+    /// At which price.
+    pub price: Price,
+    /// How much.
+    pub qty: Qty,
+    /// The buyer's order.
+    pub buyer: OrderKey,
+    /// The seller's order.
+    pub seller: OrderKey,
+    /// What the buyer could not give back of the base asset, and now owes.
+    pub buyer_owes: Amount,
+    /// What the seller could not give back of the quote asset, and now owes.
+    pub seller_owes: Amount,
+}
+
+/// A day's figures of an instrument; prices are 0 when nothing traded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Which instrument.
+    pub instrument: InstrumentId,
+    /// First price.
+    pub open: Price,
+    /// Highest price.
+    pub high: Price,
+    /// Lowest price.
+    pub low: Price,
+    /// Last price.
+    pub close: Price,
+    /// Lots traded.
+    pub volume: Qty,
+    /// Σ price × lots; divided by `volume` it is the VWAP in ticks.
+    pub turnover: u128,
+    /// Trades.
+    pub trades: u64,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderState {
+    /// Its name.
+    pub key: OrderKey,
+    /// Whether it is open; all that follows is zero when it is not.
+    pub open: bool,
+    /// Its number on the book.
+    pub order_ref: OrderRef,
+    /// What it trades.
+    pub instrument: InstrumentId,
+    /// The limit.
+    pub price: Price,
+    /// What is left of it.
+    pub leaves_qty: Qty,
+    /// What it and all it replaced have executed.
+    pub executed_qty: Qty,
 }
 
 /// Both legs of a trade, posted at once.
@@ -289,6 +546,8 @@ pub enum AdminRefusal {
     Repeated = 5,
     /// A withdrawal of more than is available.
     Funds = 6,
-    /// The trading day is not later than the current one.
+    /// The trading day is not later than the current one, or a day is open that must not be, or none is.
     Day = 7,
+    /// Orders are open that must not be.
+    Busy = 8,
 }

@@ -75,6 +75,12 @@ impl AccountId {
     /// The highest id a member's account can have; those above are the venue's fee accounts.
     pub const MEMBER_MAX: Self = Self(0x7fff_ffff);
 
+    /// What a firm owes after a bust; may go below zero.
+    #[must_use]
+    pub const fn receivable(firm: FirmId) -> Self {
+        Self(0xc000_0000 | firm.0)
+    }
+
     /// The venue's fee account of an instrument.
     #[must_use]
     pub const fn fees(instrument: InstrumentId) -> Self {

@@ -13,16 +13,19 @@ mod event;
 mod id;
 mod money;
 mod reject;
+mod rules;
 mod static_data;
+mod terms;
 
 pub use code::{CancelReason, Capacity, Display, LiquidityFlag, Side, TimeInForce, UnknownCode};
 pub use command::{
-    AccountQuery, CancelOrder, Command, EnterOrder, Funding, Login, Logout, MassCancel, MassCancelSlice,
-    ModifyOrder, OpenDay, OrderEntrySwitch, OrderOptions, ReplaceOrder, Sequenced,
+    AccountQuery, CancelOrder, Command, DeadMan, EnterOrder, Funding, Login, Logout, MassCancel,
+    MassCancelSlice, ModifyOrder, OpenDay, OrderEntrySwitch, OrderOptions, OrderStateQuery, Quote, QuoteSide,
+    ReplaceOrder, Sequenced,
 };
 pub use event::{
-    Accepted, AdminRefusal, Canceled, Event, EventBody, Executed, Modified, Replaced, Rested, Settled, Stage,
-    Trade,
+    Accepted, AdminRefusal, Busted, Canceled, Crossed, Event, EventBody, Executed, Indicative, Modified,
+    OrderState, Refreshed, Replaced, Rested, SelfTradePrevented, Settled, Shown, Stage, Statistics, Trade,
 };
 pub use id::{
     AccountId, AssetId, ClOrdId, FirmId, InstrumentId, MatchNumber, Mpid, OrderKey, OrderRef, PortId, Seq,
@@ -30,10 +33,14 @@ pub use id::{
 };
 pub use money::{Amount, Nanos, Price, Qty};
 pub use reject::Reject;
+pub use rules::{
+    Algorithm, Control, CrossKind, Fees, InstrumentRules, KillScope, Phase, PortRules, SCHEDULE_SLOTS, TIERS,
+};
 pub use static_data::{
     Account, Asset, Credential, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, Firm, Instrument, Port, PortLimits,
     Scale,
 };
+pub use terms::{OrderTerms, Peg, Stp};
 
 /// One command as it crosses the ring from a gateway to the sequencer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,9 +28,9 @@ macro_rules! rejects {
 }
 
 rejects! {
-    /// Display instruction not offered (hidden orders).
+    /// This display does not go with the other terms.
     Display = 0x0003,
-    /// MaxFloor (reserve) not offered.
+    /// MaxFloor or RandomReserves do not go with each other or with the other terms.
     MaxFloor = 0x0004,
     /// The instrument does not trade now.
     Halted = 0x0007,
@@ -38,17 +38,18 @@ rejects! {
     Iso = 0x0008,
     /// Side is none of B S T E.
     Side = 0x0009,
-    /// The firm named is not the port's, or its order entry is disabled.
+    /// The firm named is not the port's, its order entry is disabled, it or its port is killed, or the
+    /// port may not trade the instrument.
     FirmNotAuthorized = 0x000c,
-    /// Minimum quantity not offered, or above the quantity.
+    /// Minimum quantity of an order that is not immediate, or above the quantity.
     MinQty = 0x000d,
     /// None of the others.
     Other = 0x000f,
-    /// Pegging is not offered.
+    /// Peg or offset do not go with the other terms.
     Pegging = 0x0011,
     /// Quantity is zero or above the wire's range.
     Quantity = 0x0013,
-    /// Cross type other than continuous is not offered.
+    /// The cross that it is for is over, or there is none such.
     CrossOrder = 0x0014,
     /// Routing is not offered.
     Routing = 0x0016,
@@ -56,12 +57,26 @@ rejects! {
     Symbol = 0x0017,
     /// Price is zero, above the wire's range, or not a whole tick.
     Price = 0x001d,
-    /// Funds or holdings do not cover the worst case of the order.
+    /// Funds, holdings, exposure, position or credit do not cover the worst case of the order.
     AggregateExposure = 0x0020,
-    /// Market orders are not offered.
+    /// The instrument is on a restricted list.
+    RestrictedStock = 0x0022,
+    /// A short sale not priced above the best bid while the price test is in force.
+    ShortRestricted = 0x0023,
+    /// Price outside the instrument's static range.
+    FatFinger = 0x0026,
+    /// Not enough stock located for the short sale.
+    Locate = 0x0027,
+    /// More messages in a second than the port may send.
+    PortRate = 0x0029,
+    /// More equal orders in a row than the port may send.
+    DuplicateRate = 0x002a,
+    /// The instrument has no static range, which a market order needs.
     MarketOrder = 0x002c,
     /// Notional above the port's cap.
     OrderNotional = 0x0030,
     /// Quantity above the port's cap.
     MaxQuantity = 0x0031,
+    /// AIQ strategy or group is none there is.
+    Aiq = 0x0040,
 }
