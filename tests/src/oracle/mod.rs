@@ -1,20 +1,30 @@
 //! The naive engine: the rules of `engine/core/README.md` written down once more, as slowly and as
-//! plainly as they read. One flat list of open orders in the order they took their places, one
-//! command at a time, every hold computed anew from its definition whenever it is asked for.
+//! plainly as they read: one command at a time, every hold, limit and counter computed anew from the list
+//! of open orders and the day's trades whenever it is asked for.
 //!
 //! It shares no code with `engine/core` and must stay so: where the two differ, one has misread the
 //! rules. Speed, bounded memory and shards are none of its concern.
+//!
+//! Start at [`Oracle::execute`]. Stage 1 stands in `orders.rs`, `limits.rs`, `slices.rs` and `admin.rs`,
+//! stage 2 in `books.rs` and `auction.rs`, stage 3 in `money.rs`. Stage 3 knows what stage 2 did from what
+//! it said.
+
+mod auction;
+mod books;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ironbell_types::{
     Accepted, Account, AccountId, AccountQuery, AdminRefusal, Amount, Asset, AssetId, CancelOrder,
-    CancelReason, Canceled, Capacity, ClOrdId, Command, Display, EnterOrder, Event, EventBody, Executed,
-    Firm, FirmId, Funding, Instrument, InstrumentId, MassCancel, MassCancelSlice, MatchNumber, Modified,
-    ModifyOrder, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, Port, PortId, Price, Qty,
-    Reject, ReplaceOrder, Replaced, Rested, Scale, Seq, Sequenced, Settled, Side, Stage, TimeInForce, Trade,
-    UserRefIdx, UserRefNum,
+    CancelReason, ClOrdId, Command, EnterOrder, Event, EventBody, Firm, FirmId, Funding, Instrument,
+    InstrumentId, MassCancel, MassCancelSlice, ModifyOrder, OpenDay, OrderEntrySwitch, OrderKey,
+    OrderOptions, OrderRef, Phase, Port, PortId, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced,
+    Settled, Side, Stage, Stp, TimeInForce, Trade, UserRefIdx, UserRefNum,
 };
+
+pub use books::Order;
+
+use books::Books;
 
 /// Basis points in one.
 const BPS: i128 = 10_000;
@@ -102,22 +112,17 @@ struct PendingMassCancel {
     instrument: InstrumentId,
 }
 
-/// What happens to what does not trade at once.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    Rest,
-    CancelRest,
-    FillOrKill,
-}
-
-impl Entry {
-    fn of(time_in_force: TimeInForce, min_qty: u32) -> Self {
-        match time_in_force {
-            TimeInForce::Day => Self::Rest,
-            TimeInForce::Ioc if min_qty == 0 => Self::CancelRest,
-            TimeInForce::Ioc | TimeInForce::Fok => Self::FillOrKill,
-        }
-    }
+/// A new order as stage 1 lets it through.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    /// As it would be said; nothing of it is booked or shown yet.
+    accepted: Accepted,
+    /// What the orders that it replaces have executed.
+    chain_executed: Qty,
+    /// Its self-trade prevention; never that of the port.
+    stp: Stp,
+    /// Whether it slides, when it is post-only and would trade.
+    slides: bool,
 }
 
 /// What one command has said so far, by stage.
@@ -141,6 +146,15 @@ impl Said {
 
     fn seq(&self) -> Seq {
         self.command.seq
+    }
+
+    fn time(&self) -> Nanos {
+        self.command.time
+    }
+
+    /// How many events stage 2 has said: the step of its next one.
+    fn matching_steps(&self) -> u32 {
+        self.stages[1].len() as u32
     }
 
     fn into_events(self) -> Vec<Event> {
