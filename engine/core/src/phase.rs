@@ -1,0 +1,569 @@
+//! How an instrument trades now: its phase and its rules, the day's schedule and timers, its last price,
+//! band and limit state, its figures of the day.
+//!
+//! Nothing here knows an order. `matching.rs` asks it what may trade and at which prices, `auction.rs`
+//! moves it from phase to phase.
+
+use crate::canonical::Sink;
+use alloc::vec::Vec;
+use ironbell_types::{
+    Algorithm, CrossKind, EventBody, InstrumentId, InstrumentRules, Nanos, OrderRef, Phase, Price, Qty,
+    SCHEDULE_SLOTS, Statistics,
+};
+
+/// One basis point is this part of the whole.
+const BPS: u128 = 10_000;
+/// Prices have 63 bits.
+const PRICE_MAX: u64 = i64::MAX as u64;
+/// From one indicative price to the next.
+const INDICATIVE_NS: u64 = 1_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Trading action reason of what nobody gave one for.
+pub(crate) const NO_REASON: [u8; 4] = *b"    ";
+
+/// Prices from the lowest to the highest, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) lower: u64,
+    pub(crate) upper: u64,
+}
+
+impl Range {
+    /// `d` around `middle`, within the prices there are.
+    fn around(middle: u64, d: u64) -> Self {
+        let upper = middle.saturating_add(d).min(PRICE_MAX);
+        Self { lower: middle.saturating_sub(d).max(1), upper }
+    }
+
+    pub(crate) fn contains(self, price: u64) -> bool {
+        (self.lower..=self.upper).contains(&price)
+    }
+
+    /// The last price that a buy (a sell) may have.
+    pub(crate) fn end(self, buys: bool) -> u64 {
+        if buys { self.upper } else { self.lower }
+    }
+
+    /// A limit, but not beyond the range; all of it when `buys` could never trade within it.
+    fn clamp(self, buys: bool, limit: u64) -> u64 {
+        if buys { limit.min(self.upper) } else { limit.max(self.lower) }
+    }
+}
+
+/// floor(price × bps / 10,000).
+fn share(price: u64, bps: u16) -> u64 {
+    // A u16 of basis points is below seven times the whole, so it fits: prices have 63 bits.
+    u64::try_from(u128::from(price) * u128::from(bps) / BPS).unwrap_or(u64::MAX)
+}
+
+/// Where orders may be priced; `None` is anywhere.
+pub(crate) fn static_range(rules: &InstrumentRules) -> Option<Range> {
+    let reference = rules.reference.0.cast_unsigned();
+    (reference != 0 && rules.static_bps != 0)
+        .then(|| Range::around(reference, share(reference, rules.static_bps).max(1)))
+}
+
+/// One thing that time brings about, in the order of equal times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The oldest good-till-time order is over.
+    Expiry,
+    /// The limit state has lasted too long.
+    LimitState,
+    /// The auction after a limit state is over.
+    Volatility,
+    /// The next entry of the day's schedule.
+    Schedule,
+    /// The next cross of a batch instrument.
+    Batch,
+    /// The next indicative price.
+    Indicative,
+}
+
+/// An entry of the day's schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    at: Nanos,
+    phase: Phase,
+}
+
+/// A cross that has begun and is not over, because its command may make no more trades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    pub(crate) kind: CrossKind,
+    /// 0 when there is nothing to trade.
+    pub(crate) price: u64,
+    /// What it has traded so far; saturates.
+    pub(crate) qty: u64,
+    /// Whether it is said also when nothing traded.
+    pub(crate) said: bool,
+    /// What begins after it and why; `None` when the phase stays, after the cross of a batch.
+    pub(crate) then: Option<(Phase, [u8; 4])>,
+    /// The day's figures are said after it.
+    pub(crate) closes_day: bool,
+    /// The order that traded last on the side that sells, and on the one that buys; 0 is none.
+    pub(crate) served: [OrderRef; 2],
+}
+
+/// How an instrument trades now.
+#[derive(Clone)]
+pub(crate) struct Trading {
+    pub(crate) phase: Phase,
+    pub(crate) rules: InstrumentRules,
+    /// Off for good.
+    pub(crate) delisted: bool,
+    /// Set by the operator, in force from the next day: seconds after midnight.
+    schedule: [Option<(u32, Phase)>; SCHEDULE_SLOTS],
+    /// What is left of the day's schedule, in time order, at the end of the array.
+    entries: [Option<Entry>; SCHEDULE_SLOTS],
+    /// The band's middle; 0 is none.
+    band_reference: u64,
+    limit_state_since: Option<Nanos>,
+    /// When the auction began that a limit state led to.
+    volatility_since: Option<Nanos>,
+    /// When the last batch crossed, or Continuous began.
+    batch_since: Nanos,
+    indicative_due: Option<Nanos>,
+    statistics: Statistics,
+    /// A cross under way.
+    pub(crate) crossing: Option<Crossing>,
+    /// Orders to be cancelled after the cross because their partners executed in it.
+    pub(crate) partners: Vec<OrderRef>,
+    /// A command's trades were used up before the instrument had come to rest: it goes on with the next
+    /// command on it, or the next tick.
+    pub(crate) is_awake: bool,
+}
+
+impl Trading {
+    /// Of a new instrument.
+    pub(crate) fn new(instrument: InstrumentId, phase: Phase) -> Self {
+        Self {
+            phase,
+            rules: InstrumentRules::PLAIN,
+            delisted: false,
+            schedule: [None; SCHEDULE_SLOTS],
+            entries: [None; SCHEDULE_SLOTS],
+            band_reference: 0,
+            limit_state_since: None,
+            volatility_since: None,
+            batch_since: Nanos(0),
+            indicative_due: None,
+            statistics: Statistics { instrument, ..Statistics::default() },
+            crossing: None,
+            partners: Vec::new(),
+            is_awake: false,
+        }
+    }
+
+    pub(crate) fn instrument(&self) -> InstrumentId {
+        self.statistics.instrument
+    }
+
+    // What may happen.
+
+    /// New orders are refused: the instrument is closed or halted, or a cross of it is under way.
+    pub(crate) fn is_shut(&self) -> bool {
+        matches!(self.phase, Phase::Closed | Phase::Halted) || self.crossing.is_some()
+    }
+
+    /// New orders rest without trading: in a call phase, and always on a batch instrument.
+    pub(crate) fn is_call(&self) -> bool {
+        self.phase.is_call() || self.rules.algorithm == Algorithm::Batch
+    }
+
+    /// New orders run, and the instrument wakes.
+    pub(crate) fn is_continuous(&self) -> bool {
+        self.phase == Phase::Continuous && !self.is_call() && self.crossing.is_none()
+    }
+
+    // Prices.
+
+    /// The last trade of the day.
+    pub(crate) fn last_price(&self) -> Option<u64> {
+        let close = self.statistics.close.0.cast_unsigned();
+        (close != 0).then_some(close)
+    }
+
+    /// What auctions and collars go by: the day's last trade price, else the rules' reference.
+    pub(crate) fn reference(&self) -> Option<u64> {
+        let reference = self.rules.reference.0.cast_unsigned();
+        self.last_price().or((reference != 0).then_some(reference))
+    }
+
+    /// Where orders may be priced; `None` is anywhere.
+    pub(crate) fn static_range(&self) -> Option<Range> {
+        static_range(&self.rules)
+    }
+
+    /// How far a triggered limit may be from the last price; `None` without a collar or a base of it.
+    pub(crate) fn collar(&self) -> Option<Range> {
+        let base = self.reference().filter(|_| self.rules.collar_bps != 0)?;
+        Some(Range::around(base, share(base, self.rules.collar_bps)))
+    }
+
+    /// The limit of a market order: the collar, not beyond the static range.
+    pub(crate) fn market_limit(&self, buys: bool) -> u64 {
+        let all = Range { lower: 1, upper: PRICE_MAX };
+        let range = self.static_range().unwrap_or(all);
+        range.clamp(buys, self.collar().unwrap_or(range).end(buys))
+    }
+
+    /// Where runs may trade; `None` is anywhere.
+    pub(crate) fn band(&self) -> Option<Range> {
+        (self.band_reference != 0 && self.rules.band_bps != 0)
+            .then(|| Range::around(self.band_reference, share(self.band_reference, self.rules.band_bps)))
+    }
+
+    /// A run's limit, but not beyond the band.
+    pub(crate) fn bound(&self, buys: bool, limit: u64) -> u64 {
+        self.band().map_or(limit, |band| band.clamp(buys, limit))
+    }
+
+    /// Whether a trade at that price ends a limit state.
+    pub(crate) fn is_inside_band(&self, price: u64) -> bool {
+        self.band().is_some_and(|band| band.lower < price && price < band.upper)
+    }
+
+    /// *BandSet* of the present band, if there is one.
+    pub(crate) fn band_set(&self) -> Option<EventBody> {
+        let band = self.band()?;
+        Some(EventBody::BandSet {
+            instrument: self.instrument(),
+            reference: Price(self.band_reference.cast_signed()),
+            upper: Price(band.upper.cast_signed()),
+            lower: Price(band.lower.cast_signed()),
+        })
+    }
+
+    // What has happened.
+
+    /// A trade: the last price and the day's figures. To be called for every trade.
+    pub(crate) fn note_trade(&mut self, price: u64, qty: u64) {
+        let day = &mut self.statistics;
+        let traded = Price(price.cast_signed());
+        if day.close == Price(0) {
+            (day.open, day.high, day.low) = (traded, traded, traded);
+        }
+        day.high = day.high.max(traded);
+        day.low = day.low.min(traded);
+        day.close = traded;
+        day.volume = Qty(day.volume.0.saturating_add(qty));
+        day.turnover = day.turnover.saturating_add(u128::from(price) * u128::from(qty));
+        day.trades += 1;
+    }
+
+    /// A trade was undone: it counts no more, the prices stay.
+    pub(crate) fn note_bust(&mut self, price: u64, qty: u64) {
+        let day = &mut self.statistics;
+        day.volume = Qty(day.volume.0.saturating_sub(qty));
+        day.turnover = day.turnover.saturating_sub(u128::from(price) * u128::from(qty));
+        day.trades = day.trades.saturating_sub(1);
+    }
+
+    /// The day's figures.
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// A run is over. `inside`: one of its trades was strictly inside the band; `stopped`: the band, not
+    /// the collar, kept it from trading on. Says *LimitState* where one ended, and where one began.
+    pub(crate) fn note_run(
+        &mut self,
+        inside: bool,
+        stopped: bool,
+        now: Nanos,
+        mut say: impl FnMut(EventBody),
+    ) {
+        let instrument = self.instrument();
+        if inside && self.limit_state_since.take().is_some() {
+            say(EventBody::LimitState { instrument, on: false });
+        }
+        if stopped && self.limit_state_since.is_none() {
+            self.limit_state_since = Some(now);
+            say(EventBody::LimitState { instrument, on: true });
+        }
+    }
+
+    /// A cross has traded at that price: it is the band's middle from now on.
+    pub(crate) fn note_cross(&mut self, price: u64) {
+        self.band_reference = price;
+    }
+
+    // What operators do.
+
+    /// New rules, in force at once. The band begins at their reference and a limit state is over.
+    pub(crate) fn set_rules(&mut self, rules: &InstrumentRules, now: Nanos) {
+        if self.rules.algorithm != Algorithm::Batch {
+            self.batch_since = now;
+        }
+        self.rules = *rules;
+        self.band_reference = rules.reference.0.cast_unsigned();
+        self.limit_state_since = None;
+    }
+
+    /// An entry of the schedule, in force from the next day.
+    pub(crate) fn set_schedule(&mut self, slot: u8, at_s: u32, phase: Option<Phase>) {
+        self.schedule[usize::from(slot)] = phase.map(|phase| (at_s, phase));
+    }
+
+    /// A day begins: its schedule is in force, its figures are empty. Returns the phase it begins in.
+    pub(crate) fn open_day(&mut self, midnight: Nanos) -> Phase {
+        self.statistics = Statistics { instrument: self.instrument(), ..Statistics::default() };
+        self.entries = self.schedule.map(|slot| {
+            slot.map(|(at_s, phase)| {
+                let at = Nanos(midnight.0.saturating_add(u64::from(at_s) * SECOND_NS));
+                Entry { at, phase }
+            })
+        });
+        // Stable, so that entries of equal times stay in the order of their slots.
+        sort_by_time(&mut self.entries);
+        if self.entries.iter().any(Option::is_some) { Phase::Closed } else { Phase::Continuous }
+    }
+
+    /// The day is over: what is left of its schedule does not count any more.
+    pub(crate) fn close_day(&mut self) {
+        self.entries = [None; SCHEDULE_SLOTS];
+    }
+
+    /// A new tick: all prices meant another one.
+    pub(crate) fn forget_prices(&mut self) {
+        self.rules = InstrumentRules::PLAIN;
+        self.band_reference = 0;
+        self.limit_state_since = None;
+        self.statistics = Statistics { instrument: self.instrument(), ..Statistics::default() };
+    }
+
+    /// A phase begins; its timers start, those of the one before are gone.
+    pub(crate) fn begin(&mut self, phase: Phase, now: Nanos) {
+        self.phase = phase;
+        self.limit_state_since = None;
+        self.volatility_since = None;
+        self.batch_since = now;
+        self.indicative_due = matches!(
+            phase,
+            Phase::OpeningAuction | Phase::ClosingAuction | Phase::Volatility | Phase::Paused
+        )
+        .then(|| after(now, INDICATIVE_NS));
+    }
+
+    /// The auction after a limit state begins.
+    pub(crate) fn begin_volatility(&mut self, now: Nanos) {
+        self.begin(Phase::Volatility, now);
+        self.volatility_since = Some(now);
+    }
+
+    // Timers.
+
+    /// The next timer but expiries, and when it is due. Spans are counted with the present rules.
+    pub(crate) fn next_timer(&self) -> Option<(Nanos, Timer)> {
+        let limit_state = self.limit_state_since.map(|since| after(since, self.rules.limit_state_ns));
+        let volatility = self.volatility_since.map(|since| after(since, self.rules.volatility_ns));
+        let schedule = self.entries.iter().flatten().next().map(|entry| entry.at);
+        let batch = (self.phase == Phase::Continuous && self.rules.algorithm == Algorithm::Batch)
+            .then(|| after(self.batch_since, self.rules.batch_ns));
+        [
+            (limit_state, Timer::LimitState),
+            (volatility, Timer::Volatility),
+            (schedule, Timer::Schedule),
+            (batch, Timer::Batch),
+            (self.indicative_due, Timer::Indicative),
+        ]
+        .into_iter()
+        .filter_map(|(due, timer)| Some((due?, timer)))
+        .min()
+    }
+
+    /// When something is due: a timer, the next expiry or unfinished work, which is due at once.
+    pub(crate) fn next_due(&self, expiry: Option<Nanos>) -> Option<Nanos> {
+        if self.crossing.is_some() || self.is_awake {
+            return Some(Nanos(0));
+        }
+        let timer = self.next_timer().map(|(due, _)| due);
+        timer.into_iter().chain(expiry).min()
+    }
+
+    /// Takes the next entry of the day's schedule.
+    pub(crate) fn take_entry(&mut self) -> Phase {
+        let entry = self.entries.iter_mut().find_map(Option::take);
+        entry.expect("only called when an entry is due").phase
+    }
+
+    /// A batch crosses: the next one counts from here.
+    pub(crate) fn restart_batch(&mut self, now: Nanos) {
+        self.batch_since = now;
+    }
+
+    /// An indicative price was said: the next one counts from here.
+    pub(crate) fn restart_indicative(&mut self, now: Nanos) {
+        self.indicative_due = Some(after(now, INDICATIVE_NS));
+    }
+
+    /// The canonical listing: all that decides later outcomes.
+    pub(crate) fn list(&self, sink: &mut impl Sink) {
+        sink.u32(self.instrument().0);
+        sink.u8(self.phase.code());
+        list_rules(&self.rules, sink);
+        sink.bool(self.delisted);
+        for slot in &self.schedule {
+            sink.bool(slot.is_some());
+            if let Some((at_s, phase)) = slot {
+                sink.u32(*at_s);
+                sink.u8(phase.code());
+            }
+        }
+        sink.u8(self.entries.iter().flatten().count() as u8);
+        for entry in self.entries.iter().flatten() {
+            sink.u64(entry.at.0);
+            sink.u8(entry.phase.code());
+        }
+        sink.u64(self.band_reference);
+        // Only a batch instrument goes by it, but any may become one in the midst of a phase.
+        sink.u64(self.batch_since.0);
+        for since in [self.limit_state_since, self.volatility_since, self.indicative_due] {
+            sink.bool(since.is_some());
+            sink.u64(since.unwrap_or_default().0);
+        }
+        let day = &self.statistics;
+        for price in [day.open, day.high, day.low, day.close] {
+            sink.i64(price.0);
+        }
+        sink.u64(day.volume.0);
+        sink.put(day.turnover.to_le_bytes());
+        sink.u64(day.trades);
+        sink.bool(self.is_awake);
+        sink.bool(self.crossing.is_some());
+        if let Some(crossing) = &self.crossing {
+            list_crossing(crossing, sink);
+        }
+        sink.u64(self.partners.len() as u64);
+        for partner in &self.partners {
+            sink.u64(partner.0);
+        }
+    }
+}
+
+fn list_rules(rules: &InstrumentRules, sink: &mut impl Sink) {
+    sink.u8(rules.algorithm.code());
+    sink.u64(rules.top_order_max.0);
+    sink.u64(rules.batch_ns);
+    sink.i64(rules.reference.0);
+    sink.u16(rules.static_bps);
+    sink.u16(rules.collar_bps);
+    sink.u16(rules.band_bps);
+    sink.u64(rules.limit_state_ns);
+    sink.u64(rules.volatility_ns);
+    sink.bool(rules.short_restricted);
+}
+
+fn list_crossing(crossing: &Crossing, sink: &mut impl Sink) {
+    sink.u8(crossing.kind.code());
+    sink.u64(crossing.price);
+    sink.u64(crossing.qty);
+    sink.bool(crossing.said);
+    sink.bool(crossing.then.is_some());
+    if let Some((phase, reason)) = crossing.then {
+        sink.u8(phase.code());
+        sink.put(reason);
+    }
+    sink.bool(crossing.closes_day);
+    for served in crossing.served {
+        sink.u64(served.0);
+    }
+}
+
+fn after(since: Nanos, span_ns: u64) -> Nanos {
+    Nanos(since.0.saturating_add(span_ns))
+}
+
+/// By insertion: stable, and without the allocation of a stable sort.
+fn sort_by_time(entries: &mut [Option<Entry>; SCHEDULE_SLOTS]) {
+    let at = |entry: &Option<Entry>| entry.map(|entry| entry.at);
+    for end in 1..entries.len() {
+        let mut place = end;
+        while place > 0 && at(&entries[place - 1]) > at(&entries[place]) {
+            entries.swap(place - 1, place);
+            place -= 1;
+        }
+    }
+}
+
+/// When each instrument has something due, and which is first: a tournament over the instruments.
+///
+/// ```text
+///            1: min              root
+///       2: min      3: min
+///     4: #1  5: #2  6: #3  7: —  leaves, one for each instrument, by id; `NEVER` when nothing is due
+/// ```
+#[derive(Clone)]
+pub(crate) struct Agenda {
+    nodes: Vec<Nanos>,
+    /// Instruments there is a leaf for: a power of two.
+    room: usize,
+}
+
+const NEVER: Nanos = Nanos(u64::MAX);
+
+impl Agenda {
+    pub(crate) fn new() -> Self {
+        Self { nodes: Vec::from([NEVER; 2]), room: 1 }
+    }
+
+    /// Makes room for as many instruments.
+    pub(crate) fn grow(&mut self, instruments: usize) {
+        if instruments <= self.room {
+            return;
+        }
+        let mut grown = Self { nodes: Vec::new(), room: instruments.next_power_of_two() };
+        grown.nodes.resize(2 * grown.room, NEVER);
+        for place in 0..self.room {
+            grown.set(place, self.nodes[self.room + place]);
+        }
+        *self = grown;
+    }
+
+    /// What an instrument, by its place from 0, has due; `None` is nothing.
+    pub(crate) fn note(&mut self, place: usize, due: Option<Nanos>) {
+        self.set(place, due.unwrap_or(NEVER));
+    }
+
+    fn set(&mut self, place: usize, due: Nanos) {
+        let mut node = self.room + place;
+        if self.nodes[node] == due {
+            return;
+        }
+        self.nodes[node] = due;
+        while node > 1 {
+            node /= 2;
+            self.nodes[node] = self.nodes[2 * node].min(self.nodes[2 * node + 1]);
+        }
+    }
+
+    /// The earliest of all.
+    pub(crate) fn next_due(&self) -> Option<Nanos> {
+        Some(self.nodes[1]).filter(|due| *due != NEVER)
+    }
+
+    /// The first place from `from` on that has something due by `now`.
+    pub(crate) fn first_due(&self, from: usize, now: Nanos) -> Option<usize> {
+        let is_due = |node: usize| self.nodes[node] <= now && self.nodes[node] != NEVER;
+        if from >= self.room {
+            return None;
+        }
+        let mut node = self.room + from;
+        // Up to the first neighbour to the right that leads to something due, then down to its first.
+        while !is_due(node) {
+            while node & 1 == 1 {
+                node /= 2;
+            }
+            if node == 0 {
+                return None;
+            }
+            node += 1;
+        }
+        while node < self.room {
+            node = if is_due(2 * node) { 2 * node } else { 2 * node + 1 };
+        }
+        Some(node - self.room)
+    }
+}
