@@ -17,6 +17,10 @@ pub enum Protocol {
     Itch,
     /// GLIMPSE 5.0.
     Glimpse,
+    /// The native schema, member to exchange.
+    NativeInbound,
+    /// The native schema, exchange to member.
+    NativeOutbound,
 }
 
 /// Bytes that are not a message: of which protocol, of which type, where, and what is wrong.
@@ -24,7 +28,7 @@ pub enum Protocol {
 pub struct DecodeError {
     /// Whose rule is broken.
     pub protocol: Protocol,
-    /// The type byte; 0 where there is none.
+    /// The type byte, of a native message the template id; 0 where there is none.
     pub message_type: u8,
     /// Where in the message, in bytes from its start.
     pub offset: usize,
@@ -101,14 +105,33 @@ pub enum Problem {
         /// How many.
         actual: usize,
     },
+    /// The message is of another schema.
+    UnknownSchema {
+        /// Which.
+        schema_id: u16,
+    },
+    /// The schema has no such version yet.
+    UnknownVersion {
+        /// Which.
+        version: u16,
+    },
+    /// The entries of a group reach beyond the packet.
+    GroupLength {
+        /// How many are announced.
+        entries: usize,
+        /// How many whole ones follow.
+        actual: usize,
+    },
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { protocol, message_type, offset, problem } = self;
         write!(f, "{protocol}")?;
-        if *message_type != 0 {
-            write!(f, " '{}'", message_type.escape_ascii())?;
+        match (protocol, *message_type) {
+            (_, 0) => {}
+            (Protocol::NativeInbound | Protocol::NativeOutbound, template) => write!(f, " {template}")?,
+            (_, letter) => write!(f, " '{}'", letter.escape_ascii())?,
         }
         write!(f, " at byte {offset}: {problem}")
     }
@@ -123,6 +146,8 @@ impl fmt::Display for Protocol {
             Self::OuchOutbound => "OUCH outbound",
             Self::Itch => "ITCH",
             Self::Glimpse => "GLIMPSE",
+            Self::NativeInbound => "native inbound",
+            Self::NativeOutbound => "native outbound",
         })
     }
 }
@@ -152,6 +177,11 @@ impl fmt::Display for Problem {
                 write!(f, "a message of {declared} bytes announced, {actual} are left")
             }
             Self::TrailingBytes { actual } => write!(f, "{actual} bytes follow the last message"),
+            Self::UnknownSchema { schema_id } => write!(f, "{schema_id} is another schema's number"),
+            Self::UnknownVersion { version } => write!(f, "the schema has no version {version}"),
+            Self::GroupLength { entries, actual } => {
+                write!(f, "{entries} entries announced, {actual} follow")
+            }
         }
     }
 }

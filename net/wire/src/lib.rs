@@ -1,4 +1,5 @@
-//! Codecs of the venue's protocols: SoupBinTCP, OUCH 5.0, ITCH 5.0, MoldUDP64 and GLIMPSE 5.0.
+//! Codecs of the venue's protocols: SoupBinTCP, OUCH 5.0, ITCH 5.0, MoldUDP64 and GLIMPSE 5.0, and of
+//! the venue's own messages beside OUCH ([`native`]).
 //!
 //! Every message is a struct whose memory is its wire form: reading checks the length and borrows,
 //! writing copies. Nothing here allocates, and nothing here knows a socket, a session's state or what
@@ -9,7 +10,7 @@
 //! travel in over TCP, and [`mold`], those that ITCH travels in over UDP. All errors are [`DecodeError`]
 //! on the way in and [`NoRoom`] on the way out.
 //!
-//! These are Nasdaq's protocols. This crate is an independent implementation.
+//! The others are Nasdaq's protocols. This crate is an independent implementation.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod message;
 pub mod glimpse;
 pub mod itch;
 pub mod mold;
+pub mod native;
 pub mod ouch;
 pub mod soup;
 

@@ -18,6 +18,9 @@ mod options;
 use options::tag_set;
 pub use options::{APPENDAGE_LEN_MAX, OptionValue, Options, OptionsBuf};
 
+/// The price that says "at the market".
+pub const PRICE_MARKET: u64 = 0x7fff_ffff;
+
 /// The longest message in either direction, in bytes.
 pub const MESSAGE_LEN_MAX: usize = 66 + 2 + APPENDAGE_LEN_MAX;
 
