@@ -11,14 +11,16 @@
 //! record's place in the frame. The encoding is canonical: a record that decodes encodes to the same
 //! bytes again, so unused bytes and absent options must be zero.
 
+mod control;
+
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
-    Credential, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, Port,
-    PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
-    UserRefIdx, UserRefNum, Username,
+    Credential, DeadMan, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
+    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions,
+    OrderStateQuery, OrderTerms, Peg, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide, Reject,
+    ReplaceOrder, Scale, Seq, Sequenced, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
-use zerocopy::little_endian::{I64, I128, U16, U32, U64};
+use zerocopy::little_endian::{I32, I64, I128, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes before a record's body.
@@ -59,6 +61,8 @@ pub enum DecodeFault {
     },
     /// An unused byte is not zero.
     Reserved,
+    /// An order's record of the long kind holds nothing that the short kind could not.
+    Plain,
     /// The record's time is before that of the record before it, or the last one's is not the frame's.
     Time(Nanos),
     /// Bytes are left over behind the frame's last record.
@@ -74,6 +78,7 @@ impl core::fmt::Display for DecodeError {
             DecodeFault::Version(version) => write!(f, "unknown version {version}"),
             DecodeFault::Length(length) => write!(f, "length {length} is not that of its kind"),
             DecodeFault::Code { field, code } => write!(f, "unknown {field} code {code:#x}"),
+            DecodeFault::Plain => f.write_str("a plain order in a record of the long kind"),
             DecodeFault::Reserved => f.write_str("an unused byte is not zero"),
             DecodeFault::Time(time) => write!(f, "time {time} is out of order"),
             DecodeFault::Surplus => f.write_str("bytes are left over behind the last record"),
@@ -126,6 +131,32 @@ kinds! {
     Tick = 17, [u8; 0];
     DisableOrderEntry = 18, SwitchBody;
     EnableOrderEntry = 19, SwitchBody;
+    EnterOrderWithTerms = 20, EnterWithTermsBody;
+    ReplaceOrderWithTerms = 21, ReplaceWithTermsBody;
+    Quote = 22, QuoteBody;
+    OrderStateQuery = 23, StateQueryBody;
+    DeadMan = 24, DeadManBody;
+    SetRules = 25, control::RulesBody;
+    SetSchedule = 26, control::ScheduleBody;
+    SetPhase = 27, control::PhaseBody;
+    SetPortRules = 28, control::PortRulesBody;
+    SetExposure = 29, control::ExposureBody;
+    SetCredit = 30, control::CreditBody;
+    SetPosition = 31, control::PositionBody;
+    Entitle = 32, control::SwitchBody;
+    Restrict = 33, control::SwitchBody;
+    Locate = 34, control::LocateBody;
+    Kill = 35, control::KillBody;
+    SetFees = 36, control::FeesBody;
+    SetTier = 37, control::TierBody;
+    SetFirmTier = 38, control::FirmTierBody;
+    CloseDay = 39, [u8; 0];
+    Bust = 40, control::BustBody;
+    Delist = 41, control::DelistBody;
+    ChangeTick = 42, control::TickBody;
+    ChangeSymbol = 43, control::SymbolBody;
+    SetDeclineLevels = 44, control::LevelsBody;
+    MarketWideHalt = 45, control::HaltBody;
 }
 
 /// Length of `command` as a record, in bytes.
@@ -145,8 +176,10 @@ fn kind(command: &Command) -> Kind {
         Command::OpenDay(_) => Kind::OpenDay,
         Command::Login(_) => Kind::Login,
         Command::Logout(_) => Kind::Logout,
-        Command::EnterOrder(_) => Kind::EnterOrder,
-        Command::ReplaceOrder(_) => Kind::ReplaceOrder,
+        Command::EnterOrder(order) if order.terms.is_plain() => Kind::EnterOrder,
+        Command::EnterOrder(_) => Kind::EnterOrderWithTerms,
+        Command::ReplaceOrder(replace) if is_plain(replace) => Kind::ReplaceOrder,
+        Command::ReplaceOrder(_) => Kind::ReplaceOrderWithTerms,
         Command::CancelOrder(_) => Kind::CancelOrder,
         Command::ModifyOrder(_) => Kind::ModifyOrder,
         Command::MassCancel(_) => Kind::MassCancel,
@@ -155,7 +188,16 @@ fn kind(command: &Command) -> Kind {
         Command::Tick => Kind::Tick,
         Command::DisableOrderEntry(_) => Kind::DisableOrderEntry,
         Command::EnableOrderEntry(_) => Kind::EnableOrderEntry,
+        Command::Quote(_) => Kind::Quote,
+        Command::OrderStateQuery(_) => Kind::OrderStateQuery,
+        Command::DeadMan(_) => Kind::DeadMan,
+        Command::Control(control) => control::kind(control),
     }
+}
+
+/// Whether a replacement leaves the original's terms as they are.
+fn is_plain(replace: &ReplaceOrder) -> bool {
+    replace.max_floor.is_none() && replace.random_reserves.is_none() && replace.expire == Nanos(0)
 }
 
 /// Writes a command and its time as one record at the start of `into`; returns its length in bytes.
@@ -193,8 +235,10 @@ pub fn encode(time: Nanos, command: &Command, into: &mut [u8]) -> usize {
         Command::Logout(logout) => {
             put(body, &LogoutBody { port: logout.port.0.into(), incarnation: logout.incarnation.into() });
         }
-        Command::EnterOrder(order) => put(body, &EnterBody::new(order)),
-        Command::ReplaceOrder(replace) => put(body, &ReplaceBody::new(replace)),
+        Command::EnterOrder(order) if order.terms.is_plain() => put(body, &EnterBody::new(order)),
+        Command::EnterOrder(order) => put(body, &EnterWithTermsBody::new(order)),
+        Command::ReplaceOrder(replace) if is_plain(replace) => put(body, &ReplaceBody::new(replace)),
+        Command::ReplaceOrder(replace) => put(body, &ReplaceWithTermsBody::new(replace)),
         Command::CancelOrder(cancel) => put(body, &CancelBody::new(cancel)),
         Command::ModifyOrder(modify) => put(body, &ModifyBody::new(modify)),
         Command::MassCancel(cancel) => put(body, &MassCancelBody::new(cancel)),
@@ -208,6 +252,13 @@ pub fn encode(time: Nanos, command: &Command, into: &mut [u8]) -> usize {
         Command::DisableOrderEntry(switch) | Command::EnableOrderEntry(switch) => {
             put(body, &SwitchBody::new(switch));
         }
+        Command::Quote(quote) => put(body, &QuoteBody::new(quote)),
+        Command::OrderStateQuery(query) => put(body, &StateQueryBody::new(query)),
+        Command::DeadMan(timer) => {
+            let (port, timeout_ns) = (timer.port.0.into(), timer.timeout_ns.into());
+            put(body, &DeadManBody { timeout_ns, port, zero: U32::ZERO });
+        }
+        Command::Control(control) => control::encode(control, body),
     }
     length
 }
@@ -290,6 +341,16 @@ fn parse(record: &[u8]) -> Result<(Nanos, Command, usize), DecodeFault> {
         Kind::Tick => Command::Tick,
         Kind::DisableOrderEntry => Command::DisableOrderEntry(take::<SwitchBody>(body)?.value()?),
         Kind::EnableOrderEntry => Command::EnableOrderEntry(take::<SwitchBody>(body)?.value()?),
+        Kind::EnterOrderWithTerms => Command::EnterOrder(take::<EnterWithTermsBody>(body)?.value()?),
+        Kind::ReplaceOrderWithTerms => Command::ReplaceOrder(take::<ReplaceWithTermsBody>(body)?.value()?),
+        Kind::Quote => Command::Quote(take::<QuoteBody>(body)?.value()?),
+        Kind::OrderStateQuery => Command::OrderStateQuery(take::<StateQueryBody>(body)?.value()?),
+        Kind::DeadMan => {
+            let body = take::<DeadManBody>(body)?;
+            zero(body.zero == U32::ZERO)?;
+            Command::DeadMan(DeadMan { port: PortId(body.port.get()), timeout_ns: body.timeout_ns.get() })
+        }
+        control => Command::Control(control::decode(control, body)?),
     };
     Ok((Nanos(header.time.get()), command, length))
 }
@@ -568,9 +629,10 @@ struct LogoutBody {
     incarnation: U32,
 }
 
+/// What every Enter Order has.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct EnterBody {
+struct EnterFields {
     qty: U64,
     price: I64,
     port: U32,
@@ -588,12 +650,11 @@ struct EnterBody {
     customer_type: u8,
     post_only: u8,
     flags: u8,
-    zero: [u8; 6],
 }
-const _: () = assert!(RECORD_HEADER_BYTES + size_of::<EnterBody>() == 80);
+const _: () = assert!(size_of::<EnterFields>() == 58);
 
-impl EnterBody {
-    fn new(order: &EnterOrder) -> Self {
+impl EnterFields {
+    fn new(order: &EnterOrder, terms: u8) -> Self {
         Self {
             qty: order.qty.0.into(),
             price: order.price.0.into(),
@@ -611,14 +672,11 @@ impl EnterBody {
             capacity: order.capacity.code(),
             customer_type: order.options.customer_type,
             post_only: order.options.post_only,
-            flags: options_flags(&order.options),
-            zero: [0; 6],
+            flags: options_flags(&order.options) | terms,
         }
     }
 
-    fn value(&self) -> Result<EnterOrder, DecodeFault> {
-        zero(self.zero == [0; 6])?;
-        flags_known(self.flags, FLAG_FIRM | FLAG_GROUP)?;
+    fn value(&self, terms: OrderTerms) -> Result<EnterOrder, DecodeFault> {
         Ok(EnterOrder {
             port: PortId(self.port.get()),
             user_ref_idx: UserRefIdx(self.user_ref_idx),
@@ -638,9 +696,119 @@ impl EnterBody {
                 group: group(self.flags, self.group)?,
                 min_qty: self.min_qty.get(),
             },
+            terms,
             fault: fault(self.fault)?,
         })
     }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EnterBody {
+    order: EnterFields,
+    zero: [u8; 6],
+}
+const _: () = assert!(RECORD_HEADER_BYTES + size_of::<EnterBody>() == 80);
+
+impl EnterBody {
+    fn new(order: &EnterOrder) -> Self {
+        Self { order: EnterFields::new(order, 0), zero: [0; 6] }
+    }
+
+    fn value(&self) -> Result<EnterOrder, DecodeFault> {
+        zero(self.zero == [0; 6])?;
+        flags_known(self.order.flags, FLAG_FIRM | FLAG_GROUP)?;
+        self.order.value(OrderTerms::default())
+    }
+}
+
+/// An order that is more than a plain one. Peg, self-trade prevention and market have no room of their
+/// own beside the longest record there was, a port's, so that a full frame of any records still fits:
+///
+/// ```text
+/// flags  7 6 5   4 3   2        1       0
+///        stp     peg   market   group   firm
+/// ```
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EnterWithTermsBody {
+    order: EnterFields,
+    stp_group: [u8; 2],
+    oco: U32,
+    stop: I64,
+    discretion: I64,
+    expire: U64,
+    trail: U32,
+    max_floor: U32,
+    random_reserves: U32,
+    peg_offset: I32,
+}
+const _: () = assert!(RECORD_HEADER_BYTES + size_of::<EnterWithTermsBody>() == 120);
+
+/// Flag of an order with terms: it has no limit.
+const FLAG_MARKET: u8 = 4;
+/// Where the peg stands in the flags of an order with terms, two bits wide.
+const PEG_SHIFT: u32 = 3;
+/// Where self-trade prevention stands in the flags of an order with terms, three bits wide.
+const STP_SHIFT: u32 = 5;
+
+impl EnterWithTermsBody {
+    fn new(order: &EnterOrder) -> Self {
+        let terms = &order.terms;
+        let market = if terms.market { FLAG_MARKET } else { 0 };
+        let flags = market | (terms.peg as u8) << PEG_SHIFT | (terms.stp as u8) << STP_SHIFT;
+        Self {
+            order: EnterFields::new(order, flags),
+            stp_group: terms.stp_group,
+            oco: terms.oco.0.into(),
+            stop: terms.stop.0.into(),
+            discretion: terms.discretion.0.into(),
+            expire: terms.expire.0.into(),
+            trail: terms.trail.into(),
+            max_floor: terms.max_floor.into(),
+            random_reserves: terms.random_reserves.into(),
+            peg_offset: terms.peg_offset.into(),
+        }
+    }
+
+    fn value(&self) -> Result<EnterOrder, DecodeFault> {
+        let flags = self.order.flags;
+        let terms = OrderTerms {
+            market: flags & FLAG_MARKET != 0,
+            stop: Price(self.stop.get()),
+            trail: self.trail.get(),
+            max_floor: self.max_floor.get(),
+            random_reserves: self.random_reserves.get(),
+            peg: match flags >> PEG_SHIFT & 3 {
+                0 => Peg::None,
+                1 => Peg::Primary,
+                2 => Peg::Market,
+                _ => Peg::Midpoint,
+            },
+            peg_offset: self.peg_offset.get(),
+            discretion: Price(self.discretion.get()),
+            expire: Nanos(self.expire.get()),
+            oco: UserRefNum(self.oco.get()),
+            stp: stp(flags >> STP_SHIFT)?,
+            stp_group: self.stp_group,
+        };
+        if terms.is_plain() {
+            return Err(DecodeFault::Plain);
+        }
+        self.order.value(terms)
+    }
+}
+
+fn stp(stored: u8) -> Result<Stp, DecodeFault> {
+    Ok(match stored {
+        0 => Stp::Port,
+        1 => Stp::Off,
+        2 => Stp::CancelNewest,
+        3 => Stp::CancelOldest,
+        4 => Stp::CancelBoth,
+        5 => Stp::Decrement,
+        code => return Err(DecodeFault::Code { field: "self-trade prevention", code: code.into() }),
+    })
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -687,6 +855,11 @@ impl ReplaceBody {
 
     fn value(&self) -> Result<ReplaceOrder, DecodeFault> {
         flags_known(self.flags, FLAG_FIRM | FLAG_GROUP)?;
+        self.fields()
+    }
+
+    /// All but what [`ReplaceWithTermsBody`] has beyond this.
+    fn fields(&self) -> Result<ReplaceOrder, DecodeFault> {
         Ok(ReplaceOrder {
             port: PortId(self.port.get()),
             user_ref_idx: UserRefIdx(self.user_ref_idx),
@@ -704,8 +877,57 @@ impl ReplaceBody {
                 group: group(self.flags, self.group)?,
                 min_qty: self.min_qty.get(),
             },
+            max_floor: None,
+            random_reserves: None,
+            expire: Nanos(0),
             fault: fault(self.fault)?,
         })
+    }
+}
+
+/// A replacement that changes terms.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ReplaceWithTermsBody {
+    replace: ReplaceBody,
+    expire: U64,
+    max_floor: U32,
+    random_reserves: U32,
+}
+const _: () = assert!(RECORD_HEADER_BYTES + size_of::<ReplaceWithTermsBody>() == 88);
+
+/// Flag of a replacement with terms: tag 5 (MaxFloor) was given.
+const FLAG_MAX_FLOOR: u8 = 4;
+/// Flag of a replacement with terms: tag 13 (RandomReserves) was given.
+const FLAG_RANDOM_RESERVES: u8 = 8;
+
+impl ReplaceWithTermsBody {
+    fn new(order: &ReplaceOrder) -> Self {
+        let mut replace = ReplaceBody::new(order);
+        replace.flags |= if order.max_floor.is_some() { FLAG_MAX_FLOOR } else { 0 };
+        replace.flags |= if order.random_reserves.is_some() { FLAG_RANDOM_RESERVES } else { 0 };
+        Self {
+            replace,
+            expire: order.expire.0.into(),
+            max_floor: order.max_floor.unwrap_or(0).into(),
+            random_reserves: order.random_reserves.unwrap_or(0).into(),
+        }
+    }
+
+    fn value(&self) -> Result<ReplaceOrder, DecodeFault> {
+        let flags = self.replace.flags;
+        flags_known(flags, FLAG_FIRM | FLAG_GROUP | FLAG_MAX_FLOOR | FLAG_RANDOM_RESERVES)?;
+        let given = |flag: u8, stored: U32| {
+            zero(flags & flag != 0 || stored == U32::ZERO)?;
+            Ok((flags & flag != 0).then_some(stored.get()))
+        };
+        let order = ReplaceOrder {
+            max_floor: given(FLAG_MAX_FLOOR, self.max_floor)?,
+            random_reserves: given(FLAG_RANDOM_RESERVES, self.random_reserves)?,
+            expire: Nanos(self.expire.get()),
+            ..self.replace.fields()?
+        };
+        if is_plain(&order) { Err(DecodeFault::Plain) } else { Ok(order) }
     }
 }
 
@@ -880,4 +1102,87 @@ struct QueryBody {
     port: U32,
     idx: u8,
     zero: [u8; 3],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct QuoteBody {
+    bid_qty: U64,
+    bid_price: I64,
+    ask_qty: U64,
+    ask_price: I64,
+    port: U32,
+    user_ref_num: U32,
+    instrument: U32,
+    fault: U16,
+    user_ref_idx: u8,
+    capacity: u8,
+}
+const _: () = assert!(size_of::<QuoteBody>() == 48);
+
+impl QuoteBody {
+    fn new(quote: &Quote) -> Self {
+        Self {
+            bid_qty: quote.bid.qty.0.into(),
+            bid_price: quote.bid.price.0.into(),
+            ask_qty: quote.ask.qty.0.into(),
+            ask_price: quote.ask.price.0.into(),
+            port: quote.port.0.into(),
+            user_ref_num: quote.user_ref_num.0.into(),
+            instrument: quote.instrument.0.into(),
+            fault: fault_code(quote.fault),
+            user_ref_idx: quote.user_ref_idx.0,
+            capacity: quote.capacity.code(),
+        }
+    }
+
+    fn value(&self) -> Result<Quote, DecodeFault> {
+        Ok(Quote {
+            port: PortId(self.port.get()),
+            user_ref_idx: UserRefIdx(self.user_ref_idx),
+            user_ref_num: UserRefNum(self.user_ref_num.get()),
+            instrument: InstrumentId(self.instrument.get()),
+            bid: QuoteSide { qty: Qty(self.bid_qty.get()), price: Price(self.bid_price.get()) },
+            ask: QuoteSide { qty: Qty(self.ask_qty.get()), price: Price(self.ask_price.get()) },
+            capacity: code::<Capacity>("capacity", self.capacity)?,
+            fault: fault(self.fault)?,
+        })
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct StateQueryBody {
+    port: U32,
+    user_ref_num: U32,
+    user_ref_idx: u8,
+    zero: [u8; 7],
+}
+
+impl StateQueryBody {
+    fn new(query: &OrderStateQuery) -> Self {
+        Self {
+            port: query.port.0.into(),
+            user_ref_num: query.user_ref_num.0.into(),
+            user_ref_idx: query.user_ref_idx.0,
+            zero: [0; 7],
+        }
+    }
+
+    fn value(&self) -> Result<OrderStateQuery, DecodeFault> {
+        zero(self.zero == [0; 7])?;
+        Ok(OrderStateQuery {
+            port: PortId(self.port.get()),
+            user_ref_idx: UserRefIdx(self.user_ref_idx),
+            user_ref_num: UserRefNum(self.user_ref_num.get()),
+        })
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct DeadManBody {
+    timeout_ns: U64,
+    port: U32,
+    zero: U32,
 }

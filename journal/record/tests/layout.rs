@@ -7,11 +7,12 @@ use ironbell_record::{
     FrameError, FrameHeader, HEADER_BYTES, Identity, Place, SegmentHeader,
 };
 use ironbell_types::{
-    Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
-    Credential, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, Port,
-    PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
-    UserRefIdx, UserRefNum, Username,
+    Account, AccountId, AccountQuery, Algorithm, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId,
+    Command, Control, Credential, DeadMan, Display, EnterOrder, Fees, Firm, FirmId, Funding, Instrument,
+    InstrumentId, InstrumentRules, KillScope, Login, Logout, MassCancel, MassCancelSlice, MatchNumber,
+    ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, OrderStateQuery, OrderTerms, Peg,
+    Phase, Port, PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, Reject, ReplaceOrder, Scale,
+    Seq, Sequenced, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -72,10 +73,44 @@ fn any_port() -> impl Strategy<Value = Port> {
         })
 }
 
+const STPS: [Stp; 6] =
+    [Stp::Port, Stp::Off, Stp::CancelNewest, Stp::CancelOldest, Stp::CancelBoth, Stp::Decrement];
+
+/// A plain order half of the time.
+fn any_terms() -> impl Strategy<Value = OrderTerms> {
+    let pegs = select(vec![Peg::None, Peg::Primary, Peg::Market, Peg::Midpoint]);
+    let drawn = (any::<bool>(), any::<[i64; 2]>(), any::<[u32; 4]>(), pegs, any::<i32>(), any::<u64>());
+    let terms = (drawn, select(STPS.as_slice()), any::<[u8; 2]>()).prop_map(
+        |((market, prices, numbers, peg, peg_offset, expire), stp, stp_group)| OrderTerms {
+            market,
+            stop: Price(prices[0]),
+            trail: numbers[0],
+            max_floor: numbers[1],
+            random_reserves: numbers[2],
+            peg,
+            peg_offset,
+            discretion: Price(prices[1]),
+            expire: Nanos(expire),
+            oco: UserRefNum(numbers[3]),
+            stp,
+            stp_group,
+        },
+    );
+    prop_oneof![Just(OrderTerms::default()), terms]
+}
+
 fn any_enter() -> impl Strategy<Value = EnterOrder> {
     let codes = (select(Side::ALL), select(TimeInForce::ALL), select(Display::ALL), select(Capacity::ALL));
-    (any_name(), any::<(u32, u64, i64)>(), codes, any::<[u8; 14]>(), any_options(), any_fault()).prop_map(
-        |((port, user_ref_idx, user_ref_num), (instrument, qty, price), codes, text, options, fault)| {
+    let options = (any_options(), any_terms());
+    (any_name(), any::<(u32, u64, i64)>(), codes, any::<[u8; 14]>(), options, any_fault()).prop_map(
+        |(
+            (port, user_ref_idx, user_ref_num),
+            (instrument, qty, price),
+            codes,
+            text,
+            (options, terms),
+            fault,
+        )| {
             EnterOrder {
                 port,
                 user_ref_idx,
@@ -89,6 +124,7 @@ fn any_enter() -> impl Strategy<Value = EnterOrder> {
                 capacity: codes.3,
                 cl_ord_id: ClOrdId(text),
                 options,
+                terms,
                 fault,
             }
         },
@@ -97,8 +133,12 @@ fn any_enter() -> impl Strategy<Value = EnterOrder> {
 
 fn any_replace() -> impl Strategy<Value = ReplaceOrder> {
     let codes = (select(TimeInForce::ALL), select(Display::ALL));
-    (any_name(), any::<(u32, u64, u64)>(), codes, any::<[u8; 14]>(), any_options(), any_fault()).prop_map(
+    // One in eight has none of the three, and is a plain one.
+    let expire = prop_oneof![Just(0), any::<u64>()];
+    let options = (any_options(), any::<Option<u32>>(), any::<Option<u32>>(), expire);
+    (any_name(), any::<(u32, u64, u64)>(), codes, any::<[u8; 14]>(), options, any_fault()).prop_map(
         |((port, user_ref_idx, user_ref_num), (orig, qty, wire_price), codes, text, options, fault)| {
+            let (options, max_floor, random_reserves, expire) = options;
             ReplaceOrder {
                 port,
                 user_ref_idx,
@@ -110,6 +150,9 @@ fn any_replace() -> impl Strategy<Value = ReplaceOrder> {
                 display: codes.1,
                 cl_ord_id: ClOrdId(text),
                 options,
+                max_floor,
+                random_reserves,
+                expire: Nanos(expire),
                 fault,
             }
         },
@@ -136,6 +179,132 @@ fn any_switch() -> impl Strategy<Value = OrderEntrySwitch> {
     (any_name(), any::<u32>(), any_fault()).prop_map(|((port, user_ref_idx, user_ref_num), firm, fault)| {
         OrderEntrySwitch { port, user_ref_idx, user_ref_num, firm: FirmId(firm), fault }
     })
+}
+
+fn any_quote() -> impl Strategy<Value = Quote> {
+    let codes = (select(Capacity::ALL), any_fault());
+    (any_name(), any::<u32>(), any::<[u64; 2]>(), any::<[i64; 2]>(), codes).prop_map(
+        |((port, user_ref_idx, user_ref_num), instrument, qtys, prices, (capacity, fault))| Quote {
+            port,
+            user_ref_idx,
+            user_ref_num,
+            instrument: InstrumentId(instrument),
+            bid: QuoteSide { qty: Qty(qtys[0]), price: Price(prices[0]) },
+            ask: QuoteSide { qty: Qty(qtys[1]), price: Price(prices[1]) },
+            capacity,
+            fault,
+        },
+    )
+}
+
+fn any_rules() -> impl Strategy<Value = InstrumentRules> {
+    let numbers = (any::<[u64; 4]>(), any::<i64>(), any::<[u16; 3]>());
+    (select(Algorithm::ALL), numbers, any::<bool>()).prop_map(
+        |(algorithm, (longs, reference, bps), short_restricted)| InstrumentRules {
+            algorithm,
+            top_order_max: Qty(longs[0]),
+            batch_ns: longs[1],
+            reference: Price(reference),
+            static_bps: bps[0],
+            collar_bps: bps[1],
+            band_bps: bps[2],
+            limit_state_ns: longs[2],
+            volatility_ns: longs[3],
+            short_restricted,
+        },
+    )
+}
+
+fn any_port_rules() -> impl Strategy<Value = PortRules> {
+    let numbers = (any::<[u64; 2]>(), any::<i128>(), any::<[u32; 3]>());
+    (numbers, any::<[bool; 2]>(), select(STPS.as_slice())).prop_map(
+        |((longs, notional_max, rates), switches, stp)| PortRules {
+            limits: PortLimits { qty_max: Qty(longs[0]), notional_max: Amount(notional_max) },
+            rate_per_second: rates[0],
+            rate_burst: rates[1],
+            duplicates_max: rates[2],
+            duplicate_ns: longs[1],
+            slides: switches[0],
+            stp,
+            cancels_on_disconnect: switches[1],
+        },
+    )
+}
+
+fn any_kill_scope() -> impl Strategy<Value = KillScope> {
+    prop_oneof![
+        any::<u32>().prop_map(|id| KillScope::Port(PortId(id))),
+        any::<u32>().prop_map(|id| KillScope::Firm(FirmId(id))),
+        any::<u32>().prop_map(|id| KillScope::Instrument(InstrumentId(id))),
+        Just(KillScope::Venue),
+    ]
+}
+
+fn any_limit() -> impl Strategy<Value = Option<Amount>> {
+    option::of(any::<i128>().prop_map(Amount))
+}
+
+fn any_trading_control() -> impl Strategy<Value = Control> {
+    let instrument = || any::<u32>().prop_map(InstrumentId);
+    prop_oneof![
+        (instrument(), any_rules()).prop_map(|(instrument, rules)| Control::SetRules { instrument, rules }),
+        (instrument(), any::<u8>(), any::<u32>(), option::of(select(Phase::ALL))).prop_map(
+            |(instrument, slot, at_s, phase)| Control::SetSchedule { instrument, slot, at_s, phase }
+        ),
+        (instrument(), select(Phase::ALL), any::<[u8; 4]>())
+            .prop_map(|(instrument, phase, reason)| Control::SetPhase { instrument, phase, reason }),
+        (instrument(), any::<u8>(), any::<[i16; 2]>(), any::<u64>()).prop_map(
+            |(instrument, tier, [maker_bps, taker_bps], minimum)| Control::SetFees {
+                instrument,
+                tier,
+                fees: Fees { maker_bps, taker_bps, minimum }
+            }
+        ),
+        Just(Control::CloseDay),
+        (any::<u64>(), any::<u8>())
+            .prop_map(|(number, reason)| Control::Bust { match_number: MatchNumber(number), reason }),
+        instrument().prop_map(|instrument| Control::Delist { instrument }),
+        (instrument(), any::<u32>(), any::<u64>()).prop_map(|(instrument, price_tick, tick_value)| {
+            Control::ChangeTick { instrument, price_tick, tick_value }
+        }),
+        (instrument(), any::<[u8; 8]>())
+            .prop_map(|(instrument, symbol)| Control::ChangeSymbol { instrument, symbol: Symbol(symbol) }),
+        any::<[u64; 3]>().prop_map(|levels| Control::SetDeclineLevels { levels }),
+        any::<u8>().prop_map(|level| Control::MarketWideHalt { level }),
+    ]
+}
+
+fn any_risk_control() -> impl Strategy<Value = Control> {
+    let instrument = || any::<u32>().prop_map(InstrumentId);
+    prop_oneof![
+        (any::<u32>(), any_port_rules())
+            .prop_map(|(port, rules)| Control::SetPortRules { port: PortId(port), rules }),
+        (any::<[u32; 2]>(), any_limit(), any_limit()).prop_map(|([firm, asset], gross_max, net_max)| {
+            Control::SetExposure { firm: FirmId(firm), asset: AssetId(asset), gross_max, net_max }
+        }),
+        (any::<[u32; 2]>(), any_limit()).prop_map(|([account, asset], credit_max)| Control::SetCredit {
+            account: AccountId(account),
+            asset: AssetId(asset),
+            credit_max
+        }),
+        (any::<u32>(), instrument(), any::<[Option<u64>; 2]>()).prop_map(|(account, instrument, limits)| {
+            let [long_max, short_max] = limits.map(|limit| limit.map(Qty));
+            Control::SetPosition { account: AccountId(account), instrument, long_max, short_max }
+        }),
+        (any::<u32>(), instrument(), any::<bool>()).prop_map(|(port, instrument, allowed)| {
+            Control::Entitle { port: PortId(port), instrument, allowed }
+        }),
+        (any::<u32>(), instrument(), any::<bool>()).prop_map(|(firm, instrument, restricted)| {
+            Control::Restrict { firm: FirmId(firm), instrument, restricted }
+        }),
+        (any::<u64>(), any::<u32>(), instrument(), any::<i64>()).prop_map(|(id, firm, instrument, qty)| {
+            Control::Locate { id, firm: FirmId(firm), instrument, qty }
+        }),
+        (any_kill_scope(), any::<bool>()).prop_map(|(scope, on)| Control::Kill { scope, on }),
+        (any::<u8>(), any::<u64>()).prop_map(|(tier, volume_min)| Control::SetTier { tier, volume_min }),
+        (any::<u32>(), any::<u8>())
+            .prop_map(|(firm, tier)| Control::SetFirmTier { firm: FirmId(firm), tier }),
+    ]
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -182,6 +351,15 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(Command::Tick),
         any_switch().prop_map(Command::DisableOrderEntry),
         any_switch().prop_map(Command::EnableOrderEntry),
+        any_quote().prop_map(Command::Quote),
+        any_name().prop_map(|(port, user_ref_idx, user_ref_num)| {
+            Command::OrderStateQuery(OrderStateQuery { port, user_ref_idx, user_ref_num })
+        }),
+        any::<(u32, u64)>()
+            .prop_map(|(port, timeout_ns)| Command::DeadMan(DeadMan { port: PortId(port), timeout_ns })),
+        // Twenty-one kinds of record stand behind these two.
+        any_trading_control().prop_map(Command::Control),
+        any_risk_control().prop_map(Command::Control),
     ]
 }
 
@@ -262,6 +440,16 @@ proptest! {
         let (sequenced, read) = command::decode(&bytes[..length], 0, Seq(seq)).expect("just written");
         prop_assert_eq!(read, length);
         prop_assert_eq!(sequenced, Sequenced { seq: Seq(seq), time: Nanos(time), command });
+    }
+
+    #[test]
+    fn an_operators_command_reads_back_as_it_was_written(
+        control in prop_oneof![any_trading_control(), any_risk_control()],
+    ) {
+        let (mut bytes, command) = ([0xee; RECORD_BYTES_MAX], Command::Control(control));
+        let length = command::encode(Nanos(7), &command, &mut bytes);
+        let (sequenced, read) = command::decode(&bytes[..length], 0, Seq(1)).expect("just written");
+        prop_assert_eq!((sequenced.command, read), (command, length));
     }
 
     #[test]
@@ -348,6 +536,143 @@ fn switches_of_order_entry_are_kinds_18_and_19() {
         let header = [32, 0, kind, 1, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(bytes[..length], [header, body].concat());
     }
+}
+
+/// As above: first the number of each kind, then that of what it names.
+#[test]
+fn the_kinds_of_the_rule_book_are_20_to_45() {
+    let (port, firm, asset, account) = (PortId(1), FirmId(1), AssetId(1), AccountId(1));
+    let (instrument, user_ref_idx, user_ref_num) = (InstrumentId(1), UserRefIdx(0), UserRefNum(1));
+    let terms = OrderTerms { market: true, ..OrderTerms::default() };
+    let side = QuoteSide::default();
+    let quote = Quote {
+        port,
+        user_ref_idx,
+        user_ref_num,
+        instrument,
+        bid: side,
+        ask: side,
+        capacity: Capacity::Agency,
+        fault: None,
+    };
+    let limits = PortLimits { qty_max: Qty(1), notional_max: Amount(1) };
+    let fees = Fees { maker_bps: -1, taker_bps: 2, minimum: 3 };
+    let controls = [
+        Control::SetRules { instrument, rules: InstrumentRules::PLAIN },
+        Control::SetSchedule { instrument, slot: 0, at_s: 0, phase: None },
+        Control::SetPhase { instrument, phase: Phase::Halted, reason: *b"T1  " },
+        Control::SetPortRules { port, rules: PortRules::plain(limits) },
+        Control::SetExposure { firm, asset, gross_max: None, net_max: None },
+        Control::SetCredit { account, asset, credit_max: None },
+        Control::SetPosition { account, instrument, long_max: None, short_max: None },
+        Control::Entitle { port, instrument, allowed: false },
+        Control::Restrict { firm, instrument, restricted: true },
+        Control::Locate { id: 1, firm, instrument, qty: 1 },
+        Control::Kill { scope: KillScope::Venue, on: true },
+        Control::SetFees { instrument, tier: 0, fees },
+        Control::SetTier { tier: 1, volume_min: 1 },
+        Control::SetFirmTier { firm, tier: 1 },
+        Control::CloseDay,
+        Control::Bust { match_number: MatchNumber(1), reason: b'E' },
+        Control::Delist { instrument },
+        Control::ChangeTick { instrument, price_tick: 1, tick_value: 1 },
+        Control::ChangeSymbol { instrument, symbol: Symbol(*b"ZULU    ") },
+        Control::SetDeclineLevels { levels: [1, 2, 3] },
+        Control::MarketWideHalt { level: 1 },
+    ];
+    let commands = [
+        Command::EnterOrder(EnterOrder { terms, ..plain_enter() }),
+        Command::ReplaceOrder(ReplaceOrder { max_floor: Some(0), ..plain_replace() }),
+        Command::Quote(quote),
+        Command::OrderStateQuery(OrderStateQuery { port, user_ref_idx, user_ref_num }),
+        Command::DeadMan(DeadMan { port, timeout_ns: 1 }),
+    ];
+    let commands = commands.into_iter().chain(controls.map(Command::Control));
+    let kinds: Vec<_> = commands.map(|command| kind(&command)).collect();
+    assert_eq!(kinds, (20..=45).collect::<Vec<_>>());
+}
+
+fn kind(command: &Command) -> u8 {
+    let mut bytes = [0; RECORD_BYTES_MAX];
+    command::encode(Nanos(7), command, &mut bytes);
+    bytes[2]
+}
+
+fn plain_enter() -> EnterOrder {
+    EnterOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        user_ref_num: UserRefNum(2),
+        instrument: InstrumentId(3),
+        side: Side::Buy,
+        qty: Qty(4),
+        price: Price(5),
+        time_in_force: TimeInForce::Day,
+        display: Display::Visible,
+        capacity: Capacity::Agency,
+        cl_ord_id: ClOrdId::default(),
+        options: OrderOptions::default(),
+        terms: OrderTerms::default(),
+        fault: None,
+    }
+}
+
+fn plain_replace() -> ReplaceOrder {
+    ReplaceOrder {
+        port: PortId(1),
+        user_ref_idx: UserRefIdx(0),
+        orig_user_ref_num: UserRefNum(2),
+        user_ref_num: UserRefNum(3),
+        qty: Qty(4),
+        wire_price: 5,
+        time_in_force: TimeInForce::Day,
+        display: Display::Visible,
+        cl_ord_id: ClOrdId::default(),
+        options: OrderOptions::default(),
+        max_floor: None,
+        random_reserves: None,
+        expire: Nanos(0),
+        fault: None,
+    }
+}
+
+/// Most orders are plain ones: what the others can do must not make those longer. And a plain one has
+/// one encoding only.
+#[test]
+fn a_plain_order_takes_80_bytes_and_a_plain_replacement_72() {
+    let (enter, replace) = (plain_enter(), plain_replace());
+    let special_enter = EnterOrder { terms: OrderTerms { oco: UserRefNum(1), ..enter.terms }, ..enter };
+    let special_replace = ReplaceOrder { expire: Nanos(1), ..replace };
+    let cases = [
+        (Command::EnterOrder(enter), Command::EnterOrder(special_enter), 80, 120),
+        (Command::ReplaceOrder(replace), Command::ReplaceOrder(special_replace), 72, 88),
+    ];
+    for (plain, special, plain_bytes, special_bytes) in cases {
+        assert_eq!((command::bytes(&plain), command::bytes(&special)), (plain_bytes, special_bytes));
+        let mut bytes = [0; RECORD_BYTES_MAX];
+        command::encode(Nanos(7), &special, &mut bytes);
+        let same_kind = bytes[..4].to_vec();
+        command::encode(Nanos(7), &plain, &mut bytes);
+        bytes[plain_bytes..].fill(0);
+        bytes[..4].copy_from_slice(&same_kind);
+        let refused = command::decode(&bytes[..special_bytes], 0, Seq(1)).expect_err("plain");
+        assert_eq!(refused.fault, DecodeFault::Plain);
+    }
+}
+
+/// Which bit says what is the layout's, and not only that they come back.
+#[test]
+fn flags_of_an_order_with_terms_hold_market_peg_and_self_trade_prevention() {
+    let terms = OrderTerms { market: true, peg: Peg::Midpoint, stp: Stp::Decrement, ..OrderTerms::default() };
+    let options = OrderOptions { firm: true, group: Some(9), ..OrderOptions::default() };
+    let mut bytes = [0; RECORD_BYTES_MAX];
+    let order = EnterOrder { terms, options, ..plain_enter() };
+    command::encode(Nanos(7), &Command::EnterOrder(order), &mut bytes);
+    assert_eq!(bytes[RECORD_HEADER_BYTES + 57], 0b101_11_1_1_1);
+    // Six and seven are no self-trade prevention.
+    bytes[RECORD_HEADER_BYTES + 57] = 0b110_11_1_1_1;
+    let refused = command::decode(&bytes, 0, Seq(1)).expect_err("no such code");
+    assert_eq!(refused.fault, DecodeFault::Code { field: "self-trade prevention", code: 6 });
 }
 
 #[test]
