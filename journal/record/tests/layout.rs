@@ -668,9 +668,9 @@ fn flags_of_an_order_with_terms_hold_market_peg_and_self_trade_prevention() {
     let mut bytes = [0; RECORD_BYTES_MAX];
     let order = EnterOrder { terms, options, ..plain_enter() };
     command::encode(Nanos(7), &Command::EnterOrder(order), &mut bytes);
-    assert_eq!(bytes[RECORD_HEADER_BYTES + 57], 0b101_11_1_1_1);
+    assert_eq!(bytes[RECORD_HEADER_BYTES + 57], 5 << 5 | 3 << 3 | 0b111);
     // Six and seven are no self-trade prevention.
-    bytes[RECORD_HEADER_BYTES + 57] = 0b110_11_1_1_1;
+    bytes[RECORD_HEADER_BYTES + 57] = 6 << 5 | 3 << 3 | 0b111;
     let refused = command::decode(&bytes, 0, Seq(1)).expect_err("no such code");
     assert_eq!(refused.fault, DecodeFault::Code { field: "self-trade prevention", code: 6 });
 }

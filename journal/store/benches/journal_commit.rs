@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use ironbell_store::{Identity, Options, Reader, SegmentMaker, Writer, format, open};
 use ironbell_types::{
-    Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, PortId, Price, Qty,
-    Seq, Sequenced, Side, TimeInForce, UserRefIdx, UserRefNum,
+    Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, OrderTerms, PortId,
+    Price, Qty, Seq, Sequenced, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use memmap2::{Advice, MmapMut};
 use rustix::fs::{FallocateFlags, OFlags};
@@ -142,6 +142,7 @@ fn order(seq: u64) -> Sequenced {
         capacity: Capacity::Agency,
         cl_ord_id: ClOrdId(*b"order         "),
         options: OrderOptions::default(),
+        terms: OrderTerms::default(),
         fault: None,
     };
     Sequenced { seq: Seq(seq), time: Nanos(seq), command: Command::EnterOrder(order) }
