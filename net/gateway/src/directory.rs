@@ -1,7 +1,8 @@
 //! What administration defined, as far as a gateway needs it: a mirror kept by events.
 
 use ironbell_types::{
-    EventBody, Firm, FirmId, Instrument, InstrumentId, Mpid, Nanos, OpenDay, Port, PortId, Symbol, Username,
+    Control, EventBody, Firm, FirmId, Instrument, InstrumentId, Mpid, Nanos, OpenDay, Port, PortId, Symbol,
+    Username,
 };
 
 /// Instruments, firms, ports and the day. Ids are dense from 1; names are found by binary search, which
@@ -21,13 +22,28 @@ impl Directory {
     /// Learns from an event; those that define nothing are ignored.
     ///
     /// # Panics
-    /// When an id is not the next one: the state machine gives them densely.
+    /// When an id is neither known nor the next one: the state machine gives them densely.
     pub fn apply(&mut self, body: &EventBody) {
         match body {
             EventBody::InstrumentDefined(instrument) => {
-                assert_eq!(instrument.id.0 as usize, self.instruments.len() + 1, "instrument ids are dense");
-                self.instruments.push(*instrument);
+                let index = (instrument.id.0 as usize).wrapping_sub(1);
+                match self.instruments.get_mut(index) {
+                    // It has another tick or another symbol from here on.
+                    Some(known) => {
+                        self.by_symbol.remove(known.symbol);
+                        *known = *instrument;
+                    }
+                    None => {
+                        assert_eq!(index, self.instruments.len(), "instrument ids are dense");
+                        self.instruments.push(*instrument);
+                    }
+                }
                 self.by_symbol.insert(instrument.symbol, instrument.id.0);
+            }
+            // Members cannot name it any more; events about its last orders still do.
+            EventBody::Controlled(Control::Delist { instrument }) => {
+                let delisted = self.instrument(*instrument).expect("events name defined instruments");
+                self.by_symbol.remove(delisted.symbol);
             }
             EventBody::FirmDefined(firm) => {
                 assert_eq!(firm.id.0 as usize, self.firms.len() + 1, "firm ids are dense");
@@ -44,7 +60,7 @@ impl Directory {
         }
     }
 
-    /// The instrument of a symbol.
+    /// The instrument of a symbol; `None` also for one that was delisted.
     #[must_use]
     pub fn instrument_named(&self, symbol: Symbol) -> Option<&Instrument> {
         self.instrument(InstrumentId(self.by_symbol.find(symbol)?))
@@ -113,6 +129,12 @@ impl<N: Ord + Copy> Names<N> {
     fn insert(&mut self, name: N, id: u32) {
         let at = self.0.partition_point(|(other, _)| *other < name);
         self.0.insert(at, (name, id));
+    }
+
+    fn remove(&mut self, name: N) {
+        if let Ok(at) = self.0.binary_search_by(|(other, _)| other.cmp(&name)) {
+            self.0.remove(at);
+        }
     }
 
     fn find(&self, name: N) -> Option<u32> {

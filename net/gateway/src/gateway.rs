@@ -1,5 +1,6 @@
 //! The role: a loop over connections, between the members and the two rings.
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 use ironbell_device::{Acceptor, Stream};
@@ -8,7 +9,7 @@ use ironbell_sessionlog::{LogReader, Recovered, SessionLog, StreamId, StreamRead
 use ironbell_sync::{Consumer, Producer, ticks};
 use ironbell_types::{Command, Credential, Event, EventBody, Inbound, Logout, Nanos, Outbound, PortId};
 
-use crate::inbound::{self, NotTaken};
+use crate::inbound::{self, COMMANDS_MAX, NotTaken};
 use crate::login::LoginChecker;
 use crate::{Directory, Error, outbound};
 
@@ -114,7 +115,7 @@ pub struct Gateway<A: Acceptor, L> {
     sweep: usize,
     /// Who reads first in the next poll.
     first: usize,
-    gateway_sequencer: Producer<Inbound>,
+    gateway_sequencer: ToSequencer,
     release_gateway: Consumer<Outbound>,
     /// When the messages that this poll answers were received.
     answered: Vec<u64>,
@@ -214,7 +215,10 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             connections_made: 0,
             sweep: 0,
             first: 0,
-            gateway_sequencer,
+            gateway_sequencer: ToSequencer {
+                ring: gateway_sequencer,
+                waiting: VecDeque::with_capacity(COMMANDS_MAX),
+            },
             release_gateway,
             answered: Vec::with_capacity(config.events_per_poll),
             is_draining: false,
@@ -262,6 +266,8 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         for received in self.answered.drain(..) {
             observe(Stage::Out, ticks().saturating_sub(received));
         }
+        // What was taken from a member before is handed on even when nothing more is taken.
+        work += self.gateway_sequencer.hand_on_waiting();
         if !self.is_draining {
             work += self.answer_logins();
             self.settle();
@@ -403,7 +409,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
                 && state.logout_asked != state.incarnation;
             if is_stale {
                 let logout = Command::Logout(Logout { port, incarnation: state.incarnation });
-                if self.gateway_sequencer.push(Inbound { received: 0, command: logout }).is_err() {
+                if !self.gateway_sequencer.push(Inbound { received: 0, command: logout }) {
                     return;
                 }
                 state.logout_asked = state.incarnation;
@@ -489,7 +495,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
                 state.logins_under_way += 1;
                 self.counters.logins += 1;
                 let command = Command::Login(ironbell_types::Login { port });
-                let has_room = self.gateway_sequencer.push(Inbound { received: 0, command }).is_ok();
+                let has_room = self.gateway_sequencer.push(Inbound { received: 0, command });
                 assert!(has_room, "room was seen before the answer was taken");
             }
         }
@@ -629,7 +635,7 @@ impl<S: Stream> Connection<S> {
 struct Taker<'a, O> {
     config: &'a Config,
     directory: &'a Directory,
-    gateway_sequencer: &'a mut Producer<Inbound>,
+    gateway_sequencer: &'a mut ToSequencer,
     counters: &'a mut Counters,
     observe: &'a mut O,
 }
@@ -672,9 +678,17 @@ impl<O: FnMut(Stage, u64)> Taker<'_, O> {
                     let LoginState::In(port, _) = login else {
                         unreachable!("a session is up after its login")
                     };
-                    let port = self.directory.port(*port).expect("a login names a port");
-                    match inbound::command(bytes, port, self.directory) {
-                        Ok(command) => self.send(*received, command),
+                    let Self { directory, gateway_sequencer, .. } = self;
+                    let port = directory.port(*port).expect("a login names a port");
+                    let received = *received;
+                    let handed_on = inbound::commands(bytes, port, directory, &mut |command| {
+                        gateway_sequencer.hand_on(Inbound { received, command });
+                    });
+                    match handed_on {
+                        Ok(()) => {
+                            self.counters.messages_in += 1;
+                            (self.observe)(Stage::In, ticks().saturating_sub(received));
+                        }
                         Err(why) => {
                             self.counters.malformed += 1;
                             *malformed += 1;
@@ -692,12 +706,46 @@ impl<O: FnMut(Stage, u64)> Taker<'_, O> {
         }
         Ok(taken)
     }
+}
 
-    fn send(&mut self, received: u64, command: Command) {
-        self.counters.messages_in += 1;
-        let has_room = self.gateway_sequencer.push(Inbound { received, command }).is_ok();
-        assert!(has_room, "room was seen before the message was taken");
-        (self.observe)(Stage::In, ticks().saturating_sub(received));
+/// The ring to the sequencer, and what of one message found no room in it. While anything waits nothing
+/// else goes in, so that commands keep the order they came in.
+#[derive(Debug)]
+struct ToSequencer {
+    ring: Producer<Inbound>,
+    /// Less than [`COMMANDS_MAX`]: a message is taken only when its first command has room.
+    waiting: VecDeque<Inbound>,
+}
+
+impl ToSequencer {
+    fn is_full(&self) -> bool {
+        !self.waiting.is_empty() || self.ring.is_full()
+    }
+
+    /// False: there is no room.
+    fn push(&mut self, inbound: Inbound) -> bool {
+        self.waiting.is_empty() && self.ring.push(inbound).is_ok()
+    }
+
+    /// One of the commands of a message that was taken when there was room.
+    fn hand_on(&mut self, inbound: Inbound) {
+        if !self.push(inbound) {
+            assert!(self.waiting.len() < COMMANDS_MAX, "a message has a bounded number of commands");
+            self.waiting.push_back(inbound);
+        }
+    }
+
+    /// Says how many of those that waited found room.
+    fn hand_on_waiting(&mut self) -> usize {
+        let mut count = 0;
+        while let Some(&inbound) = self.waiting.front() {
+            if self.ring.push(inbound).is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+            count += 1;
+        }
+        count
     }
 }
 

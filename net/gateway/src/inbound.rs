@@ -1,44 +1,63 @@
-//! OUCH messages to commands.
+//! Members' messages to commands: OUCH here, native ones in `inbound/native.rs`.
 //!
-//! What carries a new UserRefNum (an order, a replacement, a mass cancel, a switch of order entry) always
-//! becomes a command: what is wrong with its form travels as `fault`, so that the refusal is sequenced and
-//! journaled like any other. The first fault in this order counts:
+//! What carries a new UserRefNum (an order, a replacement, a quote, a mass cancel, a switch of order entry)
+//! always becomes a command: what is wrong with its form travels as `fault`, so that the refusal is
+//! sequenced and journaled like any other. The first fault in this order counts:
 //!
 //! 1. side; 2. symbol; 3. quantity; 4. price; 5. time in force; 6. display; 7. capacity; 8. intermarket
 //!    sweep; 9. cross type; 10. options by their tags; 11. an appendage that is no list of allowed options.
 //!
+//! What does not depend on the form but on how terms go together is core's to refuse.
+//!
+//! | field | offered |
+//! |---|---|
+//! | price | whole ticks; 0x7FFFFFFF, on equity-exact instruments also 200,000.0000: at the market |
+//! | time in force | `0` day, `3` immediate or cancel, `6` good till time (tag 15) |
+//! | display | `Y` `A`, `N` hidden |
+//! | cross type | `N`; with time in force `0` also `O` at the open, `C` at the close; else `CrossOrder` |
+//!
 //! | option | offered |
 //! |---|---|
 //! | 2 Firm | the port's own MPID, else `FirmNotAuthorized` |
-//! | 3 MinQty | kept; core takes it as fill-or-kill or refuses it |
+//! | 3 MinQty | kept |
 //! | 4 CustomerType | `R` `N` space, kept |
-//! | 5 MaxFloor, 13 RandomReserves | 0, else `MaxFloor` |
-//! | 6 PriceType | `L`, else `Pegging` |
-//! | 7 PegOffset, 11 DiscretionPegOffset | 0, else `Pegging` |
-//! | 9 DiscretionPrice, 10 DiscretionPriceType | `Other` |
+//! | 5 MaxFloor, 13 RandomReserves | kept |
+//! | 6 PriceType | `L` none, `P` market, `M` midpoint, `R` primary peg, else `Pegging` |
+//! | 7 PegOffset | whole ticks, else `Pegging`; negative is less aggressive: below a bid, above an ask |
+//! | 9 DiscretionPrice | whole ticks within the range of prices, else `Other`; 0 is none |
+//! | 10 DiscretionPriceType | `L`, else `Other` |
+//! | 11 DiscretionPegOffset | 0, else `Pegging` |
 //! | 12 PostOnly | `P` `N`, kept |
-//! | 15 ExpireTime | `Other`: no time in force needs it |
+//! | 15 ExpireTime | seconds after local midnight of the trading day, for time in force `6`; 0 is none |
 //! | 16 TradeNow | `N` space, else `Other` |
 //! | 17 HandleInst | space, else `Other` |
 //! | 24 GroupID | kept |
-//! | 25 SharesLocated, 26 LocateBroker | taken and not kept: the venue checks no locates |
+//! | 25 SharesLocated, 26 LocateBroker | taken and not kept: core knows what a firm has located |
 //! | 27 Side | on Mass Cancel; on Replace Order `Side`: a replacement keeps the side |
 //! | 28 UserRefIdx | the channel |
-//! | 29, 30 AIQ | `Other`: self-trade prevention is not offered, and must not be taken as if it were |
+//! | 29 AIQ strategy | `*` as the port, `N` off, `Y` cancel newest, `O` cancel oldest, `W` cancel both, `D` decrement; `y` `o` `w` `d` the same within the group of tag 30; others `Aiq` |
+//! | 30 AIQ group | two printable characters, else `Aiq`; spaces or zeros are none; not with `Y` `O` `W` `D`, always with `y` `o` `w` `d` |
+//!
+//! A Replace Order keeps the terms of its original but for tags 5 and 13: with 6, 7, 9, 10, 11, 29 or 30 it
+//! is a fault, which by OUCH's rule cancels the original. Its market price is 0x7FFFFFFF only, as it names no
+//! instrument.
 
 use ironbell_types::{
     AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX,
-    EnterOrder, FirmId, Instrument, InstrumentId, MassCancel, ModifyOrder, Mpid, OrderEntrySwitch,
-    OrderOptions, Port, Price, Qty, Reject, ReplaceOrder, Scale, Side, Symbol, TimeInForce, UserRefIdx,
-    UserRefNum,
+    EnterOrder, FirmId, Instrument, InstrumentId, MassCancel, ModifyOrder, Mpid, Nanos, OrderEntrySwitch,
+    OrderOptions, OrderTerms, Peg, Port, Price, Qty, Reject, ReplaceOrder, Scale, Side, Stp, Symbol,
+    TimeInForce, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::DecodeError;
-use ironbell_wire::ouch::{self, Inbound, Options};
+use ironbell_wire::native::{QUOTES_MAX, is_native};
+use ironbell_wire::ouch::{self, Inbound, Options, PRICE_MARKET};
 
 use crate::Directory;
 
-/// The price that says "at the market", on any instrument.
-pub const PRICE_MARKET: u64 = 0x7fff_ffff;
+mod native;
+
+/// Most commands of one message: the entries of a mass quote.
+pub const COMMANDS_MAX: usize = QUOTES_MAX;
 /// 200,000.0000, the other price that says so on an equity-exact one.
 const PRICE_MARKET_CROSS: u64 = 2_000_000_000;
 /// A scaled price must fit the 32 bits that it has in ITCH.
@@ -47,7 +66,7 @@ const PRICE_SCALED_MAX: u64 = u32::MAX as u64;
 /// A message that becomes no command. It is answered by a debug packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
-    /// It is no OUCH message, or one whose answer could name no order.
+    /// It is no message, or one whose answer could name no order.
     #[error("{0}")]
     Malformed(DecodeError),
     /// The side of a Modify Order, which has no refusal, is none of B S T E.
@@ -55,11 +74,25 @@ pub enum NotTaken {
     ModifySide(u8),
 }
 
-/// The command of a message that came in on `port`.
+/// Passes to `take` the commands of a message that came in on `port`, in their order: one, or one for each
+/// entry of a mass quote, at most [`COMMANDS_MAX`].
 ///
 /// # Errors
-/// [`NotTaken`].
-pub fn command(bytes: &[u8], port: &Port, directory: &Directory) -> Result<Command, NotTaken> {
+/// [`NotTaken`]; nothing was passed then.
+pub fn commands(
+    bytes: &[u8],
+    port: &Port,
+    directory: &Directory,
+    take: &mut impl FnMut(Command),
+) -> Result<(), NotTaken> {
+    if is_native(bytes) {
+        return native::commands(bytes, port, directory, take);
+    }
+    take(ouch_command(bytes, port, directory)?);
+    Ok(())
+}
+
+fn ouch_command(bytes: &[u8], port: &Port, directory: &Directory) -> Result<Command, NotTaken> {
     match Inbound::parse(bytes) {
         Ok(message) => convert(&message, idx_of(&message.options()), None, port, directory),
         Err(e) => {
@@ -92,7 +125,7 @@ fn convert(
             Ok(Command::EnterOrder(enter_order(m, options, idx, fault, port, directory)))
         }
         Inbound::ReplaceOrder(m, options) => {
-            Ok(Command::ReplaceOrder(replace_order(m, options, idx, fault, port)))
+            Ok(Command::ReplaceOrder(replace_order(m, options, idx, fault, port, directory)))
         }
         Inbound::CancelOrder(m, _) => Ok(Command::CancelOrder(CancelOrder {
             port: port.id,
@@ -181,6 +214,7 @@ fn enter_order(
         capacity: Capacity::Other,
         cl_ord_id: ClOrdId(m.cl_ord_id),
         options: OrderOptions::default(),
+        terms: OrderTerms::default(),
         fault,
     };
     match check_enter(m, options, port, directory, order) {
@@ -199,15 +233,24 @@ fn check_enter(
     let side = Side::try_from(m.side).map_err(|_| Reject::Side)?;
     let instrument = directory.instrument_named(Symbol(m.symbol)).ok_or(Reject::Symbol)?;
     check_qty(m.quantity.get(), instrument)?;
-    let price = price_ticks(m.price.get(), instrument)?;
+    let price = m.price.get();
+    let market = is_market(price, instrument);
+    let price = if market { Price(0) } else { price_ticks(price, instrument).ok_or(Reject::Price)? };
     let time_in_force = time_in_force(m.time_in_force)?;
     let display = Display::try_from(m.display).map_err(|_| Reject::Display)?;
     let capacity = Capacity::try_from(m.capacity).map_err(|_| Reject::Other)?;
     check_sweep(m.inter_market_sweep)?;
-    if m.cross_type != b'N' {
-        return Err(Reject::CrossOrder);
-    }
-    let options = order_options(options, port, directory)?;
+    let time_in_force = match (m.cross_type, time_in_force) {
+        (b'N', _) => time_in_force,
+        (b'O', TimeInForce::Day) => TimeInForce::AtOpen,
+        (b'C', TimeInForce::Day) => TimeInForce::AtClose,
+        _ => return Err(Reject::CrossOrder),
+    };
+    let (options, terms) = if options.is_empty() {
+        Default::default()
+    } else {
+        enter_options(options, port, instrument, directory)?
+    };
     Ok(EnterOrder {
         instrument: instrument.id,
         side,
@@ -216,6 +259,7 @@ fn check_enter(
         display,
         capacity,
         options,
+        terms: OrderTerms { market, ..terms },
         ..order
     })
 }
@@ -226,6 +270,7 @@ fn replace_order(
     idx: UserRefIdx,
     fault: Option<Reject>,
     port: &Port,
+    directory: &Directory,
 ) -> ReplaceOrder {
     let order = ReplaceOrder {
         port: port.id,
@@ -238,9 +283,12 @@ fn replace_order(
         display: Display::Visible,
         cl_ord_id: ClOrdId(m.cl_ord_id),
         options: OrderOptions::default(),
+        max_floor: None,
+        random_reserves: None,
+        expire: Nanos(0),
         fault,
     };
-    match check_replace(m, options, order) {
+    match check_replace(m, options, directory, order) {
         Ok(checked) => checked,
         Err(reject) => ReplaceOrder { fault: Some(reject), ..order },
     }
@@ -250,21 +298,19 @@ fn replace_order(
 fn check_replace(
     m: &ouch::ReplaceOrder,
     options: &Options<'_>,
+    directory: &Directory,
     order: ReplaceOrder,
 ) -> Result<ReplaceOrder, Reject> {
-    match m.price.get() {
-        PRICE_MARKET => return Err(Reject::MarketOrder),
+    let wire_price = match m.price.get() {
+        PRICE_MARKET => 0,
         price if price > PRICE_SCALED_MAX => return Err(Reject::Price),
-        _ => {}
-    }
+        price => price,
+    };
     let time_in_force = time_in_force(m.time_in_force)?;
     let display = Display::try_from(m.display).map_err(|_| Reject::Display)?;
     check_sweep(m.inter_market_sweep)?;
-    if options.side().is_some() {
-        return Err(Reject::Side);
-    }
-    let options = kept_options(options)?;
-    Ok(ReplaceOrder { time_in_force, display, options, ..order })
+    let order = ReplaceOrder { wire_price, time_in_force, display, ..order };
+    if options.is_empty() { Ok(order) } else { replace_options(options, directory, order) }
 }
 
 fn mass_cancel(
@@ -316,28 +362,31 @@ fn check_qty(qty: u32, instrument: &Instrument) -> Result<(), Reject> {
     if qty == 0 || qty > qty_max { Err(Reject::Quantity) } else { Ok(()) }
 }
 
-fn price_ticks(price: u64, instrument: &Instrument) -> Result<Price, Reject> {
-    if price == PRICE_MARKET {
-        return Err(Reject::MarketOrder);
-    }
+fn is_market(price: u64, instrument: &Instrument) -> bool {
+    let is_equity = matches!(instrument.scale, Scale::EquityExact { .. });
+    price == PRICE_MARKET || (is_equity && price == PRICE_MARKET_CROSS)
+}
+
+/// A wire price in ticks; `None` when it is 0, beyond the wire's range or not whole.
+fn price_ticks(price: u64, instrument: &Instrument) -> Option<Price> {
     let price_max = match instrument.scale {
-        Scale::EquityExact { .. } if price == PRICE_MARKET_CROSS => return Err(Reject::MarketOrder),
         Scale::EquityExact { .. } => EQUITY_WIRE_PRICE_MAX,
         Scale::Scaled => PRICE_SCALED_MAX,
     };
     let tick = u64::from(instrument.price_tick());
     if price == 0 || price > price_max || !price.is_multiple_of(tick) {
-        return Err(Reject::Price);
+        return None;
     }
-    i64::try_from(price / tick).map(Price).map_err(|_| Reject::Price)
+    i64::try_from(price / tick).ok().map(Price)
 }
 
-/// Offered are day and immediate-or-cancel; fill-or-kill has no code of its own on the wire.
+/// Those that the wire has a code for; which crosses there are stands in another field.
 fn time_in_force(code: u8) -> Result<TimeInForce, Reject> {
     match TimeInForce::try_from(code) {
-        Ok(TimeInForce::Day) => Ok(TimeInForce::Day),
-        Ok(TimeInForce::Ioc) => Ok(TimeInForce::Ioc),
-        Ok(TimeInForce::Fok) | Err(_) => Err(Reject::Other),
+        Ok(offered @ (TimeInForce::Day | TimeInForce::Ioc | TimeInForce::Gtt)) => Ok(offered),
+        Ok(TimeInForce::Fok | TimeInForce::Gtc | TimeInForce::AtOpen | TimeInForce::AtClose) | Err(_) => {
+            Err(Reject::Other)
+        }
     }
 }
 
@@ -345,52 +394,167 @@ fn check_sweep(code: u8) -> Result<(), Reject> {
     if code == b'N' { Ok(()) } else { Err(Reject::Iso) }
 }
 
-fn order_options(options: &Options<'_>, port: &Port, directory: &Directory) -> Result<OrderOptions, Reject> {
+/// The options of an Enter Order, in the order of their tags.
+fn enter_options(
+    options: &Options<'_>,
+    port: &Port,
+    instrument: &Instrument,
+    directory: &Directory,
+) -> Result<(OrderOptions, OrderTerms), Reject> {
     let firm = options.firm();
     if firm.is_some_and(|mpid| directory.firm_named(Mpid(mpid)) != Some(port.firm)) {
         return Err(Reject::FirmNotAuthorized);
-    }
-    kept_options(options).map(|kept| OrderOptions { firm: firm.is_some(), ..kept })
-}
-
-/// The options but for Firm, in the order of their tags.
-fn kept_options(options: &Options<'_>) -> Result<OrderOptions, Reject> {
-    if options.is_empty() {
-        return Ok(OrderOptions::default());
     }
     let customer_type = match options.customer_type() {
         None => 0,
         Some(code @ (b'R' | b'N' | b' ')) => code,
         Some(_) => return Err(Reject::Other),
     };
-    if options.max_floor().is_some_and(|floor| floor != 0) {
-        return Err(Reject::MaxFloor);
-    }
-    if options.price_type().is_some_and(|code| code != b'L') || options.peg_offset().is_some_and(|o| o != 0) {
-        return Err(Reject::Pegging);
-    }
-    if options.discretion_price().is_some() || options.discretion_price_type().is_some() {
+    let peg = options.price_type().map_or(Some(Peg::None), peg).ok_or(Reject::Pegging)?;
+    let peg_offset = options.peg_offset().map_or(Some(0), |offset| offset_ticks(offset, instrument));
+    let peg_offset = peg_offset.ok_or(Reject::Pegging)?;
+    let discretion = match options.discretion_price() {
+        None | Some(0) => Price(0),
+        Some(price) => price_ticks(price, instrument).ok_or(Reject::Other)?,
+    };
+    if options.discretion_price_type().is_some_and(|code| code != b'L') {
         return Err(Reject::Other);
     }
     if options.discretion_peg_offset().is_some_and(|offset| offset != 0) {
         return Err(Reject::Pegging);
     }
-    let post_only = match options.post_only() {
-        None => 0,
-        Some(code @ (b'P' | b'N')) => code,
-        Some(_) => return Err(Reject::Other),
+    let post_only = post_only(options)?;
+    let expire = expire(options.expire_time().unwrap_or(0), directory)?;
+    check_handling(options)?;
+    let (stp, stp_group) = aiq(options.aiq_strategy(), options.aiq_group_id())?;
+    let kept = OrderOptions {
+        firm: firm.is_some(),
+        customer_type,
+        post_only,
+        group: options.group_id(),
+        min_qty: options.min_qty().unwrap_or(0),
     };
-    if options.random_reserves().is_some_and(|range| range != 0) {
-        return Err(Reject::MaxFloor);
+    let terms = OrderTerms {
+        max_floor: options.max_floor().unwrap_or(0),
+        random_reserves: options.random_reserves().unwrap_or(0),
+        peg,
+        peg_offset,
+        discretion,
+        expire,
+        stp,
+        stp_group,
+        ..OrderTerms::default()
+    };
+    Ok((kept, terms))
+}
+
+/// The options of a Replace Order, in the order of their tags.
+fn replace_options(
+    options: &Options<'_>,
+    directory: &Directory,
+    order: ReplaceOrder,
+) -> Result<ReplaceOrder, Reject> {
+    if options.price_type().is_some() || options.peg_offset().is_some() {
+        return Err(Reject::Pegging);
     }
-    let is_other = options.expire_time().is_some()
-        || options.trade_now().is_some_and(|code| !matches!(code, b'N' | b' '))
-        || options.handle_inst().is_some_and(|code| code != b' ')
-        || options.aiq_strategy().is_some()
-        || options.aiq_group_id().is_some();
-    if is_other {
+    if options.discretion_price().is_some() || options.discretion_price_type().is_some() {
         return Err(Reject::Other);
     }
-    let (group, min_qty) = (options.group_id(), options.min_qty().unwrap_or(0));
-    Ok(OrderOptions { firm: false, customer_type, post_only, group, min_qty })
+    if options.discretion_peg_offset().is_some() {
+        return Err(Reject::Pegging);
+    }
+    let post_only = post_only(options)?;
+    let expire = expire(options.expire_time().unwrap_or(0), directory)?;
+    check_handling(options)?;
+    if options.side().is_some() {
+        return Err(Reject::Side);
+    }
+    if options.aiq_strategy().is_some() || options.aiq_group_id().is_some() {
+        return Err(Reject::Aiq);
+    }
+    let min_qty = options.min_qty().unwrap_or(0);
+    Ok(ReplaceOrder {
+        options: OrderOptions { post_only, min_qty, ..OrderOptions::default() },
+        max_floor: options.max_floor(),
+        random_reserves: options.random_reserves(),
+        expire,
+        ..order
+    })
+}
+
+fn post_only(options: &Options<'_>) -> Result<u8, Reject> {
+    match options.post_only() {
+        None => Ok(0),
+        Some(code @ (b'P' | b'N')) => Ok(code),
+        Some(_) => Err(Reject::Other),
+    }
+}
+
+/// TradeNow and HandleInst, of which only the plain values are offered.
+fn check_handling(options: &Options<'_>) -> Result<(), Reject> {
+    let is_plain = options.trade_now().is_none_or(|code| matches!(code, b'N' | b' '))
+        && options.handle_inst().is_none_or(|code| code == b' ');
+    if is_plain { Ok(()) } else { Err(Reject::Other) }
+}
+
+/// What a PriceType pegs to.
+fn peg(code: u8) -> Option<Peg> {
+    match code {
+        b'L' => Some(Peg::None),
+        b'R' => Some(Peg::Primary),
+        b'P' => Some(Peg::Market),
+        b'M' => Some(Peg::Midpoint),
+        _ => None,
+    }
+}
+
+/// A PegOffset in ticks; `None` when it is not whole.
+fn offset_ticks(offset: i32, instrument: &Instrument) -> Option<i32> {
+    let tick = i64::from(instrument.price_tick());
+    let offset = i64::from(offset);
+    if offset % tick == 0 { i32::try_from(offset / tick).ok() } else { None }
+}
+
+/// The time of an ExpireTime, which is in seconds after the day's midnight; 0 is none.
+fn expire(seconds: u32, directory: &Directory) -> Result<Nanos, Reject> {
+    if seconds == 0 {
+        return Ok(Nanos(0));
+    }
+    let midnight = directory.day().ok_or(Reject::Other)?.midnight.0;
+    midnight.checked_add(u64::from(seconds) * 1_000_000_000).map(Nanos).ok_or(Reject::Other)
+}
+
+/// What an AIQ strategy and group ask for.
+fn aiq(strategy: Option<u8>, group: Option<[u8; 2]>) -> Result<(Stp, [u8; 2]), Reject> {
+    let group = stp_group(group.unwrap_or_default()).ok_or(Reject::Aiq)?;
+    let Some(strategy) = strategy else { return Ok((Stp::Port, group)) };
+    let stp = stp(strategy.to_ascii_uppercase()).ok_or(Reject::Aiq)?;
+    let is_right = match strategy {
+        b'*' | b'N' => true,
+        b'Y' | b'O' | b'W' | b'D' => group == [0; 2],
+        b'y' | b'o' | b'w' | b'd' => group != [0; 2],
+        _ => false,
+    };
+    if is_right { Ok((stp, group)) } else { Err(Reject::Aiq) }
+}
+
+fn stp(code: u8) -> Option<Stp> {
+    match code {
+        b'*' => Some(Stp::Port),
+        b'N' => Some(Stp::Off),
+        b'Y' => Some(Stp::CancelNewest),
+        b'O' => Some(Stp::CancelOldest),
+        b'W' => Some(Stp::CancelBoth),
+        b'D' => Some(Stp::Decrement),
+        _ => None,
+    }
+}
+
+/// A group of self-trade prevention, zeros for none; `None` when it is not printable.
+fn stp_group(group: [u8; 2]) -> Option<[u8; 2]> {
+    match group {
+        [0, 0] | [b' ', b' '] => Some([0; 2]),
+        [b' '..=b'~', b' '..=b'~'] => Some(group),
+        _ => None,
+    }
 }

@@ -28,6 +28,8 @@ pub const GROUP_HEADER_LEN: usize = size_of::<GroupHeader>();
 pub const QUOTES_MAX: usize = 64;
 /// The longest message in either direction, in bytes.
 pub const MESSAGE_LEN_MAX: usize = mass_quote_len(QUOTES_MAX);
+/// The longest message of the venue, in bytes.
+pub const OUTBOUND_LEN_MAX: usize = HEADER_LEN + size_of::<AcceptedTerms>();
 /// A `group_id` that says that there is none.
 pub const NO_GROUP: u16 = u16::MAX;
 /// A `max_floor` or `random_reserves` of a [`ReplaceOrder`] that leaves the original's.
