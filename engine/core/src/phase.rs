@@ -71,7 +71,7 @@ pub(crate) enum Timer {
     Expiry,
     /// The limit state has lasted too long.
     LimitState,
-    /// The auction after a limit state is over.
+    /// Volatility is over.
     Volatility,
     /// The next entry of the day's schedule.
     Schedule,
@@ -120,7 +120,7 @@ pub(crate) struct Trading {
     /// The band's middle; 0 is none.
     band_reference: u64,
     limit_state_since: Option<Nanos>,
-    /// When the auction began that a limit state led to.
+    /// When Volatility began.
     volatility_since: Option<Nanos>,
     /// When the last batch crossed, or Continuous began.
     batch_since: Nanos,
@@ -267,7 +267,7 @@ impl Trading {
     }
 
     /// A run is over. `inside`: one of its trades was strictly inside the band; `stopped`: the band, not
-    /// the collar, kept it from trading on. Says *LimitState* where one ended, and where one began.
+    /// the collar, kept it from trading on. Says *LimitState* when one began or ended.
     pub(crate) fn note_run(
         &mut self,
         inside: bool,
@@ -276,12 +276,11 @@ impl Trading {
         mut say: impl FnMut(EventBody),
     ) {
         let instrument = self.instrument();
-        if inside && self.limit_state_since.take().is_some() {
-            say(EventBody::LimitState { instrument, on: false });
-        }
         if stopped && self.limit_state_since.is_none() {
             self.limit_state_since = Some(now);
             say(EventBody::LimitState { instrument, on: true });
+        } else if inside && !stopped && self.limit_state_since.take().is_some() {
+            say(EventBody::LimitState { instrument, on: false });
         }
     }
 
@@ -338,19 +337,13 @@ impl Trading {
     pub(crate) fn begin(&mut self, phase: Phase, now: Nanos) {
         self.phase = phase;
         self.limit_state_since = None;
-        self.volatility_since = None;
+        self.volatility_since = (phase == Phase::Volatility).then_some(now);
         self.batch_since = now;
         self.indicative_due = matches!(
             phase,
             Phase::OpeningAuction | Phase::ClosingAuction | Phase::Volatility | Phase::Paused
         )
         .then(|| after(now, INDICATIVE_NS));
-    }
-
-    /// The auction after a limit state begins.
-    pub(crate) fn begin_volatility(&mut self, now: Nanos) {
-        self.begin(Phase::Volatility, now);
-        self.volatility_since = Some(now);
     }
 
     // Timers.
