@@ -64,6 +64,8 @@ fn trade(arguments: &[String]) -> Result<(), Box<dyn Error>> {
                         *open -= taken_off(*num, *open, &message);
                     }
                 }
+                // Nobody who sends no native message hears one; an earlier run may have.
+                Event::Native { number, message, .. } => println!("{number}: {message:?}"),
                 Event::Debug(text) => println!("{}", text.escape_ascii()),
                 Event::Ended => return Err("the session has ended for good".into()),
             }

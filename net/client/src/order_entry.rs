@@ -1,4 +1,5 @@
-//! A member's order entry: OUCH 5.0 requests out, their fates in, over one SoupBinTCP session.
+//! A member's order entry: requests out, their fates in, over one SoupBinTCP session. Requests are OUCH 5.0,
+//! and the venue's own messages for what OUCH has no words for.
 //!
 //! [`OrderEntry`] is sans I/O: bytes and time come in as parameters. [`Member`] moves its bytes over
 //! a [`Stream`] and never waits. Neither allocates after it was made.
@@ -8,15 +9,19 @@
 //! send whatever was not answered again, under the same numbers and in the same order. A number the
 //! venue has seen has no second effect, and neither has a repeated cancel (OUCH 5.0, sections 1.1 and 2).
 //!
-//! Prices and quantities are those of the wire: four implied decimals and shares, or ticks and lots for
-//! instruments that the venue announces as scaled.
+//! Prices and quantities are those of the wire: in OUCH four implied decimals and shares, or ticks and lots
+//! for instruments that the venue announces as scaled; in native messages always ticks and lots.
 
 use std::net::SocketAddr;
 
 use ironbell_device::kernel::Connection;
 use ironbell_device::{Closed, Stream};
 use ironbell_session::{ClientEvent, ClientSession, Config, Refusal, Violation};
-use ironbell_types::{Capacity, ClOrdId, Display, Mpid, Nanos, Side, Symbol, TimeInForce, Username};
+use ironbell_types::{
+    Capacity, ClOrdId, Display, Mpid, Nanos, OrderTerms, Side, Symbol, TimeInForce, Username,
+};
+use ironbell_wire::code::{peg_code, stp_code};
+use ironbell_wire::native::{self, Block, QuoteEntry, is_native};
 use ironbell_wire::ouch::{self, OptionsBuf, OuchMessage, Outbound};
 use ironbell_wire::soup::LoginRequest;
 use ironbell_wire::{DecodeError, Type, U32, U64};
@@ -33,7 +38,7 @@ pub enum Error {
     /// The venue broke the session protocol.
     #[error("order entry: the venue broke SoupBinTCP: {0}")]
     Session(#[from] Violation),
-    /// The venue sent something that is no OUCH message.
+    /// The venue sent something that is neither an OUCH nor a native message.
     #[error("order entry: message {number} is malformed: {source}")]
     Message {
         /// Its sequence number.
@@ -73,13 +78,22 @@ pub enum Event<'a> {
         /// The same as it came.
         bytes: &'a [u8],
     },
+    /// The next message of the session, a native one.
+    Native {
+        /// Its number.
+        number: u64,
+        /// What it says.
+        message: native::Outbound<'a>,
+        /// The same as it came.
+        bytes: &'a [u8],
+    },
     /// Text for people.
     Debug(&'a [u8]),
     /// The session has ended for good; the next login is to a new one.
     Ended,
 }
 
-/// A new order. Quantity 1 to 999,999.
+/// A new order in OUCH's words; its options say more. Quantity 1 to 999,999 on equity-exact instruments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewOrder {
     /// Buy or sell.
@@ -88,9 +102,10 @@ pub struct NewOrder {
     pub qty: u32,
     /// What.
     pub symbol: Symbol,
-    /// The limit.
+    /// The limit; [`ouch::PRICE_MARKET`] at the market.
     pub price: u64,
-    /// Day or immediate-or-cancel; fill-or-kill is immediate-or-cancel with MinQty = quantity.
+    /// Day, immediate-or-cancel, good-till-time (with option ExpireTime), at-open or at-close. Fill-or-kill
+    /// is immediate-or-cancel with MinQty = quantity; the others are [`FullOrder`]'s.
     pub time_in_force: TimeInForce,
     /// How shown.
     pub display: Display,
@@ -128,9 +143,10 @@ impl NewOrder {
 pub struct Replacement {
     /// Total the member will be liable for, executions of the whole chain included.
     pub qty: u32,
-    /// The limit.
+    /// The limit; [`ouch::PRICE_MARKET`] when the original is at the market.
     pub price: u64,
-    /// Day or immediate-or-cancel.
+    /// Day (which leaves an at-open or at-close order what it is), immediate-or-cancel, or good-till-time
+    /// with option ExpireTime.
     pub time_in_force: TimeInForce,
     /// How shown.
     pub display: Display,
@@ -147,6 +163,173 @@ impl Replacement {
     }
 }
 
+/// A new order with any terms, in ticks and lots: stops, pairs, good-till-cancelled, 64-bit quantities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullOrder {
+    /// Buy or sell.
+    pub side: Side,
+    /// How much.
+    pub qty: u64,
+    /// What.
+    pub symbol: Symbol,
+    /// The limit; 0 at the market.
+    pub price: i64,
+    /// How long.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// In which capacity.
+    pub capacity: Capacity,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+    /// The least that it trades at once; 0 is none.
+    pub min_qty: u32,
+    /// Whether it must not trade on entry.
+    pub post_only: bool,
+    /// Group for mass cancels, below 65,535.
+    pub group: Option<u16>,
+    /// What makes it more than a plain limit order; of `expire` see `expire_time`.
+    pub terms: OrderTerms,
+    /// When a good-till-time order ends, in seconds after the day's local midnight. It stands for
+    /// `terms.expire`, which is not looked at.
+    pub expire_time: u32,
+}
+
+impl FullOrder {
+    /// A shown day order as agent, without a text.
+    #[must_use]
+    pub fn day(side: Side, qty: u64, symbol: Symbol, price: i64) -> Self {
+        Self {
+            side,
+            qty,
+            symbol,
+            price,
+            time_in_force: TimeInForce::Day,
+            display: Display::Visible,
+            capacity: Capacity::Agency,
+            cl_ord_id: ClOrdId::default(),
+            min_qty: 0,
+            post_only: false,
+            group: None,
+            terms: OrderTerms::default(),
+            expire_time: 0,
+        }
+    }
+
+    /// A stop order: it waits for a trade at `stop` or beyond, and then trades at the market.
+    #[must_use]
+    pub fn stop(side: Side, qty: u64, symbol: Symbol, stop: i64) -> Self {
+        let terms = OrderTerms { market: true, stop: ironbell_types::Price(stop), ..OrderTerms::default() };
+        Self { terms, ..Self::day(side, qty, symbol, 0) }
+    }
+
+    fn message(&self, user_ref_num: u32) -> native::NewOrder {
+        let terms = &self.terms;
+        native::NewOrder {
+            user_ref_num: native::U32::new(user_ref_num),
+            user_ref_idx: 0,
+            side: self.side.code(),
+            time_in_force: self.time_in_force.code(),
+            display: self.display.code(),
+            symbol: self.symbol.0,
+            quantity: native::U64::new(self.qty),
+            price: native::I64::new(self.price),
+            stop_price: native::I64::new(terms.stop.0),
+            discretion_price: native::I64::new(terms.discretion.0),
+            trail: native::U32::new(terms.trail),
+            max_floor: native::U32::new(terms.max_floor),
+            random_reserves: native::U32::new(terms.random_reserves),
+            peg_offset: native::I32::new(terms.peg_offset),
+            min_qty: native::U32::new(self.min_qty),
+            expire_time: native::U32::new(self.expire_time),
+            oco_user_ref_num: native::U32::new(terms.oco.0),
+            group_id: native::U16::new(self.group.unwrap_or(native::NO_GROUP)),
+            stp_group: terms.stp_group,
+            order_type: if terms.market { b'M' } else { b'L' },
+            peg: peg_code(terms.peg),
+            stp: stp_code(terms.stp),
+            post_only: if self.post_only { b'P' } else { b'U' },
+            capacity: self.capacity.code(),
+            customer_type: b'U',
+            cl_ord_id: self.cl_ord_id.0,
+        }
+    }
+}
+
+/// What replaces an order, in the full range; side, capacity and all terms but these stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullReplacement {
+    /// Total the member will be liable for in lots, executions of the whole chain included.
+    pub qty: u64,
+    /// The limit in wire price units, as in OUCH; 0 when the original is at the market.
+    pub price: u64,
+    /// How long.
+    pub time_in_force: TimeInForce,
+    /// How shown.
+    pub display: Display,
+    /// The least that it trades at once; 0 is none.
+    pub min_qty: u32,
+    /// Whether it must not trade on entry; `None` as the original.
+    pub post_only: Option<bool>,
+    /// The most that is shown, below 2^32 - 1; `None` as the original.
+    pub max_floor: Option<u32>,
+    /// How far later displayed parts may differ, below 2^32 - 1; `None` as the original.
+    pub random_reserves: Option<u32>,
+    /// When a good-till-time order ends, in seconds after the day's local midnight.
+    pub expire_time: u32,
+    /// The member's own text.
+    pub cl_ord_id: ClOrdId,
+}
+
+impl FullReplacement {
+    /// A shown day order, without a text.
+    #[must_use]
+    pub fn day(qty: u64, price: u64) -> Self {
+        Self {
+            qty,
+            price,
+            time_in_force: TimeInForce::Day,
+            display: Display::Visible,
+            min_qty: 0,
+            post_only: None,
+            max_floor: None,
+            random_reserves: None,
+            expire_time: 0,
+            cl_ord_id: ClOrdId::default(),
+        }
+    }
+}
+
+/// A two-sided quote of one instrument, in ticks and lots; a side with quantity 0 has price 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoSided {
+    /// What.
+    pub symbol: Symbol,
+    /// How much to buy, and at most for how much.
+    pub bid: (u64, i64),
+    /// How much to sell, and at least for how much.
+    pub ask: (u64, i64),
+}
+
+impl TwoSided {
+    fn entry(&self) -> QuoteEntry {
+        QuoteEntry {
+            symbol: self.symbol.0,
+            bid_quantity: native::U64::new(self.bid.0),
+            bid_price: native::I64::new(self.bid.1),
+            ask_quantity: native::U64::new(self.ask.0),
+            ask_price: native::I64::new(self.ask.1),
+        }
+    }
+}
+
+/// Room for the longest request of either kind.
+const REQUEST_LEN_MAX: usize = if native::MESSAGE_LEN_MAX > ouch::MESSAGE_LEN_MAX {
+    native::MESSAGE_LEN_MAX
+} else {
+    ouch::MESSAGE_LEN_MAX
+};
+
 /// One order entry session of a member, sans I/O. It outlives its connections.
 #[derive(Debug)]
 pub struct OrderEntry {
@@ -158,7 +341,7 @@ pub struct OrderEntry {
     /// What the first login asked for, should it break before it is answered.
     first: u64,
     next_user_ref_num: u32,
-    buffer: [u8; ouch::MESSAGE_LEN_MAX],
+    buffer: [u8; REQUEST_LEN_MAX],
 }
 
 impl OrderEntry {
@@ -176,7 +359,7 @@ impl OrderEntry {
             reached: None,
             first: 1,
             next_user_ref_num: 1,
-            buffer: [0; ouch::MESSAGE_LEN_MAX],
+            buffer: [0; REQUEST_LEN_MAX],
         })
     }
 
@@ -252,9 +435,16 @@ impl OrderEntry {
                 if let Some((_, next)) = &mut self.reached {
                     *next = number + 1;
                 }
-                let message = Outbound::parse(bytes).map_err(|source| Error::Message { number, source })?;
-                self.next_user_ref_num = self.next_user_ref_num.max(next_after(&message));
-                Event::Message { number, message, bytes }
+                let failed = |source| Error::Message { number, source };
+                if is_native(bytes) {
+                    // Whatever uses a number is told of in OUCH.
+                    let message = native::Outbound::parse(bytes).map_err(failed)?;
+                    Event::Native { number, message, bytes }
+                } else {
+                    let message = Outbound::parse(bytes).map_err(failed)?;
+                    self.next_user_ref_num = self.next_user_ref_num.max(next_after(&message));
+                    Event::Message { number, message, bytes }
+                }
             }
             Some(ClientEvent::Unsequenced(text) | ClientEvent::Debug(text)) => Event::Debug(text),
             Some(ClientEvent::Ended) => Event::Ended,
@@ -282,6 +472,11 @@ impl OrderEntry {
         order: &NewOrder,
         options: &OptionsBuf,
     ) -> Result<(), NotSent> {
+        let (time_in_force, cross_type) = match order.time_in_force {
+            TimeInForce::AtOpen => (TimeInForce::Day, b'O'),
+            TimeInForce::AtClose => (TimeInForce::Day, b'C'),
+            other => (other, b'N'),
+        };
         let message = ouch::EnterOrder {
             message_type: Type::new(),
             user_ref_num: U32::new(user_ref_num),
@@ -289,11 +484,11 @@ impl OrderEntry {
             quantity: U32::new(order.qty),
             symbol: order.symbol.0,
             price: U64::new(order.price),
-            time_in_force: order.time_in_force.code(),
+            time_in_force: time_in_force.code(),
             display: order.display.code(),
             capacity: order.capacity.code(),
             inter_market_sweep: b'N',
-            cross_type: b'N',
+            cross_type,
             cl_ord_id: order.cl_ord_id.0,
         };
         self.send(&message, options)?;
@@ -411,6 +606,139 @@ impl OrderEntry {
         self.send(&ouch::AccountQuery { message_type: Type::new() }, &OptionsBuf::EMPTY)
     }
 
+    /// A new order with any terms under the next number, which is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn enter_full(&mut self, order: &FullOrder) -> Result<u32, NotSent> {
+        let user_ref_num = self.next_user_ref_num;
+        self.enter_full_as(user_ref_num, order)?;
+        Ok(user_ref_num)
+    }
+
+    /// A new order with any terms under a number of the caller's: for sending again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn enter_full_as(&mut self, user_ref_num: u32, order: &FullOrder) -> Result<(), NotSent> {
+        self.send_native(&order.message(user_ref_num))?;
+        self.used(user_ref_num);
+        Ok(())
+    }
+
+    /// A replacement in the full range under the next number, which is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn replace_full(&mut self, orig: u32, by: &FullReplacement) -> Result<u32, NotSent> {
+        let user_ref_num = self.next_user_ref_num;
+        self.replace_full_as(user_ref_num, orig, by)?;
+        Ok(user_ref_num)
+    }
+
+    /// A replacement in the full range under a number of the caller's: for sending again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn replace_full_as(
+        &mut self,
+        user_ref_num: u32,
+        orig: u32,
+        by: &FullReplacement,
+    ) -> Result<(), NotSent> {
+        let message = native::ReplaceOrder {
+            orig_user_ref_num: native::U32::new(orig),
+            user_ref_num: native::U32::new(user_ref_num),
+            user_ref_idx: 0,
+            time_in_force: by.time_in_force.code(),
+            display: by.display.code(),
+            post_only: match by.post_only {
+                None => b'U',
+                Some(true) => b'P',
+                Some(false) => b'N',
+            },
+            quantity: native::U64::new(by.qty),
+            price: native::U64::new(by.price),
+            max_floor: native::U32::new(by.max_floor.unwrap_or(native::UNCHANGED)),
+            random_reserves: native::U32::new(by.random_reserves.unwrap_or(native::UNCHANGED)),
+            min_qty: native::U32::new(by.min_qty),
+            expire_time: native::U32::new(by.expire_time),
+            cl_ord_id: by.cl_ord_id.0,
+        };
+        self.send_native(&message)?;
+        self.used(user_ref_num);
+        Ok(())
+    }
+
+    /// Quotes of some instruments, each in the place of the earlier one on it: entry i, from 0, has the
+    /// bid n + 2 i and the ask n + 2 i + 1, n being the next number, which is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    ///
+    /// # Panics
+    /// When there are none, or more than [`native::QUOTES_MAX`].
+    pub fn mass_quote(&mut self, capacity: Capacity, quotes: &[TwoSided]) -> Result<u32, NotSent> {
+        let user_ref_num = self.next_user_ref_num;
+        self.mass_quote_as(user_ref_num, capacity, quotes)?;
+        Ok(user_ref_num)
+    }
+
+    /// As [`OrderEntry::mass_quote`], under numbers of the caller's: for sending again.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    ///
+    /// # Panics
+    /// When there are none, or more than [`native::QUOTES_MAX`].
+    pub fn mass_quote_as(
+        &mut self,
+        user_ref_num: u32,
+        capacity: Capacity,
+        quotes: &[TwoSided],
+    ) -> Result<(), NotSent> {
+        assert!(!quotes.is_empty(), "a mass quote has entries");
+        assert!(
+            quotes.len() <= native::QUOTES_MAX,
+            "a mass quote has at most {} entries",
+            native::QUOTES_MAX
+        );
+        let mut entries =
+            [TwoSided { symbol: Symbol::default(), bid: (0, 0), ask: (0, 0) }.entry(); native::QUOTES_MAX];
+        for (entry, quote) in entries.iter_mut().zip(quotes) {
+            *entry = quote.entry();
+        }
+        let message = native::MassQuote {
+            user_ref_num: native::U32::new(user_ref_num),
+            user_ref_idx: 0,
+            capacity: capacity.code(),
+        };
+        let Ok(length) = message.encode_with(&entries[..quotes.len()], &mut self.buffer) else {
+            unreachable!("the buffer holds the longest message")
+        };
+        self.send_encoded(length)?;
+        self.used(user_ref_num.saturating_add(2 * quotes.len() as u32 - 1));
+        Ok(())
+    }
+
+    /// Asks what became of an order; answered by [`native::OrderState`]. Uses no number.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn order_state(&mut self, user_ref_num: u32) -> Result<(), NotSent> {
+        let user_ref_num = native::U32::new(user_ref_num);
+        self.send_native(&native::OrderStateRequest { user_ref_num, user_ref_idx: 0 })
+    }
+
+    /// Asks that the port's orders be cancelled when it has sent nothing but heartbeats for so long; 0
+    /// takes that back. Answered by [`native::DeadManSet`]. Uses no number.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn dead_man(&mut self, timeout: Nanos) -> Result<(), NotSent> {
+        self.send_native(&native::DeadMan { timeout: native::U64::new(timeout.0) })
+    }
+
     fn used(&mut self, user_ref_num: u32) {
         self.next_user_ref_num = self.next_user_ref_num.max(user_ref_num.saturating_add(1));
     }
@@ -419,6 +747,17 @@ impl OrderEntry {
         let Ok(length) = message.encode(options, &mut self.buffer) else {
             unreachable!("the buffer holds the longest message")
         };
+        self.send_encoded(length)
+    }
+
+    fn send_native<B: Block>(&mut self, message: &B) -> Result<(), NotSent> {
+        let Ok(length) = message.encode(&mut self.buffer) else {
+            unreachable!("the buffer holds the longest message")
+        };
+        self.send_encoded(length)
+    }
+
+    fn send_encoded(&mut self, length: usize) -> Result<(), NotSent> {
         if self.session.send(&self.buffer[..length]) { Ok(()) } else { Err(NotSent) }
     }
 }

@@ -49,6 +49,7 @@ use ironbell_types::{
     TimeInForce, UserRefIdx, UserRefNum,
 };
 use ironbell_wire::DecodeError;
+use ironbell_wire::code::{peg, stp};
 use ironbell_wire::native::{QUOTES_MAX, is_native};
 use ironbell_wire::ouch::{self, Inbound, Options, PRICE_MARKET};
 
@@ -497,17 +498,6 @@ fn check_handling(options: &Options<'_>) -> Result<(), Reject> {
     if is_plain { Ok(()) } else { Err(Reject::Other) }
 }
 
-/// What a PriceType pegs to.
-fn peg(code: u8) -> Option<Peg> {
-    match code {
-        b'L' => Some(Peg::None),
-        b'R' => Some(Peg::Primary),
-        b'P' => Some(Peg::Market),
-        b'M' => Some(Peg::Midpoint),
-        _ => None,
-    }
-}
-
 /// A PegOffset in ticks; `None` when it is not whole.
 fn offset_ticks(offset: i32, instrument: &Instrument) -> Option<i32> {
     let tick = i64::from(instrument.price_tick());
@@ -536,18 +526,6 @@ fn aiq(strategy: Option<u8>, group: Option<[u8; 2]>) -> Result<(Stp, [u8; 2]), R
         _ => false,
     };
     if is_right { Ok((stp, group)) } else { Err(Reject::Aiq) }
-}
-
-fn stp(code: u8) -> Option<Stp> {
-    match code {
-        b'*' => Some(Stp::Port),
-        b'N' => Some(Stp::Off),
-        b'Y' => Some(Stp::CancelNewest),
-        b'O' => Some(Stp::CancelOldest),
-        b'W' => Some(Stp::CancelBoth),
-        b'D' => Some(Stp::Decrement),
-        _ => None,
-    }
 }
 
 /// A group of self-trade prevention, zeros for none; `None` when it is not printable.

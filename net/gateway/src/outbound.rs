@@ -36,6 +36,7 @@ use ironbell_types::{
     MassCancel, Modified, Mpid, OrderEntrySwitch, OrderKey, OrderState, Peg, PortId, Price, Qty, Refreshed,
     Replaced, SelfTradePrevented, Stp, Symbol, TimeInForce, Trade, UserRefIdx,
 };
+use ironbell_wire::code::{peg_code, stp_code};
 use ironbell_wire::native::{self, Block};
 use ironbell_wire::ouch::{self, MESSAGE_LEN_MAX, OptionValue, OptionsBuf, OuchMessage, PRICE_MARKET};
 use ironbell_wire::{Type, U16, U32, U64};
@@ -570,26 +571,6 @@ const fn wire_time_in_force(time_in_force: TimeInForce) -> (u8, u8) {
         TimeInForce::Gtt => (TimeInForce::Gtt, b'N'),
     };
     (on_wire.code(), cross_type)
-}
-
-const fn peg_code(peg: Peg) -> u8 {
-    match peg {
-        Peg::None => b'L',
-        Peg::Primary => b'R',
-        Peg::Market => b'P',
-        Peg::Midpoint => b'M',
-    }
-}
-
-const fn stp_code(stp: Stp) -> u8 {
-    match stp {
-        Stp::Port => b'*',
-        Stp::Off => b'N',
-        Stp::CancelNewest => b'Y',
-        Stp::CancelOldest => b'O',
-        Stp::CancelBoth => b'W',
-        Stp::Decrement => b'D',
-    }
 }
 
 /// A code that was given, or that it was not; OUCH has a space for that too.

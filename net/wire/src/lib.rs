@@ -15,6 +15,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod code;
 mod error;
 mod field;
 #[macro_use]

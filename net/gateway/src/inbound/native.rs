@@ -14,9 +14,10 @@ use ironbell_types::{
     Instrument, InstrumentId, Nanos, OrderOptions, OrderStateQuery, OrderTerms, Port, Price, Qty, Quote,
     QuoteSide, Reject, ReplaceOrder, Scale, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
 };
+use ironbell_wire::code::{peg, stp};
 use ironbell_wire::native::{self, Inbound, MassQuote, NO_GROUP, QUOTES_MAX, QuoteEntry, UNCHANGED};
 
-use super::{NotTaken, expire, peg, stp, stp_group};
+use super::{NotTaken, expire, stp_group};
 use crate::Directory;
 
 pub(super) fn commands(

@@ -7,6 +7,7 @@ mod damage;
 mod itch5_agreement;
 mod layouts;
 mod mold;
+mod native;
 mod readers;
 mod round_trip;
 mod soup;
