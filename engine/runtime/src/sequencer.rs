@@ -3,9 +3,12 @@
 //! **Sequenced time never goes back**: time = max(previous, clock). **Seqs are dense.** A frame closes
 //! when the shard has executed everything sequenced so far *and* the journal has a free slot, with
 //! whatever arrived meanwhile: a slow disk makes larger frames, not a queue of small ones. What the
-//! state machine asks for itself (a slice of a mass cancel) goes before what gateways bring.
+//! state machine asks for itself (a slice of a mass cancel) goes before what gateways bring, and before all of
+//! that goes a tick when a timer of the state machine is due: **ticks before commands of the same time.**
+//! The state machine says when (`next_due`), and only when it has executed everything sequenced so far, so
+//! that no tick is on its way when the next is decided.
 
-use ironbell_sync::{Consumer, CursorReader, Producer, ticks};
+use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, ticks};
 use ironbell_types::{Command, Inbound, MassCancelSlice, Nanos, Seq, Sequenced};
 
 use crate::clock::Clock;
@@ -40,6 +43,9 @@ pub struct Connections {
     pub frames_durable: CursorReader,
     /// What is committed.
     pub commit: CursorReader,
+    /// When the state machine next has something to do by itself, in nanoseconds of sequenced time; the shard
+    /// publishes it before it says that a frame is executed.
+    pub next_due: DueReader,
 }
 
 /// Where the journal left off.
@@ -62,6 +68,8 @@ pub struct Counters {
     pub frames: u64,
     /// Commands sequenced.
     pub commands: u64,
+    /// Ticks among them.
+    pub ticks: u64,
     /// Polls that found input but the shard or the journal not ready.
     pub waits: u64,
 }
@@ -143,7 +151,7 @@ impl<C: Clock> Sequencer<C> {
     }
 
     /// From now on quiescence is not waited for: the closing empty frame is written as soon as everything
-    /// is committed.
+    /// is committed. Timers that come due stay due; the next run ticks.
     pub fn stop(&mut self) {
         self.stopping = true;
     }
@@ -162,6 +170,13 @@ impl<C: Clock> Sequencer<C> {
 
     fn has_input(&self) -> bool {
         !self.asks.is_empty() || self.connections.inputs.iter().any(|input| !input.is_empty())
+    }
+
+    /// Whether a tick is due now.
+    fn tick_due(&mut self) -> bool {
+        // The clock is read only when there is a timer at all.
+        !self.stopping
+            && self.connections.next_due.get().is_some_and(|due| due <= self.time.max(self.clock.now()).0)
     }
 
     fn may_close(&mut self) -> bool {
@@ -183,14 +198,19 @@ impl<C: Clock> Sequencer<C> {
             frame.received.push(received);
             frame.commands.len() < COMMANDS_MAX
         };
-        let asked = self.asks.len().min(COMMANDS_MAX);
+        let ticks_now = !self.stopping && self.connections.next_due.is_due(now.0);
+        if ticks_now {
+            self.counters.ticks += 1;
+            put(Command::Tick, 0);
+        }
+        let asked = self.asks.len().min(COMMANDS_MAX - usize::from(ticks_now));
         for slice in self.asks.drain(..asked) {
             put(Command::MassCancelSlice(slice), 0);
         }
         // One command from each gateway in turn, so that none can starve the others of a place.
         let inputs = self.connections.inputs.len();
         let mut empty = 0;
-        let mut room = asked < COMMANDS_MAX;
+        let mut room = asked + usize::from(ticks_now) < COMMANDS_MAX;
         while room && empty < inputs {
             self.next_input = (self.next_input + 1) % inputs;
             match self.connections.inputs[self.next_input].pop() {
@@ -257,7 +277,7 @@ impl<C: Clock> Role for Sequencer<C> {
             self.counters.waits += u64::from(input);
             return heard;
         }
-        if input {
+        if input || self.tick_due() {
             self.idle_since = None;
             return heard + self.fill();
         }
@@ -268,7 +288,7 @@ impl<C: Clock> Role for Sequencer<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ironbell_sync::{CursorWriter, cursor, ring};
+    use ironbell_sync::{CursorWriter, DueWriter, cursor, due, ring};
     use ironbell_types::{Login, PortId};
 
     struct Steps(Vec<u64>);
@@ -286,6 +306,7 @@ mod tests {
         to_shard: Consumer<SharedFrame>,
         frames_durable: CursorWriter,
         commit: CursorWriter,
+        next_due: DueWriter,
     }
 
     fn bench(clock: Vec<u64>, gateways: usize) -> Bench {
@@ -305,6 +326,7 @@ mod tests {
         let (sequencer_shard, to_shard) = ring(16);
         let (frames_durable, frames_durable_reader) = cursor(0);
         let (commit, commit_reader) = cursor(start.seq.0);
+        let (next_due, next_due_reader) = due();
         let connections = Connections {
             inputs,
             shard_sequencer,
@@ -312,9 +334,19 @@ mod tests {
             sequencer_shard,
             frames_durable: frames_durable_reader,
             commit: commit_reader,
+            next_due: next_due_reader,
         };
         let sequencer = Sequencer::new(Steps(clock), connections, start, 2, Nanos(10), vec![]);
-        Bench { sequencer, gateways: producers, shard, to_journal, to_shard, frames_durable, commit }
+        Bench {
+            sequencer,
+            gateways: producers,
+            shard,
+            to_journal,
+            to_shard,
+            frames_durable,
+            commit,
+            next_due,
+        }
     }
 
     fn login(port: u32) -> Inbound {
@@ -434,5 +466,68 @@ mod tests {
         assert!(b.sequencer.is_quiet());
         b.gateways[0].push(login(1)).expect("room");
         assert!(!b.sequencer.is_quiet());
+    }
+
+    #[test]
+    fn a_tick_is_issued_when_it_is_due_before_everything_else_of_its_time() {
+        let mut b = bench(vec![99], 1);
+        b.next_due.publish(Some(100));
+        b.poll();
+        assert!(b.to_journal.is_empty(), "nothing is due yet, and nothing is written");
+        b.gateways[0].push(login(1)).expect("room");
+        let ask = MassCancelSlice { cause: Seq(1), slice: 0 };
+        b.shard.push(FromShard::Ask(ask)).expect("room");
+        b.sequencer.clock.0 = vec![100];
+        b.poll();
+        let frame = b.to_journal.pop().expect("a frame");
+        let commands: Vec<_> = frame.commands.iter().map(|c| (c.time.0, c.command)).collect();
+        let expected = [Command::Tick, Command::MassCancelSlice(ask), login(1).command];
+        assert_eq!(commands, expected.map(|command| (100, command)));
+        assert_eq!(b.sequencer.counters().ticks, 1);
+    }
+
+    #[test]
+    fn at_most_one_tick_is_on_its_way() {
+        let mut b = bench(vec![100], 1);
+        b.next_due.publish(Some(50));
+        b.poll();
+        assert_eq!(b.to_journal.pop().expect("the tick's frame").commands.len(), 1);
+        for _ in 0..10 {
+            b.poll();
+        }
+        assert!(b.to_journal.is_empty(), "the shard has not executed the tick");
+        // The shard publishes what is next and then says that it is done.
+        b.next_due.publish(Some(100));
+        b.executed(1);
+        b.poll();
+        let again = b.to_journal.pop().expect("what the first left over is due already");
+        assert_eq!((again.commands[0].seq, again.commands[0].command), (Seq(2), Command::Tick));
+        b.next_due.publish(Some(101));
+        b.executed(2);
+        b.frames_durable.advance(2);
+        b.poll();
+        assert!(b.to_journal.is_empty(), "the next one is not due");
+    }
+
+    #[test]
+    fn a_tick_is_due_at_sequenced_time_whatever_the_clock_says() {
+        let start = Start { seq: Seq(7), time: Nanos(1_000), output_hash: 5, commit: Seq(7) };
+        let mut b = bench_from(start, vec![10], 1);
+        b.next_due.publish(Some(1_000));
+        b.poll();
+        let frame = b.to_journal.pop().expect("a frame");
+        assert_eq!((frame.commands[0].time, frame.commands[0].command), (Nanos(1_000), Command::Tick));
+    }
+
+    #[test]
+    fn who_stops_leaves_timers_to_the_next_run() {
+        let mut b = bench(vec![100], 1);
+        b.next_due.publish(Some(50));
+        b.sequencer.stop();
+        for _ in 0..10 {
+            b.poll();
+        }
+        assert!(b.to_journal.is_empty());
+        assert!(b.sequencer.is_quiet());
     }
 }

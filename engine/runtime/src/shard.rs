@@ -1,7 +1,7 @@
 //! A shard: the state machine behind two rings. Frames in, batches of events out.
 
 use ironbell_core::Engine;
-use ironbell_sync::{Consumer, Producer, ticks};
+use ironbell_sync::{Consumer, DueWriter, Producer, ticks};
 use ironbell_types::{Event, EventBody, MassCancelSlice, Nanos};
 
 use crate::frame::SharedFrame;
@@ -42,28 +42,42 @@ pub struct Connections {
     pub shard_release: Producer<Box<Batch>>,
     /// Empty batches from it.
     pub release_shard: Consumer<Box<Batch>>,
+    /// When the state machine next has something to do by itself.
+    pub next_due: DueWriter,
 }
 
 /// The role: one engine, run inline.
 pub struct Shard {
     engine: Engine,
     connections: Connections,
+    /// What the last frame asked for and is not told yet, last first.
     asks: Vec<MassCancelSlice>,
+    /// The word that the last frame is executed, while it is not told yet.
+    word: Option<FromShard>,
 }
 
 impl Shard {
     /// A shard that goes on from where `engine` stands.
     #[must_use]
-    pub fn new(engine: Engine, connections: Connections) -> Self {
-        Self { engine, connections, asks: Vec::with_capacity(64) }
+    pub fn new(engine: Engine, mut connections: Connections) -> Self {
+        connections.next_due.publish(engine.next_due().map(|due| due.0));
+        Self { engine, connections, asks: Vec::with_capacity(64), word: None }
     }
 
-    fn tell_asks(&mut self) -> bool {
+    /// Tells the sequencer what the last frame asked for, and then that it is executed: the sequencer must
+    /// not close the next frame without the asks. False while the ring has no room for all of it.
+    fn tell(&mut self) -> bool {
         while let Some(slice) = self.asks.last() {
             if self.connections.shard_sequencer.push(FromShard::Ask(*slice)).is_err() {
                 return false;
             }
             self.asks.pop();
+        }
+        if let Some(word) = self.word {
+            if self.connections.shard_sequencer.push(word).is_err() {
+                return false;
+            }
+            self.word = None;
         }
         true
     }
@@ -75,9 +89,7 @@ impl Role for Shard {
     }
 
     fn poll(&mut self, _now: Nanos) -> usize {
-        // Asks go before the word that the frame is executed: the sequencer must not close the next
-        // frame without them.
-        if !self.tell_asks() || self.connections.shard_sequencer.slots() < 2 {
+        if !self.tell() {
             return 0;
         }
         if self.connections.release_shard.is_empty() || self.connections.shard_release.slots() == 0 {
@@ -92,19 +104,15 @@ impl Role for Shard {
             }
         }
         let commands = frame.commands.len();
-        let output_hash = self.engine.output_hash();
+        let (seq, output_hash) = (self.engine.last_seq(), self.engine.output_hash());
         batch.output_hash = output_hash;
         batch.executed = ticks();
         batch.frame = Some(frame);
         self.connections.shard_release.push(batch).expect("a slot was free");
-        let seq = self.engine.last_seq();
-        // With more asks than the ring has room for, the word waits for the next poll's asks; the ring is
-        // deeper than the asks a frame can raise (one a mass cancel, 1,024 commands a frame).
-        assert!(self.tell_asks(), "the ring to the sequencer holds every ask of a frame");
-        self.connections
-            .shard_sequencer
-            .push(FromShard::Executed { seq, output_hash })
-            .expect("the ring to the sequencer holds every ask of a frame and the word that it is executed");
+        // Before the word that the frame is executed: who has heard that finds what is due now.
+        self.connections.next_due.publish(self.engine.next_due().map(|due| due.0));
+        self.word = Some(FromShard::Executed { seq, output_hash });
+        self.tell();
         commands
     }
 }

@@ -6,18 +6,18 @@ use ironbell_runtime::release::{self, Release, ToShadow};
 use ironbell_runtime::sequencer::{self, Sequencer, Start};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Clock, Role};
-use ironbell_sync::{cursor, ring};
+use ironbell_sync::{cursor, due, ring};
 use ironbell_types::{
-    Account, AccountId, Amount, Asset, AssetId, Capacity, ClOrdId, Command, Credential, Display, EnterOrder,
-    Event, Firm, FirmId, Funding, Inbound, Instrument, InstrumentId, MassCancel, Mpid, Nanos, OpenDay,
-    OrderOptions, Port, PortId, PortLimits, Price, Qty, Scale, Seq, Sequenced, Side, Symbol, TimeInForce,
-    UserRefIdx, UserRefNum, Username,
+    Account, AccountId, Amount, Asset, AssetId, CancelReason, Capacity, ClOrdId, Command, Credential,
+    Display, EnterOrder, Event, EventBody, Firm, FirmId, Funding, Inbound, Instrument, InstrumentId,
+    MassCancel, Mpid, Nanos, OpenDay, OrderOptions, OrderTerms, Port, PortId, PortLimits, Price, Qty, Scale,
+    Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 struct Counting(u64);
 impl Clock for Counting {
     fn now(&mut self) -> Nanos {
-        self.0 += 1;
+        self.0 += 20;
         Nanos(self.0)
     }
 }
@@ -68,7 +68,8 @@ fn genesis() -> Vec<Command> {
     commands
 }
 
-fn member_command(rng: &mut Rng, number: u32) -> Command {
+/// `clock` is about when it will be sequenced.
+fn member_command(rng: &mut Rng, number: u32, clock: u64) -> Command {
     let (port, user_ref_idx, user_ref_num) = (PortId(1), UserRefIdx(0), UserRefNum(number));
     if rng.below(200) == 0 {
         let (firm, instrument) = (FirmId(1), InstrumentId::NONE);
@@ -83,6 +84,11 @@ fn member_command(rng: &mut Rng, number: u32) -> Command {
             fault: None,
         });
     }
+    let (time_in_force, expire) = match rng.below(10) {
+        0 | 1 => (TimeInForce::Ioc, Nanos(0)),
+        2 => (TimeInForce::Gtt, Nanos(clock + 1 + rng.below(2_000))),
+        _ => (TimeInForce::Day, Nanos(0)),
+    };
     Command::EnterOrder(EnterOrder {
         port,
         user_ref_idx,
@@ -91,11 +97,12 @@ fn member_command(rng: &mut Rng, number: u32) -> Command {
         side: if rng.below(2) == 0 { Side::Buy } else { Side::Sell },
         qty: Qty(1 + rng.below(50)),
         price: Price(1_000 + rng.below(20) as i64),
-        time_in_force: if rng.below(5) == 0 { TimeInForce::Ioc } else { TimeInForce::Day },
+        time_in_force,
         display: Display::Visible,
         capacity: Capacity::Principal,
         cl_ord_id: ClOrdId::default(),
         options: OrderOptions::default(),
+        terms: OrderTerms { expire, ..OrderTerms::default() },
         fault: None,
     })
 }
@@ -124,6 +131,7 @@ fn run(seed: u64) {
     let (mut frames_durable, frames_durable_reader) = cursor(0);
     let (mut durable, commit) = cursor(0);
     let (released, released_reader) = cursor(0);
+    let (next_due, timers) = due();
     let connections = sequencer::Connections {
         inputs: vec![from_gateway],
         shard_sequencer: from_shard,
@@ -131,6 +139,7 @@ fn run(seed: u64) {
         sequencer_shard,
         frames_durable: frames_durable_reader,
         commit: commit.clone(),
+        next_due: timers.clone(),
     };
     let start = Start { seq: Seq(0), time: Nanos(0), output_hash: 0, commit: Seq(0) };
     let mut sequencer = Sequencer::new(Counting(0), connections, start, 4, Nanos(10), vec![]);
@@ -139,6 +148,7 @@ fn run(seed: u64) {
         shard_sequencer,
         shard_release,
         release_shard: batches,
+        next_due,
     };
     let mut shard = Shard::new(Engine::new(config), connections);
     let connections = release::Connections {
@@ -151,17 +161,20 @@ fn run(seed: u64) {
     let mut release = Release::new(connections, released, |_| {});
 
     let mut rng = Rng(seed);
-    let mut input: Vec<Command> = genesis();
-    input.extend((1..=2_000).map(|number| member_command(&mut rng, number)));
-    let (mut input, mut journal, mut writing, mut heard) =
-        (input.into_iter(), Vec::new(), Vec::new(), Vec::new());
+    let (mut genesis, mut numbers) = (genesis().into_iter(), 1..=2_000);
+    let (mut journal, mut writing, mut heard): (Vec<Sequenced>, _, _) = (Vec::new(), Vec::new(), Vec::new());
     let mut idle = 0;
-    while idle < 200 {
+    while idle < 200 || timers.get().is_some() {
         let mut work = 0;
         // Each role gets its turn at random, as threads would.
         match rng.below(6) {
             0 => {
-                for command in input.by_ref().take(rng.below(40) as usize) {
+                for _ in 0..rng.below(40) {
+                    let clock = journal.last().map_or(0, |last| last.time.0);
+                    let next = genesis
+                        .next()
+                        .or_else(|| numbers.next().map(|number| member_command(&mut rng, number, clock)));
+                    let Some(command) = next else { break };
                     gateway.push(Inbound { received: 0, command }).expect("room");
                     work += 1;
                 }
@@ -192,7 +205,7 @@ fn run(seed: u64) {
         }
         idle = if work > 0 { 0 } else { idle + 1 };
     }
-    assert_eq!(input.len(), 0);
+    assert_eq!(numbers.len(), 0);
     assert!(sequencer.is_quiet());
 
     let mut twin = Engine::new(config);
@@ -201,6 +214,10 @@ fn run(seed: u64) {
         twin.execute(command, &mut said);
     }
     assert_eq!(heard, said);
+    assert_eq!(twin.next_due(), None, "a timer came due and no tick was issued");
+    assert!(journal.iter().any(|c| c.command == Command::Tick), "no timer came due");
+    let expired = |event: &Event| matches!(event.body, EventBody::Canceled(gone) if gone.reason == CancelReason::Timeout);
+    assert!(said.iter().any(expired), "no order expired");
     assert!(
         journal.iter().any(|c| matches!(c.command, Command::MassCancelSlice(_))),
         "no mass cancel came up"
