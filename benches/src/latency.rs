@@ -104,7 +104,9 @@ pub fn table(rows: &[(&str, Percentiles)]) -> String {
     for (name, told) in rows {
         text.push_str(&format!("{name:width$}"));
         for nanos in [told.p50, told.p90, told.p99, told.p999, told.p9999, told.max] {
-            text.push_str(&format!(" {:>10.1}", nanos as f64 / 1e3));
+            // Without a latency there is no percentile to tell.
+            let micros = if told.count == 0 { "-".to_owned() } else { format!("{:.1}", nanos as f64 / 1e3) };
+            text.push_str(&format!(" {micros:>10}"));
         }
         text.push_str(&format!(" {:>10}\n", told.count));
     }

@@ -1,7 +1,8 @@
 //! The local admin socket: one JSON request a line, one JSON answer a line.
 //!
-//! `{"request":"status"}`, `{"request":"hashes"}`, `{"request":"book"}`, `{"request":"ledger"}`. An
-//! answer that cannot be given is `{"error":"…"}`.
+//! `{"request":"status"}`, and likewise `hashes`, `book`, `ledger`, `risk`, `phases`; `{"request":"statement",
+//! "account":7}`; and what an operator asks for: `{"request":"control","ask":{"phase":{"symbol":"XYZ",
+//! "phase":"halted","reason":"T1"}},"wait":true}`. An answer that cannot be given is `{"error":"…"}`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::inspection;
+use crate::operator::Ask;
 use crate::service::Listening;
 use crate::shadow::Shadow;
 
 /// A question.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// How the node is: [`Status`].
@@ -28,6 +30,22 @@ pub enum Request {
     Book,
     /// Every balance: [`inspection::Balance`]s.
     Ledger,
+    /// Limits and what is used of them, switches, tiers: [`inspection::Risk`].
+    Risk,
+    /// What every instrument does: [`inspection::PhaseLine`]s.
+    Phases,
+    /// Balances and the day's trades: [`inspection::Statement`]s.
+    Statement {
+        /// Of this account alone.
+        account: Option<u32>,
+    },
+    /// To be sequenced and journaled: [`crate::operator::Told`].
+    Control {
+        /// What.
+        ask: Box<Ask>,
+        /// Answer when it is done and on the disk.
+        wait: bool,
+    },
 }
 
 /// What the answers need beside the shadow.
@@ -133,22 +151,63 @@ pub struct Latency {
     pub max: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Refusal {
     error: String,
 }
 
-/// The answer to one request line, without its line end.
+/// A request from its line.
+///
+/// # Errors
+/// The answer that it is none.
+pub fn request(line: &str) -> Result<Request, String> {
+    serde_json::from_str(line.trim()).map_err(|e| refusal(&format_args!("not a request: {e}")))
+}
+
+/// The answer that there is none, and why.
 #[must_use]
-pub fn answer(line: &str, shadow: &mut Shadow, context: &Context) -> String {
-    let json = match serde_json::from_str(line.trim()) {
-        Ok(Request::Status) => serde_json::to_string(&status(shadow, context)),
-        Ok(Request::Hashes) => serde_json::to_string(&inspection::hashes(shadow.engine())),
-        Ok(Request::Book) => serde_json::to_string(&inspection::book(shadow.engine())),
-        Ok(Request::Ledger) => serde_json::to_string(&inspection::ledger(shadow.engine())),
-        Err(e) => serde_json::to_string(&Refusal { error: format!("not a request: {e}") }),
-    };
-    json.unwrap_or_else(|e| format!("{{\"error\":\"the answer cannot be written: {e}\"}}"))
+pub fn refusal(why: &dyn std::fmt::Display) -> String {
+    json(&Refusal { error: why.to_string() })
+}
+
+/// An answer without its line end.
+#[must_use]
+pub fn json(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer)
+        .unwrap_or_else(|e| format!("{{\"error\":\"the answer cannot be written: {e}\"}}"))
+}
+
+/// The answer to a question, without its line end. What is to be sequenced is no question.
+#[must_use]
+pub fn answer(request: &Request, shadow: &Shadow, context: &Context) -> String {
+    let engine = shadow.engine();
+    match request {
+        Request::Status => json(&status(shadow, context)),
+        Request::Hashes => json(&inspection::hashes(engine)),
+        Request::Book => json(&Seen::at(engine, inspection::book(engine))),
+        Request::Ledger => json(&Seen::at(engine, inspection::ledger(engine))),
+        Request::Risk => json(&Seen::at(engine, inspection::risk(engine))),
+        Request::Phases => json(&Seen::at(engine, inspection::phases(engine))),
+        Request::Statement { account } => json(&Seen::at(engine, inspection::statements(engine, *account))),
+        Request::Control { .. } => refusal(&"this is not a question"),
+    }
+}
+
+/// An inspection, and of which state.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Seen<T> {
+    /// The last command it takes in.
+    pub seq: u64,
+    /// What was asked for.
+    pub seen: T,
+}
+
+impl<T> Seen<T> {
+    /// What `engine` shows.
+    #[must_use]
+    pub fn at(engine: &ironbell_core::Engine, seen: T) -> Self {
+        Self { seq: engine.last_seq().0, seen }
+    }
 }
 
 fn status(shadow: &Shadow, context: &Context) -> Status {
@@ -191,11 +250,14 @@ fn role_status(role: metrics::RoleCounts) -> RoleStatus {
     }
 }
 
+/// How long a node may take to answer: longer than it gives an operator's command to be done.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 /// Asks a running node.
 ///
 /// # Errors
-/// When nobody listens on `socket`, or the answer is no answer.
-pub fn ask<T: for<'a> Deserialize<'a>>(socket: &Path, request: Request) -> Result<T, Failure> {
+/// When nobody listens on `socket`, it says why it does not answer, or the answer is none.
+pub fn ask<T: for<'a> Deserialize<'a>>(socket: &Path, request: &Request) -> Result<T, Failure> {
     let fault = |what: &dyn std::fmt::Display| {
         Failure::file(
             socket,
@@ -204,13 +266,16 @@ pub fn ask<T: for<'a> Deserialize<'a>>(socket: &Path, request: Request) -> Resul
         )
     };
     let mut stream = UnixStream::connect(socket).map_err(|e| fault(&e))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|e| fault(&e))?;
-    let mut line = serde_json::to_string(&request).map_err(|e| fault(&e))?;
+    stream.set_read_timeout(Some(ANSWER_MAX)).map_err(|e| fault(&e))?;
+    let mut line = serde_json::to_string(request).map_err(|e| fault(&e))?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(|e| fault(&e))?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).map_err(|e| fault(&e))?;
-    serde_json::from_str(&answer).map_err(|e| fault(&e))
+    serde_json::from_str(&answer).map_err(|e| match serde_json::from_str::<Refusal>(&answer) {
+        Ok(Refusal { error }) => Failure::refused(error),
+        Err(_) => fault(&e),
+    })
 }
 
 impl Status {
@@ -274,7 +339,12 @@ impl Status {
             };
             let figures = [l.p50, l.p90, l.p99, l.p999, l.p9999, l.max];
             let mut row = vec![l.stage.clone()];
-            row.extend(figures.map(|nanos| format!("{:.1}", nanos as f64 / 1_000.0)));
+            // Without a latency there is no percentile to tell.
+            let micros = |nanos: u64| match l.count {
+                0 => "-".to_owned(),
+                _ => format!("{:.1}", nanos as f64 / 1_000.0),
+            };
+            row.extend(figures.map(micros));
             row.push(l.count.to_string());
             rows.push(row);
         }

@@ -126,8 +126,10 @@ struct Narrator {
 impl Narrator {
     fn say(&self, line: &str) {
         if !self.silent {
-            println!("{:>5.1} s  {line}", self.begun.elapsed().as_secs_f64());
-            let _ = std::io::stdout().flush();
+            // A reader that has gone (`| head`) is no failure: the checks go on, and the exit code tells.
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{:>5.1} s  {line}", self.begun.elapsed().as_secs_f64());
+            let _ = out.flush();
         }
     }
 }
@@ -173,13 +175,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             return;
         }
         let percentiles = progress.latency.percentiles();
+        // Without an answer in the interval there is no latency to tell.
+        let micros = |nanos: u64| match percentiles.count {
+            0 => "-".to_owned(),
+            _ => format!("{:.1}", nanos as f64 / 1e3),
+        };
         narrator.say(&format!(
-            "{:>9} sent {:>9} acked {:>7} trades   p50 {:>7.1} µs  p99 {:>8.1} µs",
+            "{:>9} sent {:>9} acked {:>7} trades   p50 {:>7} µs  p99 {:>8} µs",
             progress.counts.sent.total(),
             progress.counts.acks(),
             progress.counts.trades,
-            percentiles.p50 as f64 / 1e3,
-            percentiles.p99 as f64 / 1e3,
+            micros(percentiles.p50),
+            micros(percentiles.p99),
         ));
         if progress.elapsed.as_secs() >= options.seconds / 2
             && let Some(status) = joining.take()
@@ -231,9 +238,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     failed.extend(retold.err().map(|e| e.to_string()));
     let report = report(&outcome, &status, &recovered, &checks, failed);
     if options.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::check)?);
+        say(&(serde_json::to_string(&report).map_err(Failure::check)? + "\n"));
     } else {
-        print(&report, &outcome, &checks);
+        say(&told(&report, &outcome, &checks));
     }
     if report.ok { Ok(()) } else { Err(Failure::check(report.failed_checks.join("; "))) }
 }
@@ -500,15 +507,26 @@ fn report(
     }
 }
 
-fn print(report: &Report, outcome: &Outcome, checks: &Checks<'_>) {
-    println!("\nLatency from the intended send time, over loopback TCP, durability {}", report.durability);
+/// Prints; a reader that has gone is no failure.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The report for people.
+fn told(report: &Report, outcome: &Outcome, checks: &Checks<'_>) -> String {
+    let mut text = format!(
+        "\nLatency from the intended send time, over loopback TCP, durability {}\n",
+        report.durability
+    );
     let rows = [
         ("order -> ack", outcome.latencies.order.percentiles()),
         ("replace -> ack", outcome.latencies.replace.percentiles()),
         ("cancel -> out", outcome.latencies.cancel.percentiles()),
     ];
-    println!("{}", load::table(&rows));
-    println!("{}", checks.status.stage_table());
+    text += &load::table(&rows);
+    text += "\n";
+    text += &checks.status.stage_table();
+    text += "\n";
 
     let digest = |f: &Followed| inspection::hex(&f.digest)[..16].to_owned();
     let sums: Vec<_> = report.ledger_sum.iter().map(|(asset, sum)| format!("{asset} {sum}")).collect();
@@ -555,5 +573,5 @@ fn print(report: &Report, outcome: &Outcome, checks: &Checks<'_>) {
     .into_iter()
     .map(|(name, value)| vec![name.to_owned(), value])
     .collect();
-    print!("{}", table(&rows, &[]));
+    text + &table(&rows, &[])
 }

@@ -1,5 +1,6 @@
 //! `ironbell format`: a data directory whose journal begins with the genesis.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ironbell_core::Engine;
@@ -9,6 +10,7 @@ use ironbell_types::{Command, Event, EventBody, Nanos, Seq, Sequenced};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::operator;
 use crate::recovery::engine_config;
 
 /// Makes the data directory of the node that `path` configures.
@@ -18,7 +20,9 @@ use crate::recovery::engine_config;
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::read(path)?;
     let summary = format(&config)?;
-    println!(
+    // Whoever asked may have closed the pipe already.
+    let _ = writeln!(
+        std::io::stdout(),
         "formatted {} ({summary}); next: ironbell run --config {}",
         config.data_dir.display(),
         path.display()
@@ -75,7 +79,12 @@ pub fn format(config: &Config) -> Result<String, Failure> {
     ))
 }
 
-fn random<const N: usize>() -> [u8; N] {
+/// Random bytes from the kernel.
+///
+/// # Panics
+/// When it has none.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
     bytes
@@ -99,8 +108,9 @@ fn check(key: u64, frame: &[Sequenced]) -> Result<(), Failure> {
         for event in &events {
             if let EventBody::AdminRefused(why) = event.body {
                 return Err(Failure::refused(format_args!(
-                    "genesis: {:?} is refused: {why:?}",
-                    command.command
+                    "genesis: {:?} is refused ({why:?}): {}",
+                    command.command,
+                    operator::refused(&command.command, why)
                 )));
             }
         }

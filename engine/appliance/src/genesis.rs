@@ -1,18 +1,23 @@
 //! The genesis: assets, instruments, firms, ports and first funds, as journaled commands.
 //!
 //! A genesis is nothing but the first frames of the journal. People write names and decimals here; the
-//! commands carry numbers and integers. This is the edge where `rust_decimal` stands.
+//! commands carry numbers and integers.
 
 use std::collections::BTreeMap;
 
+use clap::Args;
+use ironbell_core::Engine;
 use ironbell_gateway::hash_password;
 use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, Command, Firm, FirmId, Funding, Instrument, InstrumentId,
-    Mpid, Nanos, OpenDay, Port, PortId, PortLimits, Qty, Scale, Symbol, Username,
+    Mpid, Nanos, OpenDay, Port, PortId, PortLimits, Qty, Scale, Sequenced, Symbol, Username,
 };
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::operator::{self, Ask};
+use crate::recovery::engine_config;
+use crate::words::smallest_units;
 
 /// `[genesis]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,6 +37,9 @@ pub struct Genesis {
     pub ports: Vec<PortText>,
     /// `[[genesis.funds]]`.
     pub funds: Vec<FundText>,
+    /// What else holds from the first day on: rules, schedules, fees, limits, each in the words of `ironbell
+    /// ctl`, such as `rules IRON --reference 150.25 --static 20%`.
+    pub ctl: Vec<String>,
 }
 
 /// An asset.
@@ -45,30 +53,38 @@ pub struct AssetText {
 }
 
 /// An instrument.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstrumentText {
     /// Up to eight characters.
     pub symbol: String,
     /// What is traded: an asset's code.
+    #[arg(long)]
     pub base: String,
     /// What is paid: an asset's code.
+    #[arg(long)]
     pub quote: String,
     /// The smallest step of a price, in the quote asset for one unit of the base asset.
+    #[arg(long)]
     pub tick: Decimal,
     /// One lot, in the base asset.
+    #[arg(long, default_value = "1")]
     #[serde(default = "one")]
     pub lot: Decimal,
     /// ITCH round lot size, in lots.
+    #[arg(long, default_value_t = 100)]
     #[serde(default = "hundred")]
     pub round_lot: u32,
     /// Fee of the resting side, in basis points.
+    #[arg(long, default_value_t = 0)]
     #[serde(default)]
     pub maker_fee_bps: u16,
     /// Fee of the aggressor, in basis points.
+    #[arg(long, default_value_t = 0)]
     #[serde(default)]
     pub taker_fee_bps: u16,
     /// Wire prices are ticks and wire quantities lots.
+    #[arg(long)]
     #[serde(default)]
     pub scaled: bool,
 }
@@ -126,32 +142,16 @@ fn billion() -> Decimal {
     Decimal::from(1_000_000_000)
 }
 
+/// Assets by their code, with their decimal places.
+pub type Assets<'a> = BTreeMap<&'a str, (AssetId, u8)>;
+
+fn named(assets: &Assets<'_>, code: &str, whose: &str) -> Result<(AssetId, u8), String> {
+    assets.get(code).copied().ok_or_else(|| format!("{whose} names asset {code:?}, and there is none such"))
+}
+
 struct Names<'a> {
-    assets: BTreeMap<&'a str, (AssetId, u8)>,
+    assets: Assets<'a>,
     firms: BTreeMap<&'a str, FirmId>,
-}
-
-impl Names<'_> {
-    fn asset(&self, code: &str, whose: &str) -> Result<(AssetId, u8), String> {
-        self.assets
-            .get(code)
-            .copied()
-            .ok_or_else(|| format!("{whose} names asset {code:?}, which genesis.assets lacks"))
-    }
-}
-
-/// `value` of an asset with `decimals` places, in smallest units.
-///
-/// # Errors
-/// When it has more places than the asset, or does not fit.
-pub fn smallest_units(value: Decimal, decimals: u8, what: &str) -> Result<i128, String> {
-    let scaled = Decimal::from_i128_with_scale(10_i128.pow(u32::from(decimals)), 0)
-        .checked_mul(value)
-        .ok_or_else(|| format!("{what} = {value} is too large"))?;
-    if !scaled.fract().is_zero() {
-        return Err(format!("{what} = {value} has more than {decimals} decimal places"));
-    }
-    scaled.to_i128().ok_or_else(|| format!("{what} = {value} is too large"))
 }
 
 fn positive_units(value: Decimal, decimals: u8, what: &str) -> Result<u64, String> {
@@ -169,35 +169,29 @@ impl Genesis {
     /// # Errors
     /// A line saying what is wrong with which entry.
     pub fn commands(&self, now: Nanos, mut salt: impl FnMut() -> [u8; 16]) -> Result<Vec<Command>, String> {
-        if self.date != 0 && yyyymmdd(days_of(self.date)) != self.date {
-            return Err(format!("date = {} is no date written yyyymmdd", self.date));
-        }
         let mut commands = Vec::new();
         let mut names = Names { assets: BTreeMap::new(), firms: BTreeMap::new() };
         for (n, asset) in self.assets.iter().enumerate() {
             let id = AssetId(n as u32 + 1);
-            let code = Symbol::new(&asset.code).filter(|_| !asset.code.is_empty());
-            let code = code.ok_or_else(|| format!("asset code {:?} is not 1 to 8 characters", asset.code))?;
-            if asset.decimals > 18 {
-                return Err(format!("asset {} has {} decimals, more than 18", asset.code, asset.decimals));
-            }
             names.assets.insert(&asset.code, (id, asset.decimals));
-            commands.push(Command::DefineAsset(Asset { id, code, decimals: asset.decimals }));
+            commands.push(Command::DefineAsset(self::asset(id, &asset.code, asset.decimals)?));
         }
         for (n, text) in self.instruments.iter().enumerate() {
-            commands.push(Command::DefineInstrument(instrument(InstrumentId(n as u32 + 1), text, &names)?));
+            commands.push(Command::DefineInstrument(instrument(
+                InstrumentId(n as u32 + 1),
+                text,
+                &names.assets,
+            )?));
         }
         for (n, text) in self.firms.iter().enumerate() {
             let id = FirmId(n as u32 + 1);
-            let mpid = Mpid::new(&text.mpid).filter(|_| !text.mpid.is_empty());
-            let mpid = mpid.ok_or_else(|| format!("firm mpid {:?} is not 1 to 4 characters", text.mpid))?;
             names.firms.insert(&text.mpid, id);
-            commands.push(Command::DefineFirm(Firm { id, mpid }));
+            commands.push(Command::DefineFirm(firm(id, &text.mpid)?));
         }
         self.port_commands(&names, &mut salt, &mut commands)?;
         for (n, text) in self.funds.iter().enumerate() {
             let what = format!("funds of account {}", text.account);
-            let (asset, decimals) = names.asset(&text.asset, &what)?;
+            let (asset, decimals) = named(&names.assets, &text.asset, &what)?;
             let amount = Amount(smallest_units(text.amount, decimals, &what)?);
             commands.push(Command::Fund(Funding {
                 id: n as u64 + 1,
@@ -206,8 +200,41 @@ impl Genesis {
                 amount,
             }));
         }
-        commands.push(Command::OpenDay(self.day(now)));
+        self.ctl_commands(now, &mut commands)?;
+        commands.push(Command::OpenDay(open_day(self.date, self.utc_offset_minutes, now)?));
         Ok(commands)
+    }
+
+    /// What `ctl` asks for, each in the state that the commands before it make.
+    fn ctl_commands(&self, now: Nanos, commands: &mut Vec<Command>) -> Result<(), String> {
+        if self.ctl.is_empty() {
+            return Ok(());
+        }
+        let mut engine = Engine::new(engine_config(0));
+        let mut events = Vec::new();
+        let mut execute = |engine: &mut Engine, command: &Command| {
+            events.clear();
+            engine.execute(
+                &Sequenced { seq: engine.last_seq().next(), time: now, command: *command },
+                &mut events,
+            );
+            operator::told(command, engine.last_seq(), &events, engine)
+        };
+        for command in commands.iter() {
+            execute(&mut engine, command);
+        }
+        for (n, line) in self.ctl.iter().enumerate() {
+            let fault = |why: String| format!("ctl = {line:?}: {why}");
+            // Numbers that are made of the present time must differ.
+            let time = Nanos(now.0 + n as u64);
+            let command =
+                Ask::parse(line).and_then(|ask| operator::command(&ask, &engine, time)).map_err(fault)?;
+            if let operator::Told::Refused { why, .. } = execute(&mut engine, &command) {
+                return Err(fault(why));
+            }
+            commands.push(command);
+        }
+        Ok(())
     }
 
     fn port_commands(
@@ -256,40 +283,98 @@ impl Genesis {
         }
         Ok(())
     }
-
-    fn day(&self, now: Nanos) -> OpenDay {
-        const DAY: i64 = 86_400;
-        let offset = i64::from(self.utc_offset_minutes) * 60;
-        let today = (now.0 / 1_000_000_000) as i64 + offset;
-        let date = if self.date == 0 { yyyymmdd(today.div_euclid(DAY)) } else { self.date };
-        let midnight = days_of(date) * DAY - offset;
-        OpenDay { date, midnight: Nanos(midnight.max(0) as u64 * 1_000_000_000) }
-    }
 }
 
-fn instrument(id: InstrumentId, text: &InstrumentText, names: &Names<'_>) -> Result<Instrument, String> {
+/// The opening of the day `date` (yyyymmdd; 0 is today), whose local time is so many minutes ahead of UTC.
+///
+/// # Errors
+/// When there is no such date.
+pub fn open_day(date: u32, utc_offset_minutes: i32, now: Nanos) -> Result<OpenDay, String> {
+    const DAY: i64 = 86_400;
+    if date != 0 && yyyymmdd(days_of(date)) != date {
+        return Err(format!("date = {date} is no date written yyyymmdd"));
+    }
+    let offset = i64::from(utc_offset_minutes) * 60;
+    let today = (now.0 / 1_000_000_000) as i64 + offset;
+    let date = if date == 0 { yyyymmdd(today.div_euclid(DAY)) } else { date };
+    let midnight = days_of(date) * DAY - offset;
+    Ok(OpenDay { date, midnight: Nanos(midnight.max(0) as u64 * 1_000_000_000) })
+}
+
+/// How many minutes local time was ahead of UTC on that day.
+#[must_use]
+pub fn utc_offset_minutes(day: &OpenDay) -> i32 {
+    let minutes = (day.midnight.0 / 60_000_000_000) as i64;
+    (days_of(day.date) * 1_440 - minutes) as i32
+}
+
+/// An asset from its text.
+///
+/// # Errors
+/// When the code or the decimals do not fit.
+pub fn asset(id: AssetId, text: &str, decimals: u8) -> Result<Asset, String> {
+    let code = Symbol::new(text).filter(|_| !text.is_empty());
+    let code = code.ok_or_else(|| format!("asset code {text:?} is not 1 to 8 characters"))?;
+    if decimals > 18 {
+        return Err(format!("asset {text} has {decimals} decimals, more than 18"));
+    }
+    Ok(Asset { id, code, decimals })
+}
+
+/// A firm from its text.
+///
+/// # Errors
+/// When the MPID does not fit.
+pub fn firm(id: FirmId, text: &str) -> Result<Firm, String> {
+    let mpid = Mpid::new(text).filter(|_| !text.is_empty());
+    let mpid = mpid.ok_or_else(|| format!("firm mpid {text:?} is not 1 to 4 characters"))?;
+    Ok(Firm { id, mpid })
+}
+
+/// How prices of an instrument with this tick and lot stand on the wire, and what a lot costs at one tick, in
+/// smallest units of the quote asset.
+///
+/// # Errors
+/// When they are no whole numbers of what they are counted in.
+pub fn scale(
+    tick: Decimal,
+    lot: Decimal,
+    scaled: bool,
+    quote_decimals: u8,
+    what: &str,
+) -> Result<(Scale, u64), String> {
+    // One tick on one lot costs tick × lot units of the quote asset.
+    let tick_value = tick.checked_mul(lot).ok_or_else(|| format!("{what}: tick × lot is too large"))?;
+    let tick_value = positive_units(tick_value, quote_decimals, &format!("{what}: tick × lot"))?;
+    if scaled {
+        return Ok((Scale::Scaled, tick_value));
+    }
+    if lot != Decimal::ONE {
+        return Err(format!(
+            "{what}: lot = {lot} needs scaled = true, since OUCH quantities are whole shares"
+        ));
+    }
+    let price_tick = positive_units(tick, 4, &format!("{what}: tick"))?;
+    let price_tick = u32::try_from(price_tick).map_err(|_| format!("{what}: tick = {tick} is too large"))?;
+    Ok((Scale::EquityExact { price_tick }, tick_value))
+}
+
+/// An instrument from its text.
+///
+/// # Errors
+/// A line saying what is wrong with it.
+pub fn instrument(
+    id: InstrumentId,
+    text: &InstrumentText,
+    assets: &Assets<'_>,
+) -> Result<Instrument, String> {
     let what = format!("instrument {}", text.symbol);
     let symbol = Symbol::new(&text.symbol).filter(|_| !text.symbol.is_empty());
     let symbol = symbol.ok_or_else(|| format!("{what}: the symbol is not 1 to 8 characters"))?;
-    let (base, base_decimals) = names.asset(&text.base, &what)?;
-    let (quote, quote_decimals) = names.asset(&text.quote, &what)?;
+    let (base, base_decimals) = named(assets, &text.base, &what)?;
+    let (quote, quote_decimals) = named(assets, &text.quote, &what)?;
     let lot_units = positive_units(text.lot, base_decimals, &format!("{what}: lot"))?;
-    // One tick on one lot costs tick × lot units of the quote asset.
-    let tick_value = positive_units(text.tick * text.lot, quote_decimals, &format!("{what}: tick × lot"))?;
-    let scale = if text.scaled {
-        Scale::Scaled
-    } else {
-        if text.lot != Decimal::ONE {
-            return Err(format!(
-                "{what}: lot = {} needs scaled = true, since OUCH quantities are whole shares",
-                text.lot
-            ));
-        }
-        let price_tick = positive_units(text.tick, 4, &format!("{what}: tick"))?;
-        let price_tick =
-            u32::try_from(price_tick).map_err(|_| format!("{what}: tick = {} is too large", text.tick))?;
-        Scale::EquityExact { price_tick }
-    };
+    let (scale, tick_value) = scale(text.tick, text.lot, text.scaled, quote_decimals, &what)?;
     Ok(Instrument {
         id,
         symbol,
@@ -340,13 +425,6 @@ mod tests {
         for day in 0..80_000 {
             assert_eq!(days_of(yyyymmdd(day)), day);
         }
-    }
-
-    #[test]
-    fn decimals_become_smallest_units_exactly_or_not_at_all() {
-        assert_eq!(smallest_units("12.3456".parse().expect("a decimal"), 4, "x"), Ok(123_456));
-        assert_eq!(smallest_units("-0.1".parse().expect("a decimal"), 18, "x"), Ok(-100_000_000_000_000_000));
-        assert!(smallest_units("0.00001".parse().expect("a decimal"), 4, "x").is_err());
     }
 
     #[test]

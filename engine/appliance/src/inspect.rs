@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::admin::{self, Request, Status};
+use crate::admin::{self, Request, Seen, Status};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::inspection::{self, Balance, Line, table};
+use crate::inspection::{self, Balance, Line, PhaseLine, RiskLine, Statement, table};
 use crate::recovery;
 
 /// `ironbell status`.
@@ -16,7 +16,7 @@ use crate::recovery;
 /// # Errors
 /// When no node runs with this configuration.
 pub fn status(config: &Path, json: bool) -> Result<(), Failure> {
-    let status: Status = admin::ask(&Config::read(config)?.admin_socket(), Request::Status)?;
+    let status: Status = admin::ask(&Config::read(config)?.admin_socket(), &Request::Status)?;
     print(&if json { to_json(&status)? + "\n" } else { status.to_table() })
 }
 
@@ -25,18 +25,116 @@ pub fn status(config: &Path, json: bool) -> Result<(), Failure> {
 /// # Errors
 /// When neither a node answers nor its journal can be replayed.
 pub fn book(config: &Path, json: bool) -> Result<(), Failure> {
-    let lines: Vec<Line> = from_node_or_journal(&Config::read(config)?, Request::Book, inspection::book)?;
-    let heading = ["symbol", "side", "wire price", "leaves", "order ref", "firm"];
-    show(json, &lines, &heading, &[false, false, true, true, true, false], |l| {
+    let lines: Vec<Line> = from_node_or_journal(&Config::read(config)?, &Request::Book, inspection::book)?;
+    let heading =
+        ["symbol", "side", "stands", "price", "leaves", "shown", "order ref", "firm", "port", "number"];
+    show(json, &lines, &heading, &[false, false, false, true, true, true, true, false, false, true], |l| {
         [
             l.symbol.clone(),
             l.side.to_string(),
-            l.wire_price.to_string(),
+            l.stands.clone(),
+            l.price.clone(),
             l.leaves_qty.to_string(),
+            l.shown_qty.to_string(),
             l.order_ref.to_string(),
             l.mpid.clone(),
+            l.port.clone(),
+            l.user_ref_num.to_string(),
         ]
     })
+}
+
+/// `ironbell inspect risk`.
+///
+/// # Errors
+/// When neither a node answers nor its journal can be replayed.
+pub fn risk(config: &Path, json: bool) -> Result<(), Failure> {
+    let lines: Vec<RiskLine> =
+        from_node_or_journal(&Config::read(config)?, &Request::Risk, inspection::risk)?;
+    let heading = ["of", "name", "rule", "limit", "used"];
+    show(json, &lines, &heading, &[], |l| {
+        [l.scope.clone(), l.name.clone(), l.rule.clone(), l.limit.clone(), l.used.clone()]
+    })
+}
+
+/// `ironbell inspect phases`.
+///
+/// # Errors
+/// When neither a node answers nor its journal can be replayed.
+pub fn phases(config: &Path, json: bool) -> Result<(), Failure> {
+    let lines: Vec<PhaseLine> =
+        from_node_or_journal(&Config::read(config)?, &Request::Phases, inspection::phases)?;
+    let heading = ["symbol", "phase", "last", "volume", "rules", "schedule"];
+    show(json, &lines, &heading, &[false, false, true, true], |l| {
+        let schedule = if l.schedule.is_empty() { "none".to_owned() } else { l.schedule.join(", ") };
+        [l.symbol.clone(), l.phase.clone(), l.last.clone(), l.volume.clone(), l.rules.clone(), schedule]
+    })
+}
+
+/// `ironbell inspect statement`, of every account or of one.
+///
+/// # Errors
+/// When neither a node answers nor its journal can be replayed, or there is no such account.
+pub fn statement(config: &Path, account: Option<u32>, json: bool) -> Result<(), Failure> {
+    let statements: Vec<Statement> =
+        from_node_or_journal(&Config::read(config)?, &Request::Statement { account }, |engine| {
+            inspection::statements(engine, account)
+        })?;
+    if let (Some(number), true) = (account, statements.is_empty()) {
+        return Err(Failure::refused(format_args!(
+            "there is no account {number}; `ironbell inspect statement` shows all"
+        )));
+    }
+    if json {
+        return show(json, &statements, &[], &[], |_| []);
+    }
+    print(&statements.iter().map(told).collect::<Vec<_>>().join("\n"))
+}
+
+/// A statement for people.
+fn told(statement: &Statement) -> String {
+    let mut rows = vec![["asset", "total", "held", "available"].map(str::to_owned).to_vec()];
+    rows.extend(
+        statement
+            .balances
+            .iter()
+            .map(|b| vec![b.asset.clone(), b.total.clone(), b.held.clone(), b.available.clone()]),
+    );
+    let mut text = format!("account {} of {}, {}\n", statement.account, statement.mpid, statement.date);
+    text += &table(&rows, &[false, true, true, true]);
+    if statement.trades.is_empty() {
+        return text + "no trades\n";
+    }
+    let heading = [
+        "match number",
+        "symbol",
+        "side",
+        "quantity",
+        "price",
+        "amount",
+        "fee",
+        "asset",
+        "port",
+        "number",
+        "",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(statement.trades.iter().map(|t| {
+        vec![
+            t.match_number.to_string(),
+            t.symbol.clone(),
+            t.side.to_string(),
+            t.quantity.clone(),
+            t.price.clone(),
+            t.amount.clone(),
+            t.fee.clone(),
+            t.asset.clone(),
+            t.port.clone(),
+            t.user_ref_num.to_string(),
+            if t.busted { "busted".to_owned() } else { String::new() },
+        ]
+    }));
+    text + &table(&rows, &[true, false, false, true, true, true, true, false, false, true, false])
 }
 
 /// `ironbell inspect ledger`.
@@ -45,7 +143,7 @@ pub fn book(config: &Path, json: bool) -> Result<(), Failure> {
 /// When neither a node answers nor its journal can be replayed.
 pub fn ledger(config: &Path, json: bool) -> Result<(), Failure> {
     let balances: Vec<Balance> =
-        from_node_or_journal(&Config::read(config)?, Request::Ledger, inspection::ledger)?;
+        from_node_or_journal(&Config::read(config)?, &Request::Ledger, inspection::ledger)?;
     let heading = ["account", "asset", "total", "held", "available"];
     show(json, &balances, &heading, &[false, false, true, true, true], |b| {
         [b.account.clone(), b.asset.clone(), b.total.clone(), b.held.clone(), b.available.clone()]
@@ -150,16 +248,22 @@ pub fn replay(dir: &Path, shards: usize, json: bool) -> Result<(), Failure> {
     ))
 }
 
-/// Asks a running node; when none answers, replays the journal.
+/// Asks a running node; when none answers, replays the journal. Says on standard error which it was, so that
+/// what is piped on stays data.
 fn from_node_or_journal<T: for<'a> serde::Deserialize<'a>>(
     config: &Config,
-    request: Request,
+    request: &Request,
     from: impl Fn(&ironbell_core::Engine) -> T,
 ) -> Result<T, Failure> {
-    match admin::ask(&config.admin_socket(), request) {
-        Ok(answer) => Ok(answer),
-        Err(_) => Ok(from(&recovery::replay(&config.journal_dir(), |_, _| {})?.engine)),
-    }
+    let (Seen { seq, seen }, whence) = match admin::ask(&config.admin_socket(), request) {
+        Ok(seen) => (seen, "the running node"),
+        Err(_) => {
+            let engine = recovery::replay(&config.journal_dir(), |_, _| {})?.engine;
+            (Seen::at(&engine, from(&engine)), "its journal, since no node answers")
+        }
+    };
+    let _ = writeln!(std::io::stderr(), "from {whence}, at seq {seq}");
+    Ok(seen)
 }
 
 fn show<T: Serialize, const N: usize>(

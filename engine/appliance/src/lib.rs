@@ -16,12 +16,15 @@ pub mod shadow;
 
 pub mod admin;
 pub mod config;
+pub mod ctl;
 pub mod failure;
 pub mod format;
 pub mod genesis;
 pub mod hlog;
 pub mod inspect;
 pub mod inspection;
+pub mod operator;
+pub mod words;
 
 pub mod demo;
 pub mod lobster;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ironbell_appliance::{Failure, demo, format, inspect, lobster, node, trial};
+use ironbell_appliance::{Failure, ctl, demo, format, inspect, lobster, node, trial};
 
 /// An exchange and settlement venue in one Linux box.
 ///
@@ -31,7 +31,11 @@ enum Command {
     Run(RunArgs),
     /// Tell how a running node is: addresses, sequence, self-check, latency of each stage.
     Status(StatusArgs),
-    /// Look inside: the journal's frames, the books, the ledger. Of a running node, or of a stopped one.
+    /// Operate a running node: phases, rules, limits, kill switches, fees, the trading day, busts, what is listed.
+    /// Each is sequenced and journaled like an order.
+    Ctl(Box<ctl::Options>),
+    /// Look inside: the journal's frames, books, ledger, phases, limits, statements. Of a running node, or of a
+    /// stopped one.
     Inspect(InspectArgs),
     /// Replay a journal from its first command and print the state's hashes.
     Replay(ReplayArgs),
@@ -71,6 +75,8 @@ struct StatusArgs {
 struct InspectArgs {
     /// What to look at.
     what: What,
+    /// Of `statement`: this account alone.
+    account: Option<u32>,
     #[command(flatten)]
     config: WithConfig,
     /// As JSON: one object a line.
@@ -78,17 +84,23 @@ struct InspectArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum What {
     /// Every frame of the journal: its place in bytes, the commands in it, the Seq committed and the Seq
     /// executed when it was closed.
     Journal,
-    /// Every open order, best first: prices in 1/10,000 of the quote asset, quantities in shares; on scaled
-    /// instruments ticks and lots.
+    /// Every open order: what the market sees, best first; what it does not see (hidden orders, reserves, pegs); and
+    /// what waits (stops, at the open, at the close). Prices in the quote asset for one unit of the base asset.
     Book,
     /// Every balance that is not zero, in units of the asset; `world` is the outside, whose balances are the
     /// negative of all members'.
     Ledger,
+    /// Limits and what is used of them, switches and tiers: of ports, firms, accounts and instruments.
+    Risk,
+    /// What every instrument does now, its rules and its schedule.
+    Phases,
+    /// Balances of each account, what is held, and its trades of the day with their fees.
+    Statement,
 }
 
 #[derive(Args)]
@@ -112,10 +124,17 @@ fn main() -> ExitCode {
             .map_or(Ok(()), trial::end_with)
             .and_then(|()| node::run(&args.config.config, args.hlog.as_deref())),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
+        Command::Ctl(options) => ctl::run(*options),
+        Command::Inspect(args) if args.account.is_some() && args.what != What::Statement => {
+            Err(Failure::refused("only `inspect statement` takes an account; leave it out"))
+        }
         Command::Inspect(args) => match args.what {
             What::Journal => inspect::journal(&args.config.config, args.json),
             What::Book => inspect::book(&args.config.config, args.json),
             What::Ledger => inspect::ledger(&args.config.config, args.json),
+            What::Risk => inspect::risk(&args.config.config, args.json),
+            What::Phases => inspect::phases(&args.config.config, args.json),
+            What::Statement => inspect::statement(&args.config.config, args.account, args.json),
         },
         Command::Replay(args) => inspect::replay(&args.dir, args.shards, args.json),
         Command::ReplayLobster(options) => lobster::run(&options),

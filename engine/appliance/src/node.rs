@@ -15,7 +15,7 @@ use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Stop, SystemClock};
 use ironbell_sync::metrics::RoleMetrics;
-use ironbell_sync::{CursorReader, cursor, metrics, ring};
+use ironbell_sync::{CursorReader, cursor, due, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -33,7 +33,9 @@ use crate::topology::OrderPath;
 const GATEWAY_SEQUENCER: usize = 4_096;
 const RELEASE_OUTPUT: usize = 16_384;
 const RELEASE_SHADOW: usize = 65_536;
-/// Every ask of a full frame, and the word that it is executed.
+/// What operators ask for: one at a time.
+const ADMIN_SEQUENCER: usize = 16;
+/// Every ask of an ordinary frame, and the word that it is executed.
 const SHARD_SEQUENCER: usize = 2_048;
 /// Batches of events between shard and release gate.
 const BATCHES: usize = 16;
@@ -48,7 +50,7 @@ pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
     let signals = signals()?;
     let node = Node::start(&config)?;
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
-    println!("{}", node.ready_line());
+    let _ = writeln!(std::io::stdout(), "{}", node.ready_line());
     let mut logged = Ok(());
     while !signals.load(Ordering::Acquire) && !node.stop.asked() && logged.is_ok() {
         std::thread::sleep(Duration::from_millis(20));
@@ -115,6 +117,7 @@ impl Node {
         let order_entry = acceptor.local_addr();
         // Rings and cursors, in the order of one order's way.
         let (gateway_sequencer, from_gateway) = ring(GATEWAY_SEQUENCER);
+        let (admin_sequencer, from_admin) = ring(ADMIN_SEQUENCER);
         let (sequencer_journal, to_journal) = ring(64);
         let (sequencer_shard, to_shard) = ring(64);
         let (shard_sequencer, from_shard) = ring(SHARD_SEQUENCER);
@@ -127,6 +130,7 @@ impl Node {
         let (release_feed, to_feed) = ring(RELEASE_OUTPUT);
         let (release_shadow, to_shadow) = ring(RELEASE_SHADOW);
         let (frames_durable, frames_durable_reader) = cursor(0);
+        let (next_due, next_due_reader) = due();
 
         // Recovery: state, session logs and feed log are functions of the journal.
         let (session_log, session_maker) = ironbell_sessionlog::SessionLog::open(
@@ -203,12 +207,13 @@ impl Node {
         let sequencer = Sequencer::new(
             SystemClock,
             sequencer::Connections {
-                inputs: vec![from_gateway],
+                inputs: vec![from_gateway, from_admin],
                 shard_sequencer: from_shard,
                 sequencer_journal,
                 sequencer_shard,
                 frames_durable: frames_durable_reader,
                 commit: commit.clone(),
+                next_due: next_due_reader,
             },
             sequencer::Start {
                 seq: engine.last_seq(),
@@ -230,6 +235,7 @@ impl Node {
                 shard_sequencer,
                 shard_release,
                 release_shard: batches,
+                next_due,
             },
         );
         let release = Release::new(
@@ -281,6 +287,7 @@ impl Node {
             shadow,
             channel,
             context,
+            admin_sequencer,
         };
         let (listening, service) = service::start(service_plan, stop.clone())?;
         let mut background = vec![service];

@@ -24,7 +24,7 @@ pub const SPECS: [Spec<'static>; 5] = [
         counters: &["sessions", "logins", "messages_in", "messages_out", "malformed", "disconnects"],
         histograms: &["gateway_in", "gateway_out"],
     },
-    Spec { role: "sequencer", counters: &["seq", "frames", "commands", "waits"], histograms: &[] },
+    Spec { role: "sequencer", counters: &["seq", "frames", "commands", "waits", "ticks"], histograms: &[] },
     Spec { role: "journal", counters: &["frames", "bytes", "durable_seq"], histograms: &["durable"] },
     Spec {
         role: "release",
@@ -181,6 +181,7 @@ impl<C: Clock> Role for SequencerRole<C> {
             self.metrics.set(1, counters.frames);
             self.metrics.set(2, counters.commands);
             self.metrics.set(3, counters.waits);
+            self.metrics.set(4, counters.ticks);
         }
         if self.draining.asked() {
             self.sequencer.stop();

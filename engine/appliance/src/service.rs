@@ -15,14 +15,17 @@ use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, StreamExt};
 use glommio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use glommio::sync::Semaphore;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement};
 use ironbell_feed::{Channel, GlimpseSession, ItchSession, Snapshot};
-use ironbell_runtime::Stop;
-use ironbell_types::Nanos;
+use ironbell_runtime::{Clock, Stop, SystemClock};
+use ironbell_sync::Producer;
+use ironbell_types::{Inbound, Nanos};
 
-use crate::admin;
+use crate::admin::{self, Request};
 use crate::failure::Failure;
+use crate::operator::{self, Ask, Told};
 use crate::shadow::Shadow;
 
 /// A session over a byte stream, sans I/O, as the feed's service sessions are.
@@ -91,6 +94,8 @@ pub struct Plan {
     pub channel: Channel,
     /// What the admin socket needs beside the shadow.
     pub context: admin::Context,
+    /// Operators' commands, to the sequencer.
+    pub admin_sequencer: Producer<Inbound>,
 }
 
 /// The addresses it listens on, with the ports that the kernel chose.
@@ -140,7 +145,7 @@ pub fn start(plan: Plan, stop: Stop) -> Result<(Listening, JoinHandle<()>), Fail
 }
 
 async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Failure>>) {
-    let Plan { itch, glimpse, admin: admin_path, cpu: _, shadow, channel, context } = plan;
+    let Plan { itch, glimpse, admin: admin_path, cpu: _, shadow, channel, context, admin_sequencer } = plan;
     let bound = (|| {
         let itch = listen("service.itch", itch)?;
         let glimpse = listen("service.glimpse", glimpse)?;
@@ -160,8 +165,13 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
     };
     let clock = Instant::now();
     let shadow = Rc::new(RefCell::new(shadow));
-    let context = Rc::new(RefCell::new(context));
-    context.borrow_mut().listening = Some(listening);
+    let context = Rc::new(admin::Context { listening: Some(listening), ..context });
+    let desk = Rc::new(Desk {
+        shadow: Rc::clone(&shadow),
+        turn: Semaphore::new(1),
+        sequencer: RefCell::new(admin_sequencer),
+        sent: Cell::new(0),
+    });
 
     let sessions = ironbell_session::Config::default();
     let (config, feed) = (sessions, channel.clone());
@@ -174,12 +184,11 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         GlimpseSession::new(&sessions, None, channel.clone(), snapshot, now)
     };
     glommio::spawn_local(accept_all(glimpse, clock, glimpse_session)).detach();
-    let theirs = Rc::clone(&shadow);
     glommio::spawn_local(async move {
         while let Some(connection) = admin_listener.incoming().next().await {
             match connection {
                 Ok(stream) => {
-                    glommio::spawn_local(answer_admin(stream, Rc::clone(&theirs), Rc::clone(&context)))
+                    glommio::spawn_local(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context)))
                         .detach();
                 }
                 Err(e) => {
@@ -301,7 +310,7 @@ async fn is_written(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> 
     futures_lite::future::or(async { writer.write_all(bytes).await.is_ok() }, gave_up).await
 }
 
-async fn answer_admin(stream: UnixStream, shadow: Rc<RefCell<Shadow>>, context: Rc<RefCell<admin::Context>>) {
+async fn answer_admin(stream: UnixStream, desk: Rc<Desk>, context: Rc<admin::Context>) {
     /// A request is a short line; more than this without a line end is no request.
     const LINE_MAX: u64 = 64 << 10;
     let mut stream = stream.buffered();
@@ -311,10 +320,72 @@ async fn answer_admin(stream: UnixStream, shadow: Rc<RefCell<Shadow>>, context: 
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let mut answer = admin::answer(&line, &mut shadow.borrow_mut(), &context.borrow());
+        let mut answer = match admin::request(&line) {
+            Ok(Request::Control { ask, wait }) => match desk.control(&ask, wait).await {
+                Ok(told) => admin::json(&told),
+                Err(why) => admin::refusal(&why),
+            },
+            Ok(request) => admin::answer(&request, &desk.shadow.borrow(), &context),
+            Err(refusal) => refusal,
+        };
         answer.push('\n');
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Where operators' commands are made and sent. One at a time: each is made of the state that the one before
+/// it left, so that two operators who set different parts of the same rules both have their way.
+struct Desk {
+    shadow: Rc<RefCell<Shadow>>,
+    turn: Semaphore,
+    sequencer: RefCell<Producer<Inbound>>,
+    /// Commands sent in this run; those executed are counted by the shadow.
+    sent: Cell<u64>,
+}
+
+/// How long an operator's command may take until it is executed and on the disk.
+const CONTROL_MAX: Duration = Duration::from_secs(20);
+
+impl Desk {
+    async fn control(&self, ask: &Ask, wait: bool) -> Result<Told, String> {
+        let _turn = self.turn.acquire_permit(1).await.map_err(|e| e.to_string())?;
+        let begun = Instant::now();
+        let number = self.sent.get();
+        if !self.is_executed(number, begun).await {
+            return Err("an earlier command is still not on the disk; see `ironbell status`".to_owned());
+        }
+        let command = operator::command(ask, self.shadow.borrow().engine(), SystemClock.now())?;
+        let inbound = Inbound { received: 0, command };
+        self.sequencer
+            .borrow_mut()
+            .push(inbound)
+            .map_err(|_| "the sequencer takes nothing; see `ironbell status`")?;
+        self.sent.set(number + 1);
+        if !wait {
+            return Ok(Told::Sent);
+        }
+        if !self.is_executed(number + 1, begun).await {
+            return Err(format!(
+                "sent, but not on the disk after {} s; it may still be done: see `ironbell status`",
+                CONTROL_MAX.as_secs()
+            ));
+        }
+        let shadow = self.shadow.borrow();
+        let outcome = shadow.outcome(number).ok_or("done, but what was said of it is not known any more")?;
+        assert_eq!(outcome.command, command, "operators' commands are executed in the order they were sent");
+        Ok(operator::told(&command, outcome.seq, &outcome.events, shadow.engine()))
+    }
+
+    /// Waits until so many operators' commands are executed and committed; false when that takes too long.
+    async fn is_executed(&self, count: u64, begun: Instant) -> bool {
+        while self.shadow.borrow().operators_commands() < count {
+            if begun.elapsed() > CONTROL_MAX {
+                return false;
+            }
+            sleep(PUMP).await;
+        }
+        true
     }
 }

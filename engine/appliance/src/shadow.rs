@@ -4,6 +4,7 @@
 //! shard. At every frame it compares its output hash with the shard's: a node checks itself all day.
 //! When it falls behind (its ring was full) it reads what it missed from the journal.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use ironbell_core::Engine;
@@ -11,7 +12,7 @@ use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
 use ironbell_store::Reader;
 use ironbell_sync::{Consumer, CursorReader};
-use ironbell_types::{Event, Seq, Sequenced};
+use ironbell_types::{Command, Event, EventBody, Seq, Sequenced};
 
 /// Messages taken from the ring at one go, so that other tasks of the service role get their turn.
 const PUMP_MAX: usize = 2_048;
@@ -27,6 +28,74 @@ pub struct Shadow {
     journal: Option<Reader>,
     events: Vec<Event>,
     checks: Checks,
+    outcomes: Outcomes,
+}
+
+/// What became of an operator's command.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its place in the sequence.
+    pub seq: Seq,
+    /// The command.
+    pub command: Command,
+    /// What the state machine said of it, without trades and orders.
+    pub events: Vec<Event>,
+}
+
+/// The latest outcomes. Operators' commands come by one ring alone, so the n-th that went in is the n-th that
+/// is executed.
+#[derive(Default)]
+struct Outcomes {
+    /// Operators' commands executed since this run began.
+    count: u64,
+    latest: VecDeque<Outcome>,
+}
+
+/// Outcomes that are kept for whoever waits for one.
+const OUTCOMES_MAX: usize = 64;
+/// Events of an outcome that are kept: a word to a person need not be longer.
+const OUTCOME_EVENTS_MAX: usize = 1_024;
+
+impl Outcomes {
+    fn note(&mut self, command: &Sequenced, said: &[Event]) {
+        if self.latest.len() == OUTCOMES_MAX {
+            self.latest.pop_front();
+        }
+        let told = said.iter().filter(|event| is_for_operators(&event.body));
+        let events = told.take(OUTCOME_EVENTS_MAX).copied().collect();
+        self.latest.push_back(Outcome { seq: command.seq, command: command.command, events });
+        self.count += 1;
+    }
+}
+
+/// Whether only operators send it: such commands come by the admin socket's ring alone.
+#[must_use]
+pub fn is_operators(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::DefineAsset(_)
+            | Command::DefineInstrument(_)
+            | Command::DefineFirm(_)
+            | Command::DefineAccount(_)
+            | Command::DefinePort(_)
+            | Command::Fund(_)
+            | Command::OpenDay(_)
+            | Command::Control(_)
+    )
+}
+
+/// Whether an operator wants to hear it as the outcome of a command.
+fn is_for_operators(body: &EventBody) -> bool {
+    matches!(
+        body,
+        EventBody::AdminRefused(_)
+            | EventBody::Controlled(_)
+            | EventBody::PhaseChanged { .. }
+            | EventBody::Crossed(_)
+            | EventBody::Busted(_)
+            | EventBody::FirmTier { .. }
+            | EventBody::MassCancelAsked { .. }
+    )
 }
 
 /// What comparing with the shard gave.
@@ -70,6 +139,7 @@ impl Shadow {
             journal: None,
             events: Vec::new(),
             checks: Checks::default(),
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -105,6 +175,9 @@ impl Shadow {
         self.engine.execute(command, &mut self.events);
         for event in &self.events {
             self.encoder.encode(event, &mut |_| {});
+        }
+        if is_operators(&command.command) {
+            self.outcomes.note(command, &self.events);
         }
     }
 
@@ -157,6 +230,20 @@ impl Shadow {
         &self.engine
     }
 
+    /// Operators' commands executed since this run began.
+    #[must_use]
+    pub fn operators_commands(&self) -> u64 {
+        self.outcomes.count
+    }
+
+    /// What became of an operator's command, the n-th of this run from 0; `None` before it is executed and
+    /// committed, and when it was too long ago.
+    #[must_use]
+    pub fn outcome(&self, n: u64) -> Option<&Outcome> {
+        let first = self.outcomes.count - self.outcomes.latest.len() as u64;
+        self.outcomes.latest.get(usize::try_from(n.checked_sub(first)?).ok()?)
+    }
+
     /// A GLIMPSE snapshot of that state; `None` while no day is open.
     #[must_use]
     pub fn snapshot(&self) -> Option<Snapshot> {
@@ -182,7 +269,7 @@ mod tests {
     use crate::recovery::engine_config;
     use ironbell_store::{Durability, Identity, Options};
     use ironbell_sync::{CursorWriter, Producer, cursor, ring};
-    use ironbell_types::{Asset, AssetId, Command, Nanos, Symbol};
+    use ironbell_types::{AdminRefusal, Asset, AssetId, Nanos, Symbol};
 
     const KEY: u64 = 9;
 
@@ -258,5 +345,28 @@ mod tests {
         assert_eq!((shadow.engine().last_seq(), shadow.checks().catch_ups), (Seq(9), 2));
         assert_eq!((shadow.checks().equal, &shadow.checks().stuck), (1, &None));
         std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+
+    #[test]
+    fn operators_learn_what_became_of_each_command_in_turn() {
+        let (mut shadow, mut release, _) = shadow(PathBuf::new());
+        release.push(ToShadow::Command(command(1))).expect("room");
+        let tick = Sequenced { seq: Seq(2), time: Nanos(2), command: Command::Tick };
+        release.push(ToShadow::Command(tick)).expect("room");
+        let again = Sequenced { seq: Seq(3), time: Nanos(3), ..command(1) };
+        release.push(ToShadow::Command(again)).expect("room");
+        assert!(shadow.outcome(0).is_none());
+        assert_eq!(shadow.pump(), 3);
+        assert_eq!(shadow.operators_commands(), 2);
+        let (first, second) = (shadow.outcome(0).expect("kept"), shadow.outcome(1).expect("kept"));
+        assert_eq!((first.seq, first.events.len()), (Seq(1), 0));
+        assert_eq!(second.seq, Seq(3));
+        assert_eq!(second.events[0].body, EventBody::AdminRefused(AdminRefusal::Id));
+        for seq in 4..=70 {
+            release.push(ToShadow::Command(command(seq))).expect("room");
+            shadow.pump();
+        }
+        assert!(shadow.outcome(4).is_none(), "too long ago");
+        assert_eq!(shadow.outcome(68).expect("the latest").seq, Seq(70));
     }
 }

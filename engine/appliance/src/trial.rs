@@ -165,7 +165,7 @@ impl TrialNode {
     /// # Errors
     /// When it does not answer.
     pub fn status(&self) -> Result<Status, Failure> {
-        admin::ask(&self.config.admin_socket(), Request::Status)
+        admin::ask(&self.config.admin_socket(), &Request::Status)
     }
 
     /// Hashes of its state, once its shadow has followed everything: when two answers are the same.
@@ -175,7 +175,7 @@ impl TrialNode {
     pub fn hashes_at_rest(&self) -> Result<Hashes, Failure> {
         let mut before: Option<Hashes> = None;
         for _ in 0..600 {
-            let hashes: Hashes = admin::ask(&self.config.admin_socket(), Request::Hashes)?;
+            let hashes: Hashes = admin::ask(&self.config.admin_socket(), &Request::Hashes)?;
             if before.as_ref() == Some(&hashes) {
                 return Ok(hashes);
             }
