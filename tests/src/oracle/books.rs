@@ -1,24 +1,35 @@
 //! Stage 2 of the naive engine: the books. One flat list of open orders in the order in which they took
-//! their places; every price, place and share is looked up anew from it.
+//! their places; every price, place and share is looked up anew from it. What a run may reach is listed
+//! anew before each of its trades. Phases, crosses and timers stand in `auction.rs`.
+
+use std::cmp::Reverse;
 
 use ironbell_types::{
-    Accepted, CancelReason, Canceled, CrossKind, EventBody, Executed, FirmId, InstrumentId, InstrumentRules,
-    MatchNumber, Modified, OrderKey, OrderOptions, OrderRef, OrderTerms, Phase, PortId, Price, Qty, Replaced,
-    Rested, Shown, Side, Statistics, TimeInForce, Trade, UserRefIdx,
+    Accepted, Algorithm, CancelReason, Canceled, ClOrdId, CrossKind, Display, EventBody, Executed, FirmId,
+    InstrumentId, InstrumentRules, MatchNumber, Modified, OrderKey, OrderRef, Peg, Phase, Price, Qty,
+    Refreshed, Reject, Replaced, Rested, SelfTradePrevented, Seq, Shown, Side, Stp, TimeInForce, Trade,
 };
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::auction::Market;
 use super::{Admitted, Said};
 
 /// Orders that one slice of a mass cancel takes.
 const SLICE_ORDERS: usize = 1_024;
 
-/// Trades that one command makes: 2^20 effects less its own two.
-const TRADES_MAX: usize = (1 << 20) - 2;
+/// Trades that one command makes, prevented ones and Crossed counted.
+pub(super) const TRADES_MAX: u32 = (1 << 20) - 2;
+
+/// Orders of one price that share what comes in.
+const SHARERS_MAX: usize = 4_096;
+
+/// Pegs and orders with discretion that rest on an instrument, and trailing stops that wait there.
+const WATCHED_MAX: usize = 1_024;
 
 /// An open order, as it stands on the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// As it was accepted; side, quantity and price are those of now.
+    /// As it was accepted; a triggered stop has no stop and no trail any more, one that slid its new price.
     pub accepted: Accepted,
     /// Its name to the member.
     pub key: OrderKey,
@@ -30,7 +41,7 @@ pub struct Order {
     pub instrument: InstrumentId,
     /// Buy or sell.
     pub side: Side,
-    /// Its price on the book.
+    /// Its price on the book; 0 of a market order.
     pub price: Price,
     /// What is left of it.
     pub leaves_qty: Qty,
@@ -38,26 +49,145 @@ pub struct Order {
     pub chain_executed: Qty,
     /// How it stands on the feed.
     pub shown: Shown,
+    /// What it does now.
+    pub standing: Standing,
+    /// Its self-trade prevention; never that of the port.
+    stp: Stp,
+    /// Whether it slides, when it is post-only and would trade.
+    slides: bool,
+    /// Whether it is a side of a quote.
+    is_quote: bool,
+    /// The most that a market buy pays.
+    pub(super) worth: Price,
+    /// The best last trade price that a trailing stop has seen.
+    mark: Option<Price>,
+    /// The other order of its pair.
+    pub(super) pair: Option<OrderRef>,
+}
+
+/// What an open order does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the aggressor of the run under way.
+    Runs,
+    /// It rests on the book.
+    Rests,
+    /// It is a stop that waits for its price.
+    WaitsForPrice,
+    /// It is an at-open or at-close order that waits for its cross.
+    WaitsForCross,
+}
+
+impl Order {
+    pub(super) fn is_buy(&self) -> bool {
+        self.side.is_buy()
+    }
+
+    fn is_watched(&self) -> bool {
+        self.accepted.terms.peg != Peg::None || self.accepted.terms.discretion.0 != 0
+    }
+
+    /// Whether what is left of it may rest.
+    fn may_rest(&self) -> bool {
+        let rests = matches!(
+            self.accepted.time_in_force,
+            TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc
+        );
+        rests && !self.accepted.terms.market
+    }
+
+    /// Displayed orders come first at a price, then hidden ones, then pegs.
+    pub(super) fn class(&self) -> u8 {
+        if self.accepted.terms.peg != Peg::None {
+            2
+        } else {
+            u8::from(self.accepted.display == Display::Hidden)
+        }
+    }
+
+    pub(super) fn is_displayed(&self) -> bool {
+        self.class() == 0
+    }
+
+    /// What of it could trade at once: the shown part of an iceberg order, else all.
+    fn at_once(&self) -> Qty {
+        if self.accepted.terms.max_floor != 0 { self.shown.qty } else { self.leaves_qty }
+    }
 }
 
 /// Every book.
 pub(super) struct Books {
     /// Seeds the sizes of icebergs' parts.
     key: u64,
-    instruments: Vec<InstrumentId>,
+    pub(super) markets: Vec<Market>,
     /// Every open order of every instrument; an earlier one has the earlier place at its price.
-    orders: Vec<Order>,
+    pub(super) orders: Vec<Order>,
+    pub(super) turn: Turn,
 }
+
+/// What the present command has used so far.
+#[derive(Default)]
+pub(super) struct Turn {
+    seq: Seq,
+    /// Match numbers given.
+    matches: u32,
+    /// Trades, prevented trades and Crossed.
+    pub(super) trades: u32,
+    refreshed: u32,
+    pub(super) expired: u32,
+    /// Orders that executed.
+    executed: Vec<OrderRef>,
+}
+
+/// Prices that do not change during a run.
+#[derive(Clone, Copy)]
+struct View {
+    /// Best displayed bid.
+    bid: Option<Price>,
+    /// Best displayed ask.
+    ask: Option<Price>,
+    /// Lowest and highest price of a trade.
+    band: Option<(Price, Price)>,
+}
+
+impl View {
+    fn lets(&self, price: Price) -> bool {
+        self.band.is_none_or(|(lower, upper)| lower <= price && price <= upper)
+    }
+}
+
+/// An order that a run could trade with.
+#[derive(Clone, Copy)]
+struct Target {
+    order_ref: OrderRef,
+    price: Price,
+}
+
+/// Says Accepted or Replaced, given the order as it now stands.
+type Head<'a> = &'a dyn Fn(Accepted) -> EventBody;
+
+/// Why an order runs.
+#[derive(Clone, Copy)]
+enum Cause<'a> {
+    /// It is new.
+    Comes(Head<'a>),
+    /// It was a stop.
+    Triggered,
+    /// It rests, and reaches the other side.
+    Meets,
+}
+
+// The interface to the other stages: each method does one command's work on the books.
 
 impl Books {
     /// No instruments; `key` is the venue's.
     pub(super) fn new(key: u64) -> Self {
-        Self { key, instruments: Vec::new(), orders: Vec::new() }
+        Self { key, markets: Vec::new(), orders: Vec::new(), turn: Turn::default() }
     }
 
     /// A new instrument, with plain rules; `begins` is Continuous while a day is open, else Closed.
     pub(super) fn add(&mut self, instrument: InstrumentId, begins: Phase) {
-        self.instruments.push(instrument);
+        self.markets.push(Market::new(instrument, begins));
     }
 
     /// Every open order, in any order.
@@ -65,37 +195,69 @@ impl Books {
         &self.orders
     }
 
-    /// The open orders of an instrument in the order in which mass cancels take them.
+    /// The open orders of an instrument in the order in which mass cancels take them: displayed, hidden,
+    /// pegs, stops, trailing stops, at-open and at-close orders.
     pub(super) fn book(&self, instrument: InstrumentId) -> Vec<Order> {
-        let side = |buys: bool| {
-            self.orders.iter().filter(move |o| o.instrument == instrument && o.side.is_buy() == buys)
-        };
-        let mut bids: Vec<_> = side(true).copied().collect();
-        let mut asks: Vec<_> = side(false).copied().collect();
-        // Stable sorts: equal prices keep the order in which they took their places.
-        bids.sort_by_key(|o| -o.price.0);
-        asks.sort_by_key(|o| o.price);
-        bids.extend(asks);
-        bids
+        let mut orders: Vec<(usize, Order)> =
+            self.orders.iter().copied().filter(|o| o.instrument == instrument).enumerate().collect();
+        orders.sort_by_key(|&(line, o)| {
+            let best_first = if o.is_buy() { -i128::from(o.price.0) } else { i128::from(o.price.0) };
+            let came = o.order_ref.0 as usize;
+            let asks = !o.is_buy();
+            match o.standing {
+                Standing::Runs => unreachable!("between commands nothing runs"),
+                Standing::Rests if o.class() == 2 => (2, asks, 0, came),
+                Standing::Rests => (o.class(), asks, best_first, line),
+                Standing::WaitsForPrice if o.accepted.terms.trail != 0 => (4, false, 0, came),
+                Standing::WaitsForPrice => {
+                    let stop = i128::from(o.accepted.terms.stop.0);
+                    (3, asks, if asks { -stop } else { stop }, came)
+                }
+                Standing::WaitsForCross => {
+                    let class = if o.accepted.time_in_force == TimeInForce::AtOpen { 5 } else { 6 };
+                    (class, asks, if o.accepted.terms.market { i128::MIN } else { best_first }, line)
+                }
+            }
+        });
+        orders.into_iter().map(|(_, order)| order).collect()
     }
 
     /// A new order: Rejected, or Accepted and what becomes of it.
     pub(super) fn enter(&mut self, new: &Admitted, said: &mut Said) {
-        self.run(new, said, |accepted| EventBody::Accepted(accepted));
+        let accepted = new.accepted;
+        self.advance(accepted.instrument, said);
+        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, true));
+        if let Some(reason) = refusal {
+            return refuse(accepted.key, reason, accepted.cl_ord_id, said);
+        }
+        self.bring(new, false, &EventBody::Accepted, said);
+        self.wake_if_due(accepted.instrument, said);
     }
 
-    /// `new` takes the place of `original`; says nothing when that is gone by now.
+    /// `new` takes the place of `original`; says nothing when a timer of this command touched that.
     pub(super) fn replace(&mut self, original: OrderKey, new: &Admitted, said: &mut Said) {
-        let Some(place) = self.place(original) else { return };
-        let original = self.orders.remove(place);
-        self.run(new, said, |order| {
+        let accepted = new.accepted;
+        let before = self.named(original).map(|order| (order.leaves_qty, order.chain_executed));
+        self.advance(accepted.instrument, said);
+        let Some(original) = self.named(original) else { return };
+        if before != Some((original.leaves_qty, original.chain_executed)) {
+            return;
+        }
+        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, false));
+        if let Some(reason) = refusal {
+            return refuse(accepted.key, reason, accepted.cl_ord_id, said);
+        }
+        self.remove(original.order_ref);
+        let head = |order| {
             EventBody::Replaced(Replaced {
                 orig_user_ref_num: original.key.num(),
                 orig_order_ref: original.order_ref,
                 orig_shown: original.shown,
                 order,
             })
-        });
+        };
+        self.bring(new, false, &head, said);
+        self.wake_if_due(accepted.instrument, said);
     }
 
     /// What is left of the earlier quote of (port, channel) on the instrument goes, `sides` come; a
@@ -107,25 +269,54 @@ impl Books {
         sides: [Option<Admitted>; 2],
         said: &mut Said,
     ) {
-        let _ = (first, instrument);
-        for new in sides.iter().flatten() {
-            self.run(new, said, |accepted| EventBody::Accepted(accepted));
+        let channel = (first.port(), first.idx());
+        let of_quote = |o: &&Order| {
+            o.is_quote && o.instrument == instrument && (o.key.port(), o.key.idx()) == channel
+        };
+        let before: Vec<OrderRef> = self.orders.iter().filter(of_quote).map(|o| o.order_ref).collect();
+        self.advance(instrument, said);
+        if let Some(reason) = self.closed(instrument) {
+            return refuse(first, reason, ClOrdId::default(), said);
         }
+        if before.iter().any(|earlier| self.turn.executed.contains(earlier)) {
+            return refuse(first, Reject::Other, ClOrdId::default(), said);
+        }
+        let mut earlier: Vec<Order> = self.orders.iter().filter(of_quote).copied().collect();
+        earlier.sort_by_key(|o| !o.is_buy());
+        for order in earlier {
+            self.cancel_to(order.order_ref, Qty::ZERO, CancelReason::User, said);
+        }
+        for new in sides.iter().flatten() {
+            self.bring(new, true, &EventBody::Accepted, said);
+        }
+        self.market_mut(instrument).unwoken = true;
+        self.wake_if_due(instrument, said);
     }
 
     /// The member's Cancel Order of an open order, `total` the new intended total of its chain.
     pub(super) fn cancel(&mut self, key: OrderKey, total: Qty, said: &mut Said) {
-        let Some(place) = self.place(key) else { return };
-        let leaves = Qty(total.0.saturating_sub(self.orders[place].chain_executed.0));
-        if leaves < self.orders[place].leaves_qty {
-            self.cancel_to(place, leaves, CancelReason::User, said);
+        let Some(Order { instrument, .. }) = self.named(key) else { return };
+        self.advance(instrument, said);
+        if let Some(order) = self.named(key) {
+            let leaves = Qty(total.0.saturating_sub(order.chain_executed.0));
+            if leaves < order.leaves_qty {
+                self.cancel_to(order.order_ref, leaves, CancelReason::User, said);
+            }
         }
+        self.wake_if_due(instrument, said);
     }
 
     /// The member's Modify Order of an open order, `total` the new intended total of its chain.
     pub(super) fn modify(&mut self, key: OrderKey, side: Side, total: Qty, said: &mut Said) {
-        let Some(place) = self.place(key) else { return };
-        let order = self.orders[place];
+        let Some(Order { instrument, .. }) = self.named(key) else { return };
+        self.advance(instrument, said);
+        if let Some(order) = self.named(key) {
+            self.modify_open(&order, side, total, said);
+        }
+        self.wake_if_due(instrument, said);
+    }
+
+    fn modify_open(&mut self, order: &Order, side: Side, total: Qty, said: &mut Said) {
         let leaves = Qty(total.0.saturating_sub(order.chain_executed.0));
         let may_become = match order.side {
             Side::Buy => [Side::Buy].as_slice(),
@@ -138,11 +329,11 @@ impl Books {
             return;
         }
         if leaves == Qty::ZERO {
-            return self.cancel_to(place, leaves, CancelReason::User, said);
+            return self.cancel_to(order.order_ref, leaves, CancelReason::User, said);
         }
+        let place = self.place(order.order_ref).expect("the order is open");
         self.orders[place].side = side;
-        self.orders[place].leaves_qty = leaves;
-        self.orders[place].shown.qty = leaves;
+        let shown_leaves = self.shrink(order.order_ref, leaves);
         said.matching(EventBody::Modified(Modified {
             key: order.key,
             order_ref: order.order_ref,
@@ -151,8 +342,11 @@ impl Books {
             qty: Qty(order.leaves_qty.0 - leaves.0),
             leaves_qty: leaves,
             shown: order.shown,
-            shown_leaves: leaves,
+            shown_leaves,
         }));
+        if leaves < order.leaves_qty {
+            self.market_mut(order.instrument).unwoken = true;
+        }
     }
 
     /// Cancels the first 1,024 orders of the instrument that are meant; whether some remain.
@@ -163,213 +357,787 @@ impl Books {
         reason: CancelReason,
         said: &mut Said,
     ) -> bool {
-        let keys: Vec<OrderKey> =
-            self.book(instrument).iter().filter(|&order| meant(order)).map(|order| order.key).collect();
-        for &key in keys.iter().take(SLICE_ORDERS) {
-            let place = self.place(key).expect("the order was just on the book");
-            self.cancel_to(place, Qty::ZERO, reason, said);
+        self.advance(instrument, said);
+        let meant: Vec<OrderRef> =
+            self.book(instrument).iter().filter(|&order| meant(order)).map(|o| o.order_ref).collect();
+        for &order_ref in meant.iter().take(SLICE_ORDERS) {
+            self.cancel_to(order_ref, Qty::ZERO, reason, said);
         }
-        keys.len() > SLICE_ORDERS
+        self.wake_if_due(instrument, said);
+        meant.len() > SLICE_ORDERS
     }
+}
 
-    /// Time passes: due timers fire, books wake.
-    pub(super) fn tick(&mut self, said: &mut Said) {
-        let _ = said;
-    }
+// Looking things up.
 
-    /// The day begins, at `midnight`'s schedule.
-    pub(super) fn open_day(&mut self, midnight: ironbell_types::Nanos, said: &mut Said) {
-        let _ = (midnight, said);
-    }
-
-    /// The day ends: crosses, phases, statistics.
-    pub(super) fn close_day(&mut self, said: &mut Said) {
-        for &instrument in &self.instruments {
-            said.matching(EventBody::Statistics(Statistics { instrument, ..Statistics::default() }));
+impl Books {
+    /// Begins a command, if it is not the one under way.
+    pub(super) fn begin(&mut self, said: &Said) {
+        if self.turn.seq != said.seq() {
+            self.turn = Turn { seq: said.seq(), ..Turn::default() };
         }
     }
 
-    /// New rules of an instrument.
-    pub(super) fn set_rules(&mut self, instrument: InstrumentId, rules: &InstrumentRules, said: &mut Said) {
-        let _ = (instrument, rules, said);
+    pub(super) fn market(&self, instrument: InstrumentId) -> &Market {
+        self.markets.iter().find(|m| m.instrument == instrument).expect("the instrument exists")
     }
 
-    /// One entry of an instrument's schedule, in force from the next day.
-    pub(super) fn set_schedule(
-        &mut self,
-        instrument: InstrumentId,
-        slot: u8,
-        at_s: u32,
-        phase: Option<Phase>,
-        said: &mut Said,
-    ) {
-        let _ = (instrument, slot, at_s, phase, said);
+    pub(super) fn market_mut(&mut self, instrument: InstrumentId) -> &mut Market {
+        self.markets.iter_mut().find(|m| m.instrument == instrument).expect("the instrument exists")
     }
 
-    /// A phase begins now, on one instrument or (NONE) on all.
-    pub(super) fn set_phase(
-        &mut self,
-        instrument: InstrumentId,
-        phase: Phase,
-        reason: [u8; 4],
-        said: &mut Said,
-    ) {
-        let _ = (instrument, phase, reason, said);
+    pub(super) fn place(&self, order_ref: OrderRef) -> Option<usize> {
+        self.orders.iter().position(|o| o.order_ref == order_ref)
     }
 
-    /// Every instrument that is not Closed halts.
-    pub(super) fn market_wide_halt(&mut self, level: u8, said: &mut Said) {
-        let _ = (level, said);
+    /// An open order.
+    pub(super) fn order(&self, order_ref: OrderRef) -> Option<Order> {
+        self.place(order_ref).map(|place| self.orders[place])
     }
 
-    /// The instrument is taken off: Closed for good.
-    pub(super) fn delist(&mut self, instrument: InstrumentId, said: &mut Said) {
-        let _ = (instrument, said);
+    fn named(&self, key: OrderKey) -> Option<Order> {
+        self.orders.iter().find(|o| o.key == key).copied()
     }
 
-    /// A new tick: rules become plain, prices of statistics and band are forgotten. No day is open, and
-    /// no order on the instrument.
-    pub(super) fn forget_prices(&mut self, instrument: InstrumentId) {
-        let _ = instrument;
+    pub(super) fn rests(&self, instrument: InstrumentId, buys: bool) -> impl Iterator<Item = &Order> {
+        self.orders.iter().filter(move |o| {
+            o.instrument == instrument && o.is_buy() == buys && o.standing == Standing::Rests
+        })
     }
 
-    /// A trade of this day is undone: the statistics shrink.
-    pub(super) fn bust(&mut self, instrument: InstrumentId, price: Price, qty: Qty) {
-        let _ = (instrument, price, qty, self.key);
+    fn view(&self, instrument: InstrumentId) -> View {
+        let displayed = |buys| self.rests(instrument, buys).filter(|o| o.is_displayed()).map(|o| o.price);
+        View {
+            bid: displayed(true).max(),
+            ask: displayed(false).min(),
+            band: self.market(instrument).band(),
+        }
     }
 
-    fn place(&self, key: OrderKey) -> Option<usize> {
-        self.orders.iter().position(|o| o.key == key)
-    }
-
-    /// Brings an admitted order to the market: kill, trade, cancel the rest, or rest.
-    fn run(&mut self, new: &Admitted, said: &mut Said, head: impl FnOnce(Accepted) -> EventBody) {
-        let mut order = Order {
-            accepted: new.accepted,
-            key: new.accepted.key,
-            order_ref: new.accepted.order_ref,
-            firm: new.accepted.firm,
-            instrument: new.accepted.instrument,
-            side: new.accepted.side,
-            price: new.accepted.price,
-            leaves_qty: new.accepted.qty,
-            chain_executed: new.chain_executed,
-            shown: Shown { order_ref: new.accepted.order_ref, qty: new.accepted.qty },
+    /// At which price a resting order trades: its own, of a peg what it follows, kept to its limit.
+    fn price_of(order: &Order, view: &View) -> Option<Price> {
+        let offset = i128::from(order.accepted.terms.peg_offset);
+        let [bid, ask] = [view.bid, view.ask].map(|price| price.map(|p| i128::from(p.0)));
+        let (own, other) = if order.is_buy() { (bid, ask) } else { (ask, bid) };
+        let followed = match order.accepted.terms.peg {
+            Peg::None => return Some(order.price),
+            Peg::Primary => own?,
+            Peg::Market => other?,
+            Peg::Midpoint if order.is_buy() => (bid? + ask?).div_euclid(2),
+            Peg::Midpoint => (bid? + ask? + 1).div_euclid(2),
         };
-        let would_trade = self.best_against(&order).is_some();
-        let rests = new.accepted.time_in_force == TimeInForce::Day;
-        let booked = !would_trade && rests;
-        let shown_qty = if booked { order.leaves_qty } else { Qty::ZERO };
-        said.matching(head(Accepted { booked, shown_qty, ..new.accepted }));
-        if would_trade && new.accepted.options.is_post_only() {
-            return off_book(&order, CancelReason::PostOnly, said);
+        let limit = i128::from(order.price.0);
+        let price =
+            if order.is_buy() { (followed + offset).min(limit) } else { (followed - offset).max(limit) };
+        (price >= 1).then(|| Price(i64::try_from(price).expect("prices fit, and offsets are none that add")))
+    }
+
+    /// The furthest price that a run may trade at, bands aside; `None` when it may not trade at all.
+    fn limit(&self, order: &Order, view: &View) -> Option<Price> {
+        if order.accepted.terms.market {
+            return Some(self.market_limit(order));
         }
-        let mut trades = 0;
-        while order.leaves_qty > Qty::ZERO && trades < TRADES_MAX {
-            let Some(place) = self.best_against(&order) else { break };
-            self.trade(&mut order, place, trades as u32, said);
-            trades += 1;
+        let discretion = order.accepted.terms.discretion;
+        if discretion.0 != 0 { Some(discretion) } else { Self::price_of(order, view) }
+    }
+
+    fn market_limit(&self, order: &Order) -> Price {
+        let market = self.market(order.instrument);
+        let (collar, range) = (market.collar(), static_range(&market.rules));
+        let limit = if order.is_buy() {
+            let ends = [collar.map(|(_, upper)| upper), range.map(|(_, upper)| upper), Some(order.worth)];
+            ends.into_iter().flatten().min().expect("it is worth something")
+        } else {
+            let ends = [collar.map(|(lower, _)| lower), range.map(|(lower, _)| lower), Some(Price(1))];
+            ends.into_iter().flatten().max().expect("1 at least")
+        };
+        Price(limit.0.max(1))
+    }
+
+    /// All that `order` could trade with at `limit` or better (`None`: at any price), in the order of
+    /// trading: best price first; displayed, hidden, pegs.
+    fn targets(&self, order: &Order, limit: Option<Price>, view: &View) -> Vec<Target> {
+        let buys = order.is_buy();
+        let mut targets: Vec<(i64, u8, u64, Target)> = Vec::new();
+        for (line, other) in (0..).zip(&self.orders) {
+            let opposite = other.instrument == order.instrument && other.is_buy() != buys;
+            if !opposite || other.standing != Standing::Rests {
+                continue;
+            }
+            let Some(price) = Self::price_of(other, view) else { continue };
+            if limit.is_some_and(|limit| if buys { price > limit } else { price < limit }) {
+                continue;
+            }
+            let line = if other.class() == 2 { other.order_ref.0 } else { line };
+            let best_first = if buys { price.0 } else { -price.0 };
+            targets.push((best_first, other.class(), line, Target { order_ref: other.order_ref, price }));
         }
-        if order.leaves_qty == Qty::ZERO {
-            return;
+        targets.sort_by_key(|&(price, class, line, _)| (price, class, line));
+        targets.into_iter().map(|(.., target)| target).collect()
+    }
+
+    /// Why nothing may come in at all.
+    fn closed(&self, instrument: InstrumentId) -> Option<Reject> {
+        let market = self.market(instrument);
+        let closed = matches!(market.phase, Phase::Closed | Phase::Halted) || market.cross.is_some();
+        closed.then_some(Reject::Halted)
+    }
+
+    /// Why the book does not take an order, in order of precedence; 3 and 5 are for new ones only.
+    fn refusal(&self, order: &Accepted, is_new: bool) -> Option<Reject> {
+        let market = self.market(order.instrument);
+        let (terms, time_in_force) = (&order.terms, order.time_in_force);
+        let at_cross = matches!(time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
+        let at_once = matches!(time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
+        let trades_as_it_comes = market.phase == Phase::Continuous && !market.is_batch();
+        if !trades_as_it_comes && !terms.is_stop() && (at_once || (terms.market && !at_cross)) {
+            return Some(Reject::Halted);
         }
-        if !rests || self.best_against(&order).is_some() {
-            return off_book(&order, CancelReason::Immediate, said);
+        let before_opening = matches!(market.phase, Phase::PreOpen | Phase::OpeningAuction);
+        if is_new && time_in_force == TimeInForce::AtOpen && !before_opening {
+            return Some(Reject::CrossOrder);
         }
-        order.shown.qty = order.leaves_qty;
-        if trades > 0 {
-            let Order { order_ref, firm, instrument, side, leaves_qty: qty, price, shown, .. } = order;
-            let display = order.accepted.display;
-            said.matching(EventBody::Rested(Rested {
-                order_ref,
-                shown,
-                firm,
-                instrument,
-                side,
-                qty,
-                price,
-                display,
+        let tested = market.rules.short_restricted && market.phase == Phase::Continuous;
+        if tested && order.side == Side::SellShort && !terms.is_stop() {
+            let bid = self.view(order.instrument).bid;
+            if terms.market || bid.is_some_and(|bid| order.price <= bid) {
+                return Some(Reject::ShortRestricted);
+            }
+        }
+        if is_new && terms.oco.0 != 0 {
+            let partner = self.named(OrderKey::new(order.key.port(), order.key.idx(), terms.oco));
+            if partner.is_none_or(|partner| partner.pair.is_some()) {
+                return Some(Reject::Other);
+            }
+        }
+        None
+    }
+}
+
+/// The prices that orders may have.
+fn static_range(rules: &InstrumentRules) -> Option<(Price, Price)> {
+    let Price(reference) = rules.reference;
+    let d = (i128::from(reference) * i128::from(rules.static_bps) / 10_000).max(1);
+    (reference > 0 && rules.static_bps > 0).then(|| around(reference, d))
+}
+
+/// [middle − d, middle + d], at least 1.
+pub(super) fn around(middle: i64, d: i128) -> (Price, Price) {
+    let price = |p: i128| Price(i64::try_from(p.max(1)).unwrap_or(i64::MAX));
+    (price(i128::from(middle) - d), price(i128::from(middle) + d))
+}
+
+fn refuse(key: OrderKey, reason: Reject, cl_ord_id: ClOrdId, said: &mut Said) {
+    said.matching(EventBody::Rejected { key, reason, cl_ord_id });
+}
+
+// A run.
+
+impl Books {
+    /// An order comes to the book: it waits, rests or runs.
+    fn bring(&mut self, new: &Admitted, is_quote: bool, head: Head<'_>, said: &mut Said) {
+        let accepted = new.accepted;
+        let market = self.market_mut(accepted.instrument);
+        market.unwoken = true;
+        let (last, trades) = (market.last, market.phase == Phase::Continuous && !market.is_batch());
+        let worth = static_range(&market.rules).map_or(Price(i64::MAX), |(_, upper)| upper);
+        let mut order = Order {
+            accepted,
+            key: accepted.key,
+            order_ref: accepted.order_ref,
+            firm: accepted.firm,
+            instrument: accepted.instrument,
+            side: accepted.side,
+            price: accepted.price,
+            leaves_qty: accepted.qty,
+            chain_executed: new.chain_executed,
+            shown: Shown::default(),
+            standing: Standing::Runs,
+            stp: new.stp,
+            slides: new.slides,
+            is_quote,
+            worth,
+            mark: (accepted.terms.trail != 0).then_some(last).flatten(),
+            pair: None,
+        };
+        let order_ref = order.order_ref;
+        if accepted.terms.oco.0 != 0 {
+            let partner = OrderKey::new(order.key.port(), order.key.idx(), accepted.terms.oco);
+            let partner = self.orders.iter_mut().find(|o| o.key == partner).expect("refused otherwise");
+            partner.pair = Some(order_ref);
+            order.pair = Some(partner.order_ref);
+        }
+        self.orders.push(order);
+
+        if accepted.terms.is_stop() {
+            let place = self.place(order_ref).expect("just pushed");
+            let trails = |o: &&Order| {
+                o.instrument == order.instrument
+                    && o.standing == Standing::WaitsForPrice
+                    && o.accepted.terms.trail != 0
+            };
+            if trades && last.is_some_and(|last| is_due(&order, last)) {
+                self.say_head(order_ref, false, head, said);
+                self.trigger(order_ref, said);
+            } else if accepted.terms.trail != 0 && self.orders.iter().filter(trails).count() >= WATCHED_MAX {
+                self.say_head(order_ref, false, head, said);
+                self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
+            } else {
+                self.orders[place].standing = Standing::WaitsForPrice;
+                self.say_head(order_ref, true, head, said);
+            }
+        } else if matches!(accepted.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose) {
+            let place = self.place(order_ref).expect("just pushed");
+            self.orders[place].standing = Standing::WaitsForCross;
+            self.say_head(order_ref, true, head, said);
+        } else if trades {
+            self.run(order_ref, Cause::Comes(head), said);
+        } else if self.is_full_for(&order) {
+            self.say_head(order_ref, false, head, said);
+            self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
+        } else {
+            self.stand(order_ref);
+            self.say_head(order_ref, true, head, said);
+        }
+    }
+
+    fn say_head(&self, order_ref: OrderRef, booked: bool, head: Head<'_>, said: &mut Said) {
+        let order = self.order(order_ref).expect("it has just come");
+        said.matching(head(Accepted {
+            price: order.price,
+            booked,
+            shown_qty: order.shown.qty,
+            ..order.accepted
+        }));
+    }
+
+    /// Trades as long as it may, then cancels or rests what is left.
+    fn run(&mut self, order_ref: OrderRef, cause: Cause<'_>, said: &mut Said) {
+        let order = self.order(order_ref).expect("what runs is open");
+        let view = self.view(order.instrument);
+        let mut limit = self.limit(&order, &view);
+        if let Cause::Comes(head) = cause {
+            let reached = self.reached(&order, limit, &view);
+            let best_inside = reached.first().filter(|best| view.lets(best.price));
+            if let Some(best) = best_inside.filter(|_| order.accepted.options.is_post_only()) {
+                let slid = Price(if order.is_buy() { best.price.0 - 1 } else { best.price.0 + 1 });
+                if !order.slides || slid.0 < 1 {
+                    self.say_head(order_ref, false, head, said);
+                    return self.cancel_to(order_ref, Qty::ZERO, CancelReason::PostOnly, said);
+                }
+                let place = self.place(order_ref).expect("what runs is open");
+                self.orders[place].price = slid;
+                self.orders[place].accepted.price = slid;
+                limit = Some(slid);
+            }
+            let order = self.order(order_ref).expect("what runs is open");
+            let idle = self.reached(&order, limit, &view).is_empty();
+            if idle && order.may_rest() && !self.is_full_for(&order) {
+                self.stand(order_ref);
+                return self.say_head(order_ref, true, head, said);
+            }
+            self.say_head(order_ref, false, head, said);
+            let wanted = match order.accepted.time_in_force {
+                TimeInForce::Fok => order.leaves_qty,
+                _ => Qty(u64::from(order.accepted.options.min_qty)),
+            };
+            if wanted > Qty::ZERO && !self.offers(&order, wanted, limit, &view) {
+                return self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
+            }
+        }
+
+        let mut traded_inside = false;
+        let mut stopped = false;
+        let mut exhausted = false;
+        while let Some(order) = self.order(order_ref) {
+            let reached = self.reached(&order, limit, &view);
+            let Some(&best) = reached.first() else { break };
+            if !view.lets(best.price) {
+                stopped = true;
+                break;
+            }
+            if self.turn.trades >= TRADES_MAX {
+                exhausted = true;
+                break;
+            }
+            let resting = self.order(best.order_ref).expect("a target is open");
+            let trades_before = self.turn.executed.len();
+            let shared =
+                resting.is_displayed() && self.market(order.instrument).rules.algorithm == Algorithm::ProRata;
+            if shared {
+                self.share(order_ref, best.price, &reached, said);
+            } else if self.would_be_prevented(&order, &resting) {
+                self.prevent(order_ref, best, said);
+            } else {
+                self.trade_in_run(order_ref, best, order.leaves_qty.min(resting.at_once()), said);
+            }
+            traded_inside |= self.turn.executed.len() > trades_before
+                && view.band.is_some_and(|(lower, upper)| lower < best.price && best.price < upper);
+        }
+
+        if let Some(order) = self.order(order_ref) {
+            self.finish(&order, matches!(cause, Cause::Meets), stopped, exhausted, said);
+        }
+        let market = self.market_mut(order.instrument);
+        if stopped && market.limited_since.is_none() {
+            market.limited_since = Some(said.time());
+            said.matching(EventBody::LimitState { instrument: order.instrument, on: true });
+        } else if traded_inside && !stopped && market.limited_since.is_some() {
+            market.limited_since = None;
+            said.matching(EventBody::LimitState { instrument: order.instrument, on: false });
+        }
+    }
+
+    /// What becomes of the rest of an order after its run.
+    fn finish(&mut self, order: &Order, meets: bool, stopped: bool, exhausted: bool, said: &mut Said) {
+        let order_ref = order.order_ref;
+        let beyond_collar =
+            order.accepted.terms.market && !self.targets(order, None, &self.view(order.instrument)).is_empty();
+        if exhausted {
+            self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
+        } else if stopped || beyond_collar {
+            self.cancel_to(order_ref, Qty::ZERO, CancelReason::Collar, said);
+        } else if !meets && (!order.may_rest() || self.is_full_for(order)) {
+            self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
+        } else if meets {
+            self.refresh_if_used_up(order_ref, said);
+        } else {
+            self.stand(order_ref);
+            let order = self.order(order_ref).expect("it stands");
+            said.matching(rested(&order));
+        }
+    }
+
+    /// All that a run could trade with, bands aside.
+    fn reached(&self, order: &Order, limit: Option<Price>, view: &View) -> Vec<Target> {
+        if limit.is_none() { Vec::new() } else { self.targets(order, limit, view) }
+    }
+
+    /// Whether a fill-or-kill or minimum quantity is there to be traded.
+    fn offers(&self, order: &Order, wanted: Qty, limit: Option<Price>, view: &View) -> bool {
+        let shares = self.market(order.instrument).rules.algorithm == Algorithm::ProRata;
+        let reached = self.reached(order, limit, view);
+        let open = |target: &Target| self.order(target.order_ref).expect("a target is open");
+        let ends_count = |resting: &Order| {
+            self.would_be_prevented(order, resting) && order.stp != Stp::CancelOldest
+        };
+        let (mut offered, mut trades) = (0_u128, 0_u128);
+        let mut counted: Vec<OrderRef> = Vec::new();
+        for target in &reached {
+            let resting = open(target);
+            let line_ends_count = shares
+                && resting.is_displayed()
+                && reached.iter().any(|t| {
+                    t.price == target.price && open(t).is_displayed() && ends_count(&open(t))
+                });
+            if !view.lets(target.price) || ends_count(&resting) || line_ends_count {
+                break;
+            }
+            if resting.pair.is_some_and(|pair| pair == order.order_ref || counted.contains(&pair)) {
+                continue;
+            }
+            if self.would_be_prevented(order, &resting) {
+                trades += 1;
+                continue;
+            }
+            let terms = &resting.accepted.terms;
+            trades += match terms.max_floor {
+                0 => 1,
+                max_floor => {
+                    u128::from(resting.leaves_qty.0).div_ceil(u128::from(max_floor - terms.random_reserves))
+                }
+            };
+            counted.push(resting.order_ref);
+            offered += u128::from(resting.leaves_qty.0);
+            if offered >= u128::from(wanted.0) {
+                break;
+            }
+        }
+        offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX)
+    }
+
+    /// Trades with one resting order, and does what a trade brings with it.
+    fn trade_in_run(&mut self, aggressor: OrderRef, target: Target, qty: Qty, said: &mut Said) {
+        let resting = target.order_ref;
+        let partners = self.trade(resting, aggressor, target.price, qty, CrossKind::None, said);
+        for partner in partners.into_iter().flatten() {
+            if self.order(partner).is_some() {
+                self.cancel_to(partner, Qty::ZERO, CancelReason::System, said);
+            }
+        }
+        self.refresh_if_used_up(resting, said);
+    }
+
+    /// The displayed orders of one price share what comes in.
+    fn share(&mut self, aggressor: OrderRef, price: Price, reached: &[Target], said: &mut Said) {
+        let mut line: Vec<Target> = Vec::new();
+        for target in reached.iter().filter(|t| t.price == price).take(SHARERS_MAX) {
+            if self.order(target.order_ref).is_some_and(|o| o.is_displayed()) {
+                line.push(*target);
+            }
+        }
+        for target in &line {
+            let (Some(order), Some(resting)) = (self.order(aggressor), self.order(target.order_ref)) else {
+                continue;
+            };
+            if self.turn.trades < TRADES_MAX && self.would_be_prevented(&order, &resting) {
+                self.prevent(aggressor, *target, said);
+            }
+        }
+        let Some(order) = self.order(aggressor) else { return };
+        line.retain(|target| self.order(target.order_ref).is_some_and(|o| !self.would_be_prevented(&order, &o)));
+        let shown: Vec<u128> = line
+            .iter()
+            .map(|target| u128::from(self.order(target.order_ref).expect("retained").shown.qty.0))
+            .collect();
+        let top_order_max = u128::from(self.market(order.instrument).rules.top_order_max.0);
+        let shares = pro_rata(&shown, u128::from(order.leaves_qty.0), top_order_max);
+        for (target, share) in line.into_iter().zip(shares) {
+            let both = self.order(aggressor).is_some() && self.order(target.order_ref).is_some();
+            if share > 0 && both && self.turn.trades < TRADES_MAX {
+                let qty = Qty(u64::try_from(share).expect("a share is at most what comes in"));
+                self.trade_in_run(aggressor, target, qty, said);
+            }
+        }
+    }
+
+    /// Both sides of a trade shrink; returns the partners of the resting order and of the aggressor.
+    pub(super) fn trade(
+        &mut self,
+        resting: OrderRef,
+        aggressor: OrderRef,
+        price: Price,
+        qty: Qty,
+        cross: CrossKind,
+        said: &mut Said,
+    ) -> [Option<OrderRef>; 2] {
+        let [resting, aggressor] = [resting, aggressor].map(|order_ref| {
+            let place = self.place(order_ref).expect("who trades is open");
+            let before = self.orders[place];
+            let order = &mut self.orders[place];
+            order.leaves_qty.0 -= qty.0;
+            order.chain_executed.0 += qty.0;
+            order.shown.qty.0 -= order.shown.qty.0.min(qty.0);
+            if order.shown.qty == Qty::ZERO {
+                order.shown = Shown::default();
+            }
+            if order.leaves_qty == Qty::ZERO {
+                self.remove(order_ref);
+            }
+            self.turn.executed.push(order_ref);
+            before
+        });
+        let executed = |before: &Order| Executed {
+            key: before.key,
+            order_ref: before.order_ref,
+            leaves_qty: Qty(before.leaves_qty.0 - qty.0),
+            shown: before.shown,
+        };
+        self.turn.trades += 1;
+        said.matching(EventBody::Trade(Trade {
+            match_number: self.next_match(),
+            instrument: resting.instrument,
+            price,
+            qty,
+            aggressor_buys: aggressor.is_buy(),
+            resting: executed(&resting),
+            aggressor: executed(&aggressor),
+            cross,
+            resting_price: if resting.shown.qty == Qty::ZERO { Price(0) } else { resting.price },
+        }));
+        self.market_mut(resting.instrument).note_trade(price, qty);
+        [resting.pair, aggressor.pair]
+    }
+
+    pub(super) fn next_match(&mut self) -> MatchNumber {
+        self.turn.matches += 1;
+        MatchNumber::new(self.turn.seq, self.turn.matches - 1)
+    }
+
+    fn would_be_prevented(&self, aggressor: &Order, resting: &Order) -> bool {
+        let group = aggressor.accepted.terms.stp_group;
+        aggressor.stp != Stp::Off
+            && aggressor.firm == resting.firm
+            && (group == [0; 2] || group == resting.accepted.terms.stp_group)
+    }
+
+    /// Instead of trading, one or both orders shrink.
+    fn prevent(&mut self, aggressor: OrderRef, target: Target, said: &mut Said) {
+        self.turn.trades += 1;
+        let [aggressor, resting] =
+            [aggressor, target.order_ref].map(|order_ref| self.order(order_ref).expect("both are open"));
+        let smaller = aggressor.leaves_qty.min(resting.leaves_qty);
+        let (resting_loses, aggressor_loses) = match aggressor.stp {
+            Stp::Port | Stp::Off => unreachable!("nothing is prevented then"),
+            Stp::CancelNewest => (Qty::ZERO, aggressor.leaves_qty),
+            Stp::CancelOldest => (resting.leaves_qty, Qty::ZERO),
+            Stp::CancelBoth => (resting.leaves_qty, aggressor.leaves_qty),
+            Stp::Decrement => (smaller, smaller),
+        };
+        for (order, loses, rested) in [(resting, resting_loses, true), (aggressor, aggressor_loses, false)] {
+            if loses == Qty::ZERO {
+                continue;
+            }
+            let leaves_qty = Qty(order.leaves_qty.0 - loses.0);
+            let shown_leaves = self.shrink(order.order_ref, leaves_qty);
+            said.matching(EventBody::SelfTradePrevented(SelfTradePrevented {
+                key: order.key,
+                order_ref: order.order_ref,
+                instrument: order.instrument,
+                qty: loses,
+                leaves_qty,
+                prevented_qty: aggressor.leaves_qty.min(resting.at_once()),
+                price: target.price,
+                rested,
+                stp: aggressor.stp,
+                shown: order.shown,
+                shown_leaves,
             }));
+        }
+    }
+
+    fn is_full_for(&self, order: &Order) -> bool {
+        let rests =
+            |o: &&Order| o.instrument == order.instrument && o.standing == Standing::Rests && o.is_watched();
+        order.is_watched() && self.orders.iter().filter(rests).count() >= WATCHED_MAX
+    }
+
+    /// What is left of an order rests from here on, behind all others.
+    fn stand(&mut self, order_ref: OrderRef) {
+        let place = self.place(order_ref).expect("what is to rest is open");
+        let mut order = self.orders.remove(place);
+        order.standing = Standing::Rests;
+        if order.is_displayed() {
+            let qty = match order.accepted.terms.max_floor {
+                0 => order.leaves_qty,
+                max_floor => order.leaves_qty.min(Qty(u64::from(max_floor))),
+            };
+            order.shown = Shown { order_ref, qty };
         }
         self.orders.push(order);
     }
 
-    /// The order that `order` trades with first: the best price within its limit, the oldest there.
-    fn best_against(&self, order: &Order) -> Option<usize> {
-        let crosses = |o: &Order| {
-            o.instrument == order.instrument
-                && o.side.is_buy() != order.side.is_buy()
-                && if order.side.is_buy() { o.price <= order.price } else { o.price >= order.price }
+    /// An iceberg order of which nothing is shown any more shows its next part, behind all others.
+    pub(super) fn refresh_if_used_up(&mut self, order_ref: OrderRef, said: &mut Said) {
+        let Some(place) = self.place(order_ref) else { return };
+        if !self.orders[place].is_displayed() || self.orders[place].shown.qty != Qty::ZERO {
+            return;
+        }
+        let mut order = self.orders.remove(place);
+        let (max_floor, reserves) = (order.accepted.terms.max_floor, order.accepted.terms.random_reserves);
+        let mut size = u64::from(max_floor);
+        if reserves != 0 {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&order_ref.0.to_le_bytes());
+            bytes[8..].copy_from_slice(&order.chain_executed.0.to_le_bytes());
+            let r = u64::from(reserves);
+            size = size - r + xxh3_64_with_seed(&bytes, self.key) % (2 * r + 1);
+        }
+        order.shown = Shown {
+            order_ref: OrderRef::new(said.seq(), 2 + self.turn.refreshed),
+            qty: order.leaves_qty.min(Qty(size)),
         };
-        (0..self.orders.len()).filter(|&place| crosses(&self.orders[place])).min_by_key(|&place| {
-            let price = self.orders[place].price.0;
-            (if order.side.is_buy() { price } else { -price }, place)
-        })
-    }
-
-    fn trade(&mut self, aggressor: &mut Order, place: usize, number: u32, said: &mut Said) {
-        let resting = &mut self.orders[place];
-        let qty = aggressor.leaves_qty.min(resting.leaves_qty);
-        let shown = resting.shown;
-        for order in [&mut *resting, &mut *aggressor] {
-            order.leaves_qty.0 -= qty.0;
-            order.chain_executed.0 += qty.0;
-        }
-        resting.shown.qty = resting.leaves_qty;
-        let resting = *resting;
-        if resting.leaves_qty == Qty::ZERO {
-            self.orders.remove(place);
-        }
-        said.matching(EventBody::Trade(Trade {
-            match_number: MatchNumber::new(said.seq(), number),
-            instrument: resting.instrument,
-            price: resting.price,
-            qty,
-            aggressor_buys: aggressor.side.is_buy(),
-            resting: executed(&resting, shown),
-            aggressor: executed(aggressor, Shown::default()),
-            cross: CrossKind::None,
-            resting_price: resting.price,
+        self.turn.refreshed += 1;
+        self.orders.push(order);
+        said.matching(EventBody::Refreshed(Refreshed {
+            key: order.key,
+            order_ref,
+            firm: order.firm,
+            instrument: order.instrument,
+            side: order.side,
+            price: order.price,
+            display: order.accepted.display,
+            shown: order.shown,
+            leaves_qty: order.leaves_qty,
         }));
     }
 
-    /// Shrinks an order on the book to `leaves_qty` in its place; at 0 it is gone.
-    fn cancel_to(&mut self, place: usize, leaves_qty: Qty, reason: CancelReason, said: &mut Said) {
-        let order = self.orders[place];
-        assert!(leaves_qty < order.leaves_qty);
-        if leaves_qty == Qty::ZERO {
-            self.orders.remove(place);
-        } else {
-            self.orders[place].leaves_qty = leaves_qty;
-            self.orders[place].shown.qty = leaves_qty;
+    /// Takes an order off; its partner stands alone.
+    pub(super) fn remove(&mut self, order_ref: OrderRef) {
+        let place = self.place(order_ref).expect("what goes is open");
+        self.orders.remove(place);
+        for order in &mut self.orders {
+            if order.pair == Some(order_ref) {
+                order.pair = None;
+            }
         }
+    }
+
+    /// Shrinks an order to `leaves_qty` in its place, the reserve first; at 0 it is gone. Returns what of
+    /// it is still shown.
+    fn shrink(&mut self, order_ref: OrderRef, leaves_qty: Qty) -> Qty {
+        let place = self.place(order_ref).expect("what shrinks is open");
+        let order = &mut self.orders[place];
+        order.leaves_qty = leaves_qty;
+        order.shown.qty = order.shown.qty.min(leaves_qty);
+        let shown_leaves = order.shown.qty;
+        if leaves_qty == Qty::ZERO {
+            self.remove(order_ref);
+        }
+        shown_leaves
+    }
+
+    /// Shrinks an order to `leaves_qty` and says so.
+    pub(super) fn cancel_to(
+        &mut self,
+        order_ref: OrderRef,
+        leaves_qty: Qty,
+        reason: CancelReason,
+        said: &mut Said,
+    ) {
+        let order = self.order(order_ref).expect("what is cancelled is open");
+        assert!(leaves_qty < order.leaves_qty);
+        let shown_leaves = self.shrink(order_ref, leaves_qty);
         said.matching(EventBody::Canceled(Canceled {
             key: order.key,
-            order_ref: order.order_ref,
+            order_ref,
             instrument: order.instrument,
             qty: Qty(order.leaves_qty.0 - leaves_qty.0),
             leaves_qty,
             reason,
             shown: order.shown,
-            shown_leaves: leaves_qty,
+            shown_leaves,
         }));
+        self.market_mut(order.instrument).unwoken = true;
     }
 }
 
-/// An order that never came on the book is gone whole.
-fn off_book(order: &Order, reason: CancelReason, said: &mut Said) {
-    said.matching(EventBody::Canceled(Canceled {
-        key: order.key,
-        order_ref: order.order_ref,
-        instrument: order.instrument,
-        qty: order.leaves_qty,
-        leaves_qty: Qty::ZERO,
-        reason,
-        shown: Shown::default(),
-        shown_leaves: Qty::ZERO,
-    }));
+/// How much of `incoming` each order of the line gets, by what it shows.
+fn pro_rata(shown: &[u128], incoming: u128, top_order_max: u128) -> Vec<u128> {
+    let total: u128 = shown.iter().sum();
+    if incoming >= total {
+        return shown.to_vec();
+    }
+    let top = top_order_max.min(shown[0]).min(incoming);
+    let rest = incoming - top;
+    let weights: Vec<u128> = shown.iter().enumerate().map(|(at, s)| if at == 0 { s - top } else { *s }).collect();
+    let sum: u128 = weights.iter().sum();
+    let mut shares: Vec<u128> = weights.iter().map(|w| rest * w / sum).collect();
+    let over = rest - shares.iter().sum::<u128>();
+    let mut by_remainder: Vec<usize> = (0..shown.len()).collect();
+    by_remainder.sort_by_key(|&at| Reverse(rest * weights[at] % sum));
+    for &at in by_remainder.iter().take(usize::try_from(over).expect("fewer than there are orders")) {
+        shares[at] += 1;
+    }
+    shares[0] += top;
+    shares
 }
 
-fn executed(order: &Order, shown: Shown) -> Executed {
-    Executed { key: order.key, order_ref: order.order_ref, leaves_qty: order.leaves_qty, shown }
+pub(super) fn rested(order: &Order) -> EventBody {
+    EventBody::Rested(Rested {
+        order_ref: order.order_ref,
+        shown: order.shown,
+        firm: order.firm,
+        instrument: order.instrument,
+        side: order.side,
+        qty: order.leaves_qty,
+        price: order.price,
+        display: order.accepted.display,
+    })
+}
+
+// Waking.
+
+/// Where a stop triggers; `None` while a trailing one has seen no price.
+fn stop_price(order: &Order) -> Option<i128> {
+    let terms = &order.accepted.terms;
+    if terms.trail == 0 {
+        return Some(i128::from(terms.stop.0));
+    }
+    let (mark, trail) = (i128::from(order.mark?.0), i128::from(terms.trail));
+    Some(if order.is_buy() { mark + trail } else { (mark - trail).max(1) })
+}
+
+fn is_due(order: &Order, last: Price) -> bool {
+    let last = i128::from(last.0);
+    stop_price(order).is_some_and(|stop| if order.is_buy() { last >= stop } else { last <= stop })
+}
+
+impl Books {
+    /// Stops trigger and orders meet until nothing is left to do, if something happened that wakes.
+    pub(super) fn wake_if_due(&mut self, instrument: InstrumentId, said: &mut Said) {
+        self.begin(said);
+        while self.market(instrument).unwoken {
+            let market = self.market(instrument);
+            if market.phase != Phase::Continuous || market.is_batch() || market.cross.is_some() {
+                self.market_mut(instrument).unwoken = false;
+                return;
+            }
+            if self.turn.trades >= TRADES_MAX {
+                return;
+            }
+            self.look(instrument);
+            if let Some(stop) = self.next_due(instrument) {
+                self.trigger(stop, said);
+            } else if let Some(order_ref) = self.next_that_meets(instrument) {
+                self.run(order_ref, Cause::Meets, said);
+            } else {
+                self.market_mut(instrument).unwoken = false;
+            }
+        }
+    }
+
+    /// Trailing stops look at the last trade price.
+    fn look(&mut self, instrument: InstrumentId) {
+        let Some(last) = self.market(instrument).last else { return };
+        for order in &mut self.orders {
+            if order.instrument == instrument && order.accepted.terms.trail != 0 {
+                let mark = order.mark.unwrap_or(last);
+                order.mark = Some(if order.is_buy() { mark.min(last) } else { mark.max(last) });
+            }
+        }
+    }
+
+    fn next_due(&self, instrument: InstrumentId) -> Option<OrderRef> {
+        let last = self.market(instrument).last?;
+        let waits = |o: &&Order| o.instrument == instrument && o.standing == Standing::WaitsForPrice;
+        let due = self.orders.iter().filter(waits).filter(|o| is_due(o, last));
+        let first = due.min_by_key(|o| {
+            let stop = stop_price(o).expect("a due one has a price");
+            (!o.is_buy(), if o.is_buy() { stop } else { -stop }, o.order_ref)
+        });
+        first.map(|o| o.order_ref)
+    }
+
+    fn trigger(&mut self, order_ref: OrderRef, said: &mut Said) {
+        let place = self.place(order_ref).expect("a due stop is open");
+        let order = &mut self.orders[place];
+        order.standing = Standing::Runs;
+        order.accepted.terms.stop = Price(0);
+        order.accepted.terms.trail = 0;
+        let order = self.orders[place];
+        let market = self.market(order.instrument);
+        let price = market.last.expect("only a trade triggers");
+        let collar = market.collar().filter(|_| !order.accepted.terms.market);
+        said.matching(EventBody::Triggered {
+            key: order.key,
+            order_ref,
+            instrument: order.instrument,
+            price,
+        });
+        if let Some(partner) = order.pair {
+            self.cancel_to(partner, Qty::ZERO, CancelReason::System, said);
+        }
+        if collar.is_some_and(|(lower, upper)| order.price < lower || order.price > upper) {
+            return self.cancel_to(order_ref, Qty::ZERO, CancelReason::Collar, said);
+        }
+        self.run(order_ref, Cause::Triggered, said);
+    }
+
+    /// The next resting order that reaches the other side.
+    fn next_that_meets(&self, instrument: InstrumentId) -> Option<OrderRef> {
+        let view = self.view(instrument);
+        let price = |o: &Order| Self::price_of(o, &view);
+        let bid = self.rests(instrument, true).filter_map(price).max();
+        let ask = self.rests(instrument, false).filter_map(price).min();
+        let buys = self.rests(instrument, true).filter(|o| o.is_watched()).filter_map(|o| {
+            let reach = self.limit(o, &view).filter(|&reach| ask.is_some_and(|ask| reach >= ask))?;
+            Some((false, -reach.0, o.order_ref))
+        });
+        let sells = self.rests(instrument, false).filter(|o| o.is_watched()).filter_map(|o| {
+            let reach = self.limit(o, &view).filter(|&reach| bid.is_some_and(|bid| reach <= bid))?;
+            Some((true, reach.0, o.order_ref))
+        });
+        buys.chain(sells).min().map(|(.., order_ref)| order_ref)
+    }
 }
