@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ironbell_types::{Mpid, OrderRef, Side, Symbol};
 use ironbell_wire::DecodeError;
-use ironbell_wire::itch::Message;
+use ironbell_wire::itch::{LuldAuctionCollar, Message, Noii};
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,9 @@ pub struct ItchBook {
     slots: Vec<Slot>,
     /// Slots that hold no order.
     free: Vec<u32>,
+    day_event: Option<u8>,
+    decline_levels: Option<[u64; 3]>,
+    decline_reached: Option<u8>,
 }
 
 /// Why a message cannot belong to a correct stream.
@@ -62,6 +65,9 @@ pub enum BookError {
         /// Shares that stand.
         leaves: u32,
     },
+    /// Neither `Y` nor `N`.
+    #[error("printable is {0:#04x}")]
+    BadPrintable(u8),
     /// Neither `B` nor `S`.
     #[error("order {order_ref} has side {side:#04x}")]
     BadSide {
@@ -76,8 +82,12 @@ pub enum BookError {
 #[derive(Clone, Debug)]
 struct Instrument {
     symbol: Symbol,
-    trading_state: u8,
+    trading_action: TradingAction,
+    short_restricted: bool,
     scale: Option<Scale>,
+    imbalance: Option<Imbalance>,
+    collar: Option<Collar>,
+    tape: Tape,
     bids: BTreeMap<u32, Level>,
     asks: BTreeMap<u32, Level>,
 }
@@ -93,6 +103,81 @@ pub struct Scale {
     pub base_decimals: u8,
     /// Decimal places of the quote asset's smallest unit.
     pub quote_decimals: u8,
+}
+
+/// Whether an instrument trades (ITCH 5.0, Stock Trading Action).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TradingAction {
+    /// `H` halted, `P` paused, `Q` quote-only (orders rest for a cross), `T` trading.
+    pub state: u8,
+    /// Why; spaces when no reason is given.
+    pub reason: [u8; 4],
+}
+
+/// What a cross would be (ITCH 5.0, NOII).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imbalance {
+    /// `O` opening, `C` closing, `H` after a halt.
+    pub cross_type: u8,
+    /// Its price in wire units; 0 when there would be none.
+    pub price: u32,
+    /// What would trade.
+    pub paired: u64,
+    /// What would be left.
+    pub shares: u64,
+    /// On which side: `B`, `S`, `N` none, `O` no price.
+    pub direction: u8,
+    /// The reference price in wire units; 0 is none.
+    pub reference: u32,
+}
+
+impl From<&Noii> for Imbalance {
+    fn from(m: &Noii) -> Self {
+        Self {
+            cross_type: m.cross_type,
+            price: m.near_price.get(),
+            paired: m.paired_shares.get(),
+            shares: m.imbalance_shares.get(),
+            direction: m.imbalance_direction,
+            reference: m.current_ref_price.get(),
+        }
+    }
+}
+
+/// Prices that nothing trades beyond (ITCH 5.0, LULD Auction Collar), in wire units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collar {
+    /// The middle.
+    pub reference: u32,
+    /// The highest.
+    pub upper: u32,
+    /// The lowest.
+    pub lower: u32,
+}
+
+impl From<&LuldAuctionCollar> for Collar {
+    fn from(m: &LuldAuctionCollar) -> Self {
+        Self {
+            reference: m.collar_reference_price.get(),
+            upper: m.upper_collar_price.get(),
+            lower: m.lower_collar_price.get(),
+        }
+    }
+}
+
+/// What was printed of an instrument since the books began: every trade once. A trade between orders that
+/// are not shown counts, a cross counts as one, an execution that is not printable does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tape {
+    /// Prints.
+    pub trades: u64,
+    /// Their shares.
+    pub shares: u64,
+    /// Price of the last one, in wire units; 0 when there was none.
+    pub last_price: u32,
+    /// Trades that were broken later. They stay in the other figures: a broken trade is named by its match
+    /// number alone.
+    pub broken: u64,
 }
 
 /// Orders at one price: a list through [`Slot`], oldest first.
@@ -215,7 +300,55 @@ impl ItchBook {
     /// The trading state last announced (ITCH 5.0, Stock Trading Action): `T`, `H`, `P` or `Q`.
     #[must_use]
     pub fn trading_state(&self, locate: u16) -> Option<u8> {
-        self.instruments.get(&locate).map(|instrument| instrument.trading_state)
+        self.trading_action(locate).map(|action| action.state)
+    }
+
+    /// The trading state last announced, with its reason.
+    #[must_use]
+    pub fn trading_action(&self, locate: u16) -> Option<TradingAction> {
+        self.instruments.get(&locate).map(|instrument| instrument.trading_action)
+    }
+
+    /// Whether the price test of short sales is in force; `None` for an unknown stock locate code.
+    #[must_use]
+    pub fn is_short_restricted(&self, locate: u16) -> Option<bool> {
+        self.instruments.get(&locate).map(|instrument| instrument.short_restricted)
+    }
+
+    /// What the coming cross would be; `None` when nothing was said since the last cross.
+    #[must_use]
+    pub fn imbalance(&self, locate: u16) -> Option<Imbalance> {
+        self.instruments.get(&locate)?.imbalance
+    }
+
+    /// The band last announced.
+    #[must_use]
+    pub fn collar(&self, locate: u16) -> Option<Collar> {
+        self.instruments.get(&locate)?.collar
+    }
+
+    /// What was printed of an instrument.
+    #[must_use]
+    pub fn tape(&self, locate: u16) -> Option<Tape> {
+        self.instruments.get(&locate).map(|instrument| instrument.tape)
+    }
+
+    /// Code of the last System Event: where the day is.
+    #[must_use]
+    pub fn day_event(&self) -> Option<u8> {
+        self.day_event
+    }
+
+    /// Levels 1, 2 and 3 of a market-wide decline, with 8 implied decimals.
+    #[must_use]
+    pub fn decline_levels(&self) -> Option<[u64; 3]> {
+        self.decline_levels
+    }
+
+    /// The level of decline last reached: `1`, `2` or `3`.
+    #[must_use]
+    pub fn decline_reached(&self) -> Option<u8> {
+        self.decline_reached
     }
 
     /// The scale announced for an instrument, when it is a scaled one.
@@ -278,8 +411,11 @@ impl ItchBook {
     pub fn apply_message(&mut self, message: &Message<'_>) -> Result<(), BookError> {
         let locate = message.header().stock_locate.get();
         match message {
-            Message::SystemEvent(m) if m.event_code == b'O' => {
-                *self = Self::new();
+            Message::SystemEvent(m) => {
+                if m.event_code == b'O' {
+                    *self = Self::new();
+                }
+                self.day_event = Some(m.event_code);
                 Ok(())
             }
             Message::StockDirectory(m) => self.list(locate, Symbol(m.stock)),
@@ -293,7 +429,28 @@ impl ItchBook {
                 Ok(())
             }
             Message::StockTradingAction(m) => {
-                self.listed(locate, Symbol(m.stock))?.trading_state = m.trading_state;
+                let action = TradingAction { state: m.trading_state, reason: m.reason };
+                self.listed(locate, Symbol(m.stock))?.trading_action = action;
+                Ok(())
+            }
+            Message::RegShoRestriction(m) => {
+                self.listed(locate, Symbol(m.stock))?.short_restricted = m.reg_sho_action != b'0';
+                Ok(())
+            }
+            Message::MwcbDeclineLevel(m) => {
+                self.decline_levels = Some([m.level_1.get(), m.level_2.get(), m.level_3.get()]);
+                Ok(())
+            }
+            Message::MwcbStatus(m) => {
+                self.decline_reached = Some(m.breached_level);
+                Ok(())
+            }
+            Message::LuldAuctionCollar(m) => {
+                self.listed(locate, Symbol(m.stock))?.collar = Some(Collar::from(*m));
+                Ok(())
+            }
+            Message::Noii(m) => {
+                self.listed(locate, Symbol(m.stock))?.imbalance = Some(Imbalance::from(*m));
                 Ok(())
             }
             Message::AddOrder(m) => {
@@ -309,13 +466,42 @@ impl ItchBook {
                 self.add(Order { order_ref, locate, side, price, shares, mpid: Some(Mpid(m.attribution)) })
             }
             Message::OrderExecuted(m) => {
-                self.reduce(OrderRef(m.order_reference.get()), locate, m.executed_shares.get())
+                let shares = m.executed_shares.get();
+                let price = self.reduce(OrderRef(m.order_reference.get()), locate, shares)?;
+                self.print(locate, shares.into(), price);
+                Ok(())
             }
             Message::OrderExecutedWithPrice(m) => {
-                self.reduce(OrderRef(m.order_reference.get()), locate, m.executed_shares.get())
+                let is_printable = printable(m.printable)?;
+                let shares = m.executed_shares.get();
+                self.reduce(OrderRef(m.order_reference.get()), locate, shares)?;
+                if is_printable {
+                    self.print(locate, shares.into(), m.execution_price.get());
+                }
+                Ok(())
+            }
+            Message::Trade(m) => {
+                self.listed(locate, Symbol(m.stock))?;
+                self.print(locate, m.shares.get().into(), m.price.get());
+                Ok(())
+            }
+            Message::CrossTrade(m) => {
+                self.listed(locate, Symbol(m.stock))?.imbalance = None;
+                if m.shares.get() > 0 {
+                    self.print(locate, m.shares.get(), m.cross_price.get());
+                }
+                Ok(())
+            }
+            // Not every feed says which stock a broken trade was of.
+            Message::BrokenTrade(_) => {
+                if let Some(instrument) = self.instruments.get_mut(&locate) {
+                    instrument.tape.broken += 1;
+                }
+                Ok(())
             }
             Message::OrderCancel(m) => {
-                self.reduce(OrderRef(m.order_reference.get()), locate, m.cancelled_shares.get())
+                self.reduce(OrderRef(m.order_reference.get()), locate, m.cancelled_shares.get())?;
+                Ok(())
             }
             Message::OrderDelete(m) => {
                 let slot = self.standing(OrderRef(m.order_reference.get()), locate)?;
@@ -334,8 +520,12 @@ impl ItchBook {
     fn list(&mut self, locate: u16, symbol: Symbol) -> Result<(), BookError> {
         let instrument = self.instruments.entry(locate).or_insert_with(|| Instrument {
             symbol,
-            trading_state: b' ',
+            trading_action: TradingAction { state: b' ', reason: *b"    " },
+            short_restricted: false,
             scale: None,
+            imbalance: None,
+            collar: None,
+            tape: Tape::default(),
             bids: BTreeMap::new(),
             asks: BTreeMap::new(),
         });
@@ -380,8 +570,15 @@ impl ItchBook {
             .ok_or(BookError::UnknownOrder { order_ref, locate })
     }
 
-    /// Takes `shares` off an order, which goes when none are left.
-    fn reduce(&mut self, order_ref: OrderRef, locate: u16, shares: u32) -> Result<(), BookError> {
+    fn print(&mut self, locate: u16, shares: u64, price: u32) {
+        let tape = &mut self.instruments.get_mut(&locate).expect("the caller knows the stock").tape;
+        tape.trades += 1;
+        tape.shares = tape.shares.saturating_add(shares);
+        tape.last_price = price;
+    }
+
+    /// Takes `shares` off an order, which goes when none are left; says its price.
+    fn reduce(&mut self, order_ref: OrderRef, locate: u16, shares: u32) -> Result<u32, BookError> {
         let slot = self.standing(order_ref, locate)?;
         let order = &mut self.slots[slot as usize].order;
         let leaves = order.shares;
@@ -389,14 +586,13 @@ impl ItchBook {
             return Err(BookError::Shares { order_ref, shares, leaves });
         }
         if shares == leaves {
-            self.remove(slot);
-            return Ok(());
+            return Ok(self.remove(slot).price);
         }
         order.shares -= shares;
         let Order { side, price, .. } = *order;
         let levels = self.instruments.get_mut(&locate).expect("an order's stock is known").side(side);
         levels.get_mut(&price).expect("an order's level stands").shares -= u64::from(shares);
-        Ok(())
+        Ok(price)
     }
 
     fn remove(&mut self, slot: u32) -> Order {
@@ -454,6 +650,14 @@ fn side(code: u8, order_ref: OrderRef) -> Result<Side, BookError> {
     }
 }
 
+fn printable(code: u8) -> Result<bool, BookError> {
+    match code {
+        b'Y' => Ok(true),
+        b'N' => Ok(false),
+        code => Err(BookError::BadPrintable(code)),
+    }
+}
+
 impl Instrument {
     fn side(&mut self, side: Side) -> &mut BTreeMap<u32, Level> {
         if side.is_buy() { &mut self.bids } else { &mut self.asks }
@@ -464,8 +668,9 @@ impl Instrument {
 mod tests {
     use super::*;
     use ironbell_wire::itch::{
-        AddOrder, OrderCancel, OrderDelete, OrderExecuted, OrderExecutedWithPrice, OrderReplace,
-        StockDirectory, SystemEvent,
+        AddOrder, BrokenTrade, CrossTrade, MwcbDeclineLevel, MwcbStatus, OrderCancel, OrderDelete,
+        OrderExecuted, OrderExecutedWithPrice, OrderReplace, RegShoRestriction, StockDirectory,
+        StockTradingAction, SystemEvent, Trade,
     };
     use ironbell_wire::{Type, U16, U32, U48, U64};
     use zerocopy::IntoBytes;
@@ -532,6 +737,10 @@ mod tests {
     }
 
     fn executed_at(order_ref: u64, shares: u32) -> Vec<u8> {
+        executed_at_price(order_ref, shares, b'Y', 1)
+    }
+
+    fn executed_at_price(order_ref: u64, shares: u32, printable: u8, price: u32) -> Vec<u8> {
         OrderExecutedWithPrice {
             message_type: Type::new(),
             stock_locate: U16::new(LOCATE),
@@ -540,8 +749,144 @@ mod tests {
             order_reference: U64::new(order_ref),
             executed_shares: U32::new(shares),
             match_number: U64::new(1),
-            printable: b'Y',
-            execution_price: U32::new(1),
+            printable,
+            execution_price: U32::new(price),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn trade(shares: u32, price: u32) -> Vec<u8> {
+        Trade {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            order_reference: U64::ZERO,
+            buy_sell: b'B',
+            shares: U32::new(shares),
+            stock: symbol().0,
+            price: U32::new(price),
+            match_number: U64::new(1),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn cross(shares: u64, price: u32) -> Vec<u8> {
+        CrossTrade {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            shares: U64::new(shares),
+            stock: symbol().0,
+            cross_price: U32::new(price),
+            match_number: U64::new(1),
+            cross_type: b'O',
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn broken() -> Vec<u8> {
+        BrokenTrade {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            match_number: U64::new(1),
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn imbalance() -> Vec<u8> {
+        Noii {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            paired_shares: U64::new(30),
+            imbalance_shares: U64::new(7),
+            imbalance_direction: b'S',
+            stock: symbol().0,
+            far_price: U32::new(102),
+            near_price: U32::new(102),
+            current_ref_price: U32::new(100),
+            cross_type: b'O',
+            price_variation: b'2',
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn collar() -> Vec<u8> {
+        LuldAuctionCollar {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            stock: symbol().0,
+            collar_reference_price: U32::new(100),
+            upper_collar_price: U32::new(105),
+            lower_collar_price: U32::new(95),
+            collar_extension: U32::ZERO,
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn action(state: u8, reason: [u8; 4]) -> Vec<u8> {
+        StockTradingAction {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            stock: symbol().0,
+            trading_state: state,
+            reserved: b' ',
+            reason,
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn short_restriction(action: u8) -> Vec<u8> {
+        RegShoRestriction {
+            message_type: Type::new(),
+            stock_locate: U16::new(LOCATE),
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            stock: symbol().0,
+            reg_sho_action: action,
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn decline_levels(levels: [u64; 3]) -> Vec<u8> {
+        let [level_1, level_2, level_3] = levels.map(U64::new);
+        MwcbDeclineLevel {
+            message_type: Type::new(),
+            stock_locate: U16::ZERO,
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            level_1,
+            level_2,
+            level_3,
+        }
+        .as_bytes()
+        .to_vec()
+    }
+
+    fn decline_reached(breached_level: u8) -> Vec<u8> {
+        MwcbStatus {
+            message_type: Type::new(),
+            stock_locate: U16::ZERO,
+            tracking_number: U16::ZERO,
+            timestamp: U48::new(0),
+            breached_level,
         }
         .as_bytes()
         .to_vec()
@@ -588,12 +933,16 @@ mod tests {
     }
 
     fn start_of_messages() -> Vec<u8> {
+        day_event(b'O')
+    }
+
+    fn day_event(event_code: u8) -> Vec<u8> {
         SystemEvent {
             message_type: Type::new(),
             stock_locate: U16::ZERO,
             tracking_number: U16::ZERO,
             timestamp: U48::new(0),
-            event_code: b'O',
+            event_code,
         }
         .as_bytes()
         .to_vec()
@@ -690,6 +1039,74 @@ mod tests {
         assert_eq!(asks, [(104, 50, 1), (105, 30, 1)]);
     }
 
+    /// Every trade is printed once, whichever messages tell of it: the cross of 30 is the two executions
+    /// before it, which are not printable.
+    #[test]
+    fn the_tape_counts_every_trade_once() {
+        let prints = [
+            (executed(LOCATE, 2, 5), 1, 5, 101),
+            (executed_at_price(2, 5, b'Y', 103), 2, 10, 103),
+            (trade(7, 102), 3, 17, 102),
+            (executed_at_price(4, 30, b'N', 99), 3, 17, 102),
+            (executed_at_price(3, 30, b'N', 99), 3, 17, 102),
+            (cross(30, 99), 4, 47, 99),
+            (cross(0, 0), 4, 47, 99),
+            (cancel(1, 1), 4, 47, 99),
+        ];
+        let mut book = book(&five());
+        for (message, trades, shares, last_price) in prints {
+            book.apply(&message).expect("a correct message");
+            let tape = Tape { trades, shares, last_price, broken: 0 };
+            assert_eq!(book.tape(LOCATE), Some(tape), "after {}", message[0] as char);
+        }
+        book.apply(&broken()).expect("a correct message");
+        assert_eq!(book.tape(LOCATE).map(|tape| (tape.broken, tape.trades)), Some((1, 4)));
+    }
+
+    #[test]
+    fn an_imbalance_stands_until_its_cross() {
+        let mut book = book(&[imbalance(), collar()]);
+        let expected = Imbalance {
+            cross_type: b'O',
+            price: 102,
+            paired: 30,
+            shares: 7,
+            direction: b'S',
+            reference: 100,
+        };
+        assert_eq!(book.imbalance(LOCATE), Some(expected));
+        assert_eq!(book.collar(LOCATE), Some(Collar { reference: 100, upper: 105, lower: 95 }));
+        book.apply(&cross(30, 102)).expect("a correct message");
+        assert_eq!(book.imbalance(LOCATE), None);
+        assert!(book.collar(LOCATE).is_some(), "the band holds after the cross too");
+    }
+
+    #[test]
+    fn what_an_instrument_does_and_what_the_market_does_is_as_last_said() {
+        let mut book = book(&[]);
+        assert_eq!(book.is_short_restricted(LOCATE), Some(false));
+        for message in [
+            action(b'T', *b"    "),
+            short_restriction(b'1'),
+            decline_levels([7, 13, 20]),
+            decline_reached(b'1'),
+            action(b'H', *b"MWC1"),
+            day_event(b'M'),
+        ] {
+            book.apply(&message).expect("a correct message");
+        }
+        let halted = TradingAction { state: b'H', reason: *b"MWC1" };
+        assert_eq!(book.trading_action(LOCATE), Some(halted));
+        assert_eq!(book.trading_state(LOCATE), Some(b'H'));
+        assert_eq!(book.is_short_restricted(LOCATE), Some(true));
+        assert_eq!((book.decline_levels(), book.decline_reached()), (Some([7, 13, 20]), Some(b'1')));
+        assert_eq!(book.day_event(), Some(b'M'));
+        book.apply(&short_restriction(b'0')).expect("a correct message");
+        assert_eq!(book.is_short_restricted(LOCATE), Some(false));
+        book.apply(&start_of_messages()).expect("a correct message");
+        assert_eq!((book.day_event(), book.decline_levels()), (Some(b'O'), None));
+    }
+
     #[test]
     fn impossible_messages_are_refused_and_change_nothing() {
         let order_ref = OrderRef(1);
@@ -712,6 +1129,7 @@ mod tests {
             (replace(1, 9, 0, 1), BookError::Shares { order_ref: OrderRef(9), shares: 0, leaves: 0 }),
             (add(1, b'B', 1, 1), BookError::DuplicateOrder { order_ref }),
             (add(9, b'B', 0, 1), BookError::Shares { order_ref: OrderRef(9), shares: 0, leaves: 0 }),
+            (executed_at_price(1, 4, b'X', 1), BookError::BadPrintable(b'X')),
             (add(9, b'T', 1, 1), BookError::BadSide { order_ref: OrderRef(9), side: b'T' }),
             (unlisted, stock(8, symbol())),
             (list(LOCATE, other), stock(LOCATE, other)),

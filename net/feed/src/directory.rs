@@ -1,55 +1,145 @@
-//! What the feed must know to put an event on the wire: instruments, assets, firms, the day.
+//! What the feed must know to put an event on the wire: instruments and what they do now, assets, firms,
+//! the day.
 
 use std::collections::BTreeMap;
 
 use ironbell_types::{
-    Asset, AssetId, EventBody, Firm, FirmId, Instrument, InstrumentId, Mpid, Nanos, OpenDay,
+    Asset, AssetId, Control, EventBody, Firm, FirmId, Instrument, InstrumentId, InstrumentRules, Mpid, Nanos,
+    OpenDay, Phase,
 };
 use ironbell_wire::U48;
 
-/// A mirror of what administration defined, by event.
+/// A mirror, by event, of what administration defined and of what members are told about it.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     assets: BTreeMap<AssetId, Asset>,
-    instruments: Vec<Instrument>,
+    listings: Vec<Listing>,
     firms: Vec<Firm>,
+    decline_levels: Option<[u64; 3]>,
+    /// The present or last day.
     day: Option<OpenDay>,
+    stage: Stage,
 }
 
+/// Where the day is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Closed,
+    Open,
+    /// It ends with the statistics of this instrument, the last one.
+    Closing(InstrumentId),
+}
+
+/// An instrument as members see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its definition.
+    pub instrument: Instrument,
+    /// What it does now.
+    pub phase: Phase,
+    /// ITCH trading action reason of that.
+    pub reason: [u8; 4],
+    /// Whether the price test of short sales is in force.
+    pub short_restricted: bool,
+    /// It was taken off for good.
+    delisted: bool,
+    /// The present session has announced it.
+    announced: bool,
+}
+
+const NO_REASON: [u8; 4] = *b"    ";
+
 impl Directory {
-    /// Takes over what `body` defines; every other event changes nothing.
+    /// Takes over what `body` says; events of books change nothing.
     ///
     /// # Panics
-    /// When an instrument or a firm does not have the next dense id: the state machine never says so.
+    /// When a new instrument or firm does not have the next dense id, or what is named does not exist: the
+    /// state machine never says so.
     pub fn apply(&mut self, body: &EventBody) {
         match body {
             EventBody::AssetDefined(asset) => {
                 self.assets.insert(asset.id, *asset);
             }
-            EventBody::InstrumentDefined(instrument) => {
-                assert_eq!(instrument.id.0 as usize, self.instruments.len() + 1, "instrument ids are dense");
-                assert!(instrument.id.0 <= u32::from(u16::MAX), "an instrument id is a stock locate code");
-                self.instruments.push(*instrument);
-            }
+            EventBody::InstrumentDefined(instrument) => self.define(instrument),
             EventBody::FirmDefined(firm) => {
                 assert_eq!(firm.id.0 as usize, self.firms.len() + 1, "firm ids are dense");
                 self.firms.push(*firm);
             }
-            EventBody::DayOpened(day) => self.day = Some(*day),
+            EventBody::DayOpened(day) => {
+                self.day = Some(*day);
+                self.stage = Stage::Open;
+                self.listings.iter_mut().for_each(|listing| listing.announced = !listing.delisted);
+            }
+            EventBody::DayClosed { .. } => {
+                let last = self.listings.iter().rev().find(|listing| !listing.delisted);
+                self.stage = last.map_or(Stage::Closed, |last| Stage::Closing(last.instrument.id));
+            }
+            EventBody::Statistics(statistics) if self.stage == Stage::Closing(statistics.instrument) => {
+                self.stage = Stage::Closed;
+            }
+            EventBody::PhaseChanged { instrument, phase, reason } => {
+                let listing = self.listing_mut(*instrument);
+                (listing.phase, listing.reason) = (*phase, *reason);
+            }
+            EventBody::Controlled(control) => self.control(control),
             _ => {}
         }
     }
 
-    /// Every instrument, in the order of ids.
+    fn define(&mut self, instrument: &Instrument) {
+        if (instrument.id.0 as usize) <= self.listings.len() {
+            self.listing_mut(instrument.id).instrument = *instrument;
+            return;
+        }
+        assert_eq!(instrument.id.0 as usize, self.listings.len() + 1, "instrument ids are dense");
+        assert!(instrument.id.0 <= u32::from(u16::MAX), "an instrument id is a stock locate code");
+        let is_open = self.day().is_some();
+        self.listings.push(Listing {
+            instrument: *instrument,
+            phase: if is_open { Phase::Continuous } else { Phase::Closed },
+            reason: NO_REASON,
+            short_restricted: false,
+            delisted: false,
+            announced: is_open,
+        });
+    }
+
+    fn control(&mut self, control: &Control) {
+        match control {
+            Control::SetRules { instrument, rules } => {
+                self.listing_mut(*instrument).short_restricted = rules.short_restricted;
+            }
+            Control::ChangeTick { instrument, .. } => {
+                self.listing_mut(*instrument).short_restricted = InstrumentRules::PLAIN.short_restricted;
+            }
+            Control::Delist { instrument } => self.listing_mut(*instrument).delisted = true,
+            Control::SetDeclineLevels { levels } => self.decline_levels = Some(*levels),
+            _ => {}
+        }
+    }
+
+    fn listing_mut(&mut self, id: InstrumentId) -> &mut Listing {
+        let index = (id.0 as usize).checked_sub(1);
+        index.and_then(|index| self.listings.get_mut(index)).expect("an event's instrument is defined")
+    }
+
+    /// The instruments that the present session has announced, in the order of ids. One that was delisted
+    /// goes with the next day.
+    pub fn listings(&self) -> impl Iterator<Item = &Listing> {
+        self.listings.iter().filter(|listing| listing.announced)
+    }
+
+    /// An instrument that the present session has announced.
     #[must_use]
-    pub fn instruments(&self) -> &[Instrument] {
-        &self.instruments
+    pub fn listing(&self, id: InstrumentId) -> Option<&Listing> {
+        self.listings.get((id.0 as usize).checked_sub(1)?).filter(|listing| listing.announced)
     }
 
     /// The instrument of an id; `None` when it is not defined.
     #[must_use]
     pub fn instrument(&self, id: InstrumentId) -> Option<&Instrument> {
-        self.instruments.get((id.0 as usize).checked_sub(1)?)
+        self.listings.get((id.0 as usize).checked_sub(1)?).map(|listing| &listing.instrument)
     }
 
     /// The asset of an id; `None` when it is not defined.
@@ -64,13 +154,21 @@ impl Directory {
         self.firms.get((id.0 as usize).checked_sub(1)?).map(|firm| firm.mpid)
     }
 
-    /// The trading day; `None` before the first one.
+    /// Levels 1, 2 and 3 of a market-wide decline, in 1/100,000,000; `None` before they are set.
     #[must_use]
-    pub fn day(&self) -> Option<&OpenDay> {
-        self.day.as_ref()
+    pub fn decline_levels(&self) -> Option<&[u64; 3]> {
+        self.decline_levels.as_ref()
     }
 
-    /// The timestamp of an ITCH 5.0 message: nanoseconds since the day's midnight. Zero before the first day.
+    /// The trading day; `None` before the first one, and from the end of one to the next. A day ends with
+    /// the statistics of its last instrument, which its closing crosses come before.
+    #[must_use]
+    pub fn day(&self) -> Option<&OpenDay> {
+        self.day.as_ref().filter(|_| self.stage != Stage::Closed)
+    }
+
+    /// The timestamp of an ITCH 5.0 message: nanoseconds since midnight of the present or last day. Zero
+    /// before the first one.
     #[must_use]
     pub fn timestamp(&self, time: Nanos) -> U48 {
         U48::new(self.day.map_or(0, |day| time.0.saturating_sub(day.midnight.0)))

@@ -3,17 +3,23 @@
 //!
 //! | event | messages |
 //! |---|---|
-//! | `DayOpened` | S `O`, S `S`, per instrument R (s) H, A or F of what still stands, S `Q` |
+//! | `DayOpened` | S `O`, S `S`, per instrument R (s) H (Y), V, S `Q` |
+//! | `DayClosed`, the last instrument's `Statistics` | S `M`; S `E`, S `C`. What comes later is not said |
 //! | `InstrumentDefined`, day open | R (s) H |
-//! | `Accepted` booked, `Rested` | A, or F when attributed |
-//! | `Replaced` booked | U; D and A or F when the attribution changes, which U cannot say |
-//! | `Replaced` not booked | D of the original |
-//! | `Trade` | E of the resting order |
-//! | `Canceled` displayed | X, or D when nothing is left |
-//! | `Modified` that shrank | X |
+//! | `PhaseChanged` | H |
+//! | `Controlled`: `SetRules`, `SetDeclineLevels`, `MarketWideHalt` | Y when the price test changed; V; W |
+//! | `Accepted`, `Rested`, `Refreshed`: what is shown | A, or F when attributed |
+//! | `Replaced` | U when both are shown; D and A or F when the attribution changes, which U cannot say; D or A or F when only the one or the other is |
+//! | `Trade` | of the resting order: E, C when it is shown at another price, P when it is not shown; C, not printable, of an aggressor that was shown |
+//! | `Trade` in a cross | C, not printable, of each that is shown |
+//! | `Crossed` | Q |
+//! | `Busted` | B |
+//! | `Canceled`, `SelfTradePrevented`, `Modified`: what is shown shrank | X, or D when nothing is shown any more |
+//! | `Indicative`, `BandSet` | I, J |
 
 use ironbell_types::{
-    Accepted, Display, Event, EventBody, FirmId, InstrumentId, OrderRef, Price, Qty, Replaced, Rested,
+    Accepted, Control, CrossKind, Display, Event, EventBody, FirmId, InstrumentId, OrderRef, Price, Qty,
+    Refreshed, Replaced, Rested, Shown, Trade,
 };
 use rustc_hash::FxHashMap;
 
@@ -23,7 +29,7 @@ use crate::messages::{DayEvent, Messages};
 /// An order on the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookOrder {
-    /// Its number.
+    /// Its number on the feed, which an iceberg order changes with each part that it shows.
     pub order_ref: OrderRef,
     /// Whose it is.
     pub firm: FirmId,
@@ -31,20 +37,20 @@ pub struct BookOrder {
     pub instrument: InstrumentId,
     /// Whether it buys.
     pub buys: bool,
-    /// What stands.
+    /// What is shown of it.
     pub leaves_qty: Qty,
     /// The limit.
     pub price: Price,
-    /// How shown.
+    /// How shown; never [`Display::Hidden`].
     pub display: Display,
 }
 
-/// The encoder and what it must remember: the directory, and the orders on the feed. Those it needs at
-/// the start of a day, to announce what still stands, and where a replacement changes its attribution.
+/// The encoder and what it must remember: the directory, and the orders on the feed. Those it needs for
+/// snapshots, and where a replacement changes its attribution.
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     directory: Directory,
-    orders: FxHashMap<u64, BookOrder>,
+    book: Book,
     sequence: u64,
 }
 
@@ -52,9 +58,9 @@ impl Encoder {
     /// An encoder of a venue where nothing is defined. Up to `orders_max` orders stand without an allocation.
     #[must_use]
     pub fn new(orders_max: usize) -> Self {
-        let mut orders = FxHashMap::default();
-        orders.reserve(orders_max);
-        Self { directory: Directory::default(), orders, sequence: 1 }
+        let mut book = Book::default();
+        book.orders.reserve(orders_max);
+        Self { directory: Directory::default(), book, sequence: 1 }
     }
 
     /// The sequence number of the next message in the day's session.
@@ -69,110 +75,216 @@ impl Encoder {
         &self.directory
     }
 
-    /// The orders on the feed, in the order of a book: by instrument, bids first, best price first, oldest
-    /// first.
+    /// The orders on the feed, in the order of a book: by instrument, bids first, best price first, then as
+    /// they stand in line.
     #[must_use]
     pub fn orders(&self) -> Vec<BookOrder> {
-        in_book_order(&self.orders)
+        let mut standing: Vec<_> = self.book.orders.values().collect();
+        standing.sort_unstable_by_key(|Standing { order, joined }| {
+            let price = if order.buys { -order.price.0 } else { order.price.0 };
+            (order.instrument, !order.buys, price, *joined)
+        });
+        standing.into_iter().map(|standing| standing.order).collect()
     }
 
     /// Calls `emit` with each message that `event` makes, in order. [`EventBody::DayOpened`] starts the
     /// numbering of a new session: its first message is number 1.
     ///
     /// # Panics
-    /// When the event contradicts those before it, or a price or quantity does not fit ITCH's fields: the
-    /// state machine and the gateway never let that happen.
+    /// When the event contradicts those before it, or the price or quantity of an order that is shown does
+    /// not fit ITCH's fields: the state machine and the gateway never let that happen.
     pub fn encode(&mut self, event: &Event, emit: &mut impl FnMut(&[u8])) {
-        let Self { directory, orders, sequence } = self;
+        let Self { directory, book, sequence } = self;
+        let was_open = directory.day().is_some();
+        let was_restricted = match event.body {
+            EventBody::Controlled(Control::SetRules { instrument, .. }) => {
+                directory.listing(instrument).is_some_and(|listing| listing.short_restricted)
+            }
+            _ => false,
+        };
         directory.apply(&event.body);
         if matches!(event.body, EventBody::DayOpened(_)) {
             *sequence = 1;
+            book.orders.clear();
         }
-        if directory.day().is_none() {
-            return;
-        }
+        let is_open = directory.day().is_some();
+        // The last message of a day is said by the event that ends it. What is cancelled between the days
+        // still goes from our memory.
         let emit = &mut |message: &[u8]| {
-            *sequence += 1;
-            emit(message);
+            if was_open || is_open {
+                *sequence += 1;
+                emit(message);
+            }
         };
-        let messages = Messages::at(event.time, directory);
+        let messages = &Messages::at(event.time, directory);
         match &event.body {
             EventBody::DayOpened(_) => {
                 messages.day_event(DayEvent::MessagesStart, emit);
                 messages.day_event(DayEvent::SystemStart, emit);
-                directory.instruments().iter().for_each(|instrument| messages.listing(instrument, emit));
-                in_book_order(orders).iter().for_each(|order| messages.add(order, emit));
+                messages.listings(emit);
                 messages.day_event(DayEvent::MarketStart, emit);
             }
-            EventBody::InstrumentDefined(instrument) => messages.listing(instrument, emit),
-            EventBody::Accepted(order) if order.booked => add(orders, order.into(), &messages, emit),
-            EventBody::Rested(order) => add(orders, order.into(), &messages, emit),
-            EventBody::Replaced(replaced) => replace(orders, replaced, &messages, emit),
-            EventBody::Trade(trade) => {
-                let (order_ref, leaves_qty) = (trade.resting.order_ref, trade.resting.leaves_qty);
-                reduce(orders, order_ref, trade.qty, leaves_qty);
-                messages.executed((trade.instrument, order_ref), trade.qty, trade.match_number, emit);
+            EventBody::DayClosed { .. } => messages.day_event(DayEvent::MarketEnd, emit),
+            EventBody::InstrumentDefined(instrument) => {
+                if let Some(listing) = directory.listing(instrument.id) {
+                    messages.listing(listing, emit);
+                }
             }
-            EventBody::Canceled(gone) if gone.displayed => {
-                reduce(orders, gone.order_ref, gone.qty, gone.leaves_qty);
-                messages.reduced((gone.instrument, gone.order_ref), gone.qty, gone.leaves_qty, emit);
+            EventBody::PhaseChanged { instrument, .. } => {
+                if let Some(listing) = directory.listing(*instrument) {
+                    messages.trading_action(listing, emit);
+                }
             }
-            EventBody::Modified(order) if order.qty > Qty::ZERO => {
-                reduce(orders, order.order_ref, order.qty, order.leaves_qty);
-                messages.reduced((order.instrument, order.order_ref), order.qty, order.leaves_qty, emit);
+            EventBody::Controlled(Control::SetRules { instrument, .. }) => {
+                let listing = directory.listing(*instrument);
+                if let Some(listing) = listing.filter(|now| now.short_restricted != was_restricted) {
+                    messages.short_restriction(listing, emit);
+                }
             }
+            EventBody::Controlled(Control::SetDeclineLevels { levels }) => {
+                messages.decline_levels(levels, emit);
+            }
+            EventBody::Controlled(Control::MarketWideHalt { level }) => {
+                messages.market_wide_halt(*level, emit);
+            }
+            EventBody::BandSet { instrument, reference, upper, lower } => {
+                messages.band(*instrument, [*reference, *upper, *lower], emit);
+            }
+            EventBody::Indicative(indicative) => messages.indicative(indicative, emit),
+            EventBody::Accepted(order) => book.add(order.into(), messages, emit),
+            EventBody::Rested(order) => book.add(order.into(), messages, emit),
+            EventBody::Refreshed(order) => book.add(order.into(), messages, emit),
+            EventBody::Replaced(replaced) => book.replace(replaced, messages, emit),
+            EventBody::Trade(trade) => book.trade(trade, messages, emit),
+            EventBody::Crossed(crossed) => messages.crossed(crossed, emit),
+            EventBody::Canceled(gone) => {
+                book.shrink((gone.instrument, gone.shown), gone.shown_leaves, messages, emit);
+            }
+            EventBody::SelfTradePrevented(gone) => {
+                book.shrink((gone.instrument, gone.shown), gone.shown_leaves, messages, emit);
+            }
+            EventBody::Modified(order) => {
+                book.shrink((order.instrument, order.shown), order.shown_leaves, messages, emit);
+            }
+            EventBody::Busted(busted) => messages.broken(busted.instrument, busted.match_number, emit),
             _ => {}
+        }
+        if was_open && !is_open {
+            messages.day_event(DayEvent::SystemEnd, emit);
+            messages.day_event(DayEvent::MessagesEnd, emit);
         }
     }
 }
 
-/// An order joins its queue at the command that made its number, so numbers rise with age.
-fn in_book_order(orders: &FxHashMap<u64, BookOrder>) -> Vec<BookOrder> {
-    let mut orders: Vec<_> = orders.values().copied().collect();
-    orders.sort_unstable_by_key(|order| {
-        let price = if order.buys { -order.price.0 } else { order.price.0 };
-        (order.instrument, !order.buys, price, order.order_ref)
-    });
-    orders
+/// The orders on the feed, by their number there.
+#[derive(Clone, Debug, Default)]
+struct Book {
+    orders: FxHashMap<u64, Standing>,
+    joined: u64,
 }
 
-fn add(
-    orders: &mut FxHashMap<u64, BookOrder>,
+#[derive(Clone, Copy, Debug)]
+struct Standing {
     order: BookOrder,
-    messages: &Messages<'_>,
-    emit: &mut impl FnMut(&[u8]),
-) {
-    let before = orders.insert(order.order_ref.0, order);
-    assert!(before.is_none(), "order {} is on the feed already", order.order_ref);
-    messages.add(&order, emit);
+    /// Rises with each order that joins a queue. Its number does not: a stop has that of the day it came in.
+    joined: u64,
 }
 
-fn replace(
-    orders: &mut FxHashMap<u64, BookOrder>,
-    replaced: &Replaced,
-    messages: &Messages<'_>,
-    emit: &mut impl FnMut(&[u8]),
-) {
-    let original = orders.remove(&replaced.orig_order_ref.0).expect("a replaced order is on the feed");
-    let order = BookOrder::from(&replaced.order);
-    if replaced.order.booked && original.display == order.display {
-        messages.replaced(original.order_ref, &order, emit);
-        orders.insert(order.order_ref.0, order);
-        return;
+impl Book {
+    /// An order joins its queue, if anything is shown of it and the session knows its instrument: one that
+    /// was delisted just before the day began goes without a word.
+    fn add(&mut self, order: BookOrder, messages: &Messages<'_>, emit: &mut impl FnMut(&[u8])) {
+        if order.leaves_qty == Qty::ZERO || !messages.knows(order.instrument) {
+            return;
+        }
+        messages.add(&order, emit);
+        self.insert(order);
     }
-    messages.deleted((original.instrument, original.order_ref), emit);
-    if replaced.order.booked {
-        add(orders, order, messages, emit);
-    }
-}
 
-/// Takes `qty` off an order, of which `leaves_qty` must then be left.
-fn reduce(orders: &mut FxHashMap<u64, BookOrder>, order_ref: OrderRef, qty: Qty, leaves_qty: Qty) {
-    let order = orders.get_mut(&order_ref.0).expect("an order that shrinks is on the feed");
-    assert_eq!(order.leaves_qty.0.checked_sub(qty.0), Some(leaves_qty.0), "what order {order_ref} leaves");
-    order.leaves_qty = leaves_qty;
-    if leaves_qty == Qty::ZERO {
-        orders.remove(&order_ref.0);
+    fn insert(&mut self, order: BookOrder) {
+        let standing = Standing { order, joined: self.joined };
+        self.joined += 1;
+        let before = self.orders.insert(order.order_ref.0, standing);
+        assert!(before.is_none(), "order {} is on the feed already", order.order_ref);
+    }
+
+    fn replace(&mut self, replaced: &Replaced, messages: &Messages<'_>, emit: &mut impl FnMut(&[u8])) {
+        let Replaced { orig_shown, order, .. } = replaced;
+        let order = BookOrder::from(order);
+        let Some(original) = self.take(order.instrument, *orig_shown, orig_shown.qty, messages) else {
+            return self.add(order, messages, emit);
+        };
+        if order.leaves_qty > Qty::ZERO && original.display == order.display {
+            messages.replaced(original.order_ref, &order, emit);
+            return self.insert(order);
+        }
+        messages.deleted((original.instrument, original.order_ref), emit);
+        self.add(order, messages, emit);
+    }
+
+    /// Exactly one message of a trade counts for volume: that of the resting order, or the cross's own.
+    fn trade(&mut self, trade: &Trade, messages: &Messages<'_>, emit: &mut impl FnMut(&[u8])) {
+        let Trade { instrument, resting, aggressor, .. } = *trade;
+        let mut execute = |shown: Shown| {
+            let qty = shown.qty.min(trade.qty);
+            self.take(instrument, shown, qty, messages).map(|order| (order.order_ref, qty))
+        };
+        let is_cross = trade.cross != CrossKind::None;
+        match execute(resting.shown) {
+            Some((order_ref, qty)) if is_cross => {
+                messages.executed_at(order_ref, qty, trade, false, emit);
+            }
+            Some((order_ref, qty)) => {
+                assert_eq!(qty, trade.qty, "what is shown of order {order_ref} trades by itself");
+                if trade.price == trade.resting_price {
+                    messages.executed((instrument, order_ref), qty, trade.match_number, emit);
+                } else {
+                    messages.executed_at(order_ref, qty, trade, true, emit);
+                }
+            }
+            None if is_cross => {}
+            None => messages.trade(trade, emit),
+        }
+        if let Some((order_ref, qty)) = execute(aggressor.shown) {
+            messages.executed_at(order_ref, qty, trade, false, emit);
+        }
+    }
+
+    /// What is shown of an order becomes less, or nothing; or stays, when only its reserve went.
+    fn shrink(
+        &mut self,
+        (instrument, shown): (InstrumentId, Shown),
+        leaves: Qty,
+        messages: &Messages<'_>,
+        emit: &mut impl FnMut(&[u8]),
+    ) {
+        let gone = shown.qty.0.checked_sub(leaves.0).map(Qty).expect("what shrinks is not more than before");
+        if gone > Qty::ZERO && self.take(instrument, shown, gone, messages).is_some() {
+            messages.reduced((instrument, shown.order_ref), gone, leaves, emit);
+        }
+    }
+
+    /// Takes `qty` off an order of which `shown` is on the feed, and says what it was; `None` when nothing
+    /// of it is.
+    fn take(
+        &mut self,
+        instrument: InstrumentId,
+        shown: Shown,
+        qty: Qty,
+        messages: &Messages<'_>,
+    ) -> Option<BookOrder> {
+        if shown.qty == Qty::ZERO || !messages.knows(instrument) {
+            return None;
+        }
+        let number = shown.order_ref;
+        let standing = self.orders.get_mut(&number.0).expect("an order that is shown is on the feed");
+        let order = standing.order;
+        assert_eq!(order.leaves_qty, shown.qty, "what is shown of order {number}");
+        standing.order.leaves_qty = Qty(order.leaves_qty.0 - qty.0);
+        if standing.order.leaves_qty == Qty::ZERO {
+            self.orders.remove(&number.0);
+        }
+        Some(order)
     }
 }
 
@@ -183,7 +295,7 @@ impl From<&Accepted> for BookOrder {
             firm: order.firm,
             instrument: order.instrument,
             buys: order.side.is_buy(),
-            leaves_qty: order.qty,
+            leaves_qty: order.shown_qty,
             price: order.price,
             display: order.display,
         }
@@ -193,11 +305,25 @@ impl From<&Accepted> for BookOrder {
 impl From<&Rested> for BookOrder {
     fn from(order: &Rested) -> Self {
         Self {
-            order_ref: order.order_ref,
+            order_ref: order.shown.order_ref,
             firm: order.firm,
             instrument: order.instrument,
             buys: order.side.is_buy(),
-            leaves_qty: order.qty,
+            leaves_qty: order.shown.qty,
+            price: order.price,
+            display: order.display,
+        }
+    }
+}
+
+impl From<&Refreshed> for BookOrder {
+    fn from(order: &Refreshed) -> Self {
+        Self {
+            order_ref: order.shown.order_ref,
+            firm: order.firm,
+            instrument: order.instrument,
+            buys: order.side.is_buy(),
+            leaves_qty: order.shown.qty,
             price: order.price,
             display: order.display,
         }

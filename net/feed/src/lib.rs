@@ -22,7 +22,7 @@ pub mod service;
 pub mod snapshot;
 
 pub use channel::{Channel, Today};
-pub use directory::Directory;
+pub use directory::{Directory, Listing};
 pub use encoder::{BookOrder, Encoder};
 pub use error::Error;
 pub use feed::{Config, Counters, Feed};

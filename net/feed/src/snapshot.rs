@@ -8,8 +8,8 @@ use zerocopy::IntoBytes;
 use crate::messages::{DayEvent, Messages};
 use crate::{BookOrder, Directory, Encoder};
 
-/// A snapshot: S (the last one seen), R (`s`) H per instrument, A or F per order, G. It is built once and
-/// may be sent to any number of members.
+/// A snapshot: S (the last one seen), R (`s`) H (Y) per instrument, V, A or F per order, G. It is built once
+/// and may be sent to any number of members. V and `s` are beyond what GLIMPSE 5.0 lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     session: [u8; 10],
@@ -21,8 +21,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The state before the ITCH message `sequence` of the present day's session. `orders` come in the
-    /// order of a book: by instrument, bids first, best price first, oldest first; a follower puts those of
-    /// one price into its queue as they come. `None` while no day is open: there is no session to go on in.
+    /// order of a book: by instrument, bids first, best price first, then as they stand in line; a follower
+    /// puts those of one price into its queue as they come. `None` while no day is open: there is no session to go on in.
     ///
     /// # Panics
     /// When an order names what the directory does not hold, or does not fit ITCH's fields.
@@ -41,7 +41,7 @@ impl Snapshot {
         };
         let messages = Messages::at(time, directory);
         messages.day_event(DayEvent::MarketStart, emit);
-        directory.instruments().iter().for_each(|instrument| messages.listing(instrument, emit));
+        messages.listings(emit);
         orders.into_iter().for_each(|order| messages.add(&order, emit));
         emit(EndOfSnapshot::new(sequence).as_bytes());
         Some(Self { session, sequence, bytes, ends })
