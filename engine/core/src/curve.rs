@@ -21,7 +21,7 @@ struct Step {
 }
 
 /// The price of a cross, and both sides at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meeting {
     pub(crate) price: u64,
     /// What buys want at that price or a higher one.

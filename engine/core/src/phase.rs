@@ -45,7 +45,7 @@ impl Range {
         if buys { self.upper } else { self.lower }
     }
 
-    /// A limit, but not beyond the range; all of it when `buys` could never trade within it.
+    /// A limit, but not beyond the range's end.
     fn clamp(self, buys: bool, limit: u64) -> u64 {
         if buys { limit.min(self.upper) } else { limit.max(self.lower) }
     }
@@ -175,6 +175,11 @@ impl Trading {
     /// New orders run, and the instrument wakes.
     pub(crate) fn is_continuous(&self) -> bool {
         self.phase == Phase::Continuous && !self.is_call() && self.crossing.is_none()
+    }
+
+    /// The phase that is, or that begins after the cross under way.
+    pub(crate) fn next_phase(&self) -> Phase {
+        self.crossing.and_then(|crossing| crossing.then).map_or(self.phase, |(phase, _)| phase)
     }
 
     // Prices.
@@ -317,6 +322,10 @@ impl Trading {
         });
         // Stable, so that entries of equal times stay in the order of their slots.
         sort_by_time(&mut self.entries);
+        if self.delisted {
+            self.close_day();
+            return Phase::Closed;
+        }
         if self.entries.iter().any(Option::is_some) { Phase::Closed } else { Phase::Continuous }
     }
 
@@ -558,5 +567,221 @@ impl Agenda {
             node = if is_due(2 * node) { 2 * node } else { 2 * node + 1 };
         }
         Some(node - self.room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rng;
+
+    fn trading(rules: InstrumentRules) -> Trading {
+        let mut trading = Trading::new(InstrumentId(1), Phase::Continuous);
+        trading.set_rules(&rules, Nanos(0));
+        trading
+    }
+
+    const PLAIN: InstrumentRules = InstrumentRules::PLAIN;
+
+    fn range(lower: u64, upper: u64) -> Option<Range> {
+        Some(Range { lower, upper })
+    }
+
+    #[test]
+    fn the_static_range_is_at_least_a_tick_and_stays_within_the_prices_there_are() {
+        let of = |reference, static_bps| {
+            static_range(&InstrumentRules { reference: Price(reference), static_bps, ..PLAIN })
+        };
+        assert_eq!(of(10_000, 500), range(9_500, 10_500));
+        assert_eq!(of(10_019, 500), range(9_519, 10_519), "500.95 is rounded down");
+        assert_eq!(of(100, 1), range(99, 101));
+        assert_eq!(of(1, 9_999), range(1, 2));
+        assert_eq!(of(0, 500), None);
+        assert_eq!(of(100, 0), None);
+        assert_eq!(of(i64::MAX, 5_000), range(4_611_686_018_427_387_904, PRICE_MAX));
+    }
+
+    #[test]
+    fn a_collar_starts_from_the_last_price_else_from_the_reference_and_ends_at_the_static_range() {
+        let rules = InstrumentRules { reference: Price(1_000), static_bps: 1_000, ..PLAIN };
+        let mut plain = trading(rules);
+        assert_eq!((plain.market_limit(true), plain.market_limit(false)), (1_100, 900));
+        assert_eq!(plain.collar(), None);
+        plain.set_rules(&InstrumentRules { collar_bps: 300, ..rules }, Nanos(0));
+        assert_eq!((plain.market_limit(true), plain.market_limit(false)), (1_030, 970));
+        plain.note_trade(1_090, 1);
+        assert_eq!(plain.collar(), range(1_058, 1_122), "300 of 1,090 are 32.7");
+        assert_eq!((plain.market_limit(true), plain.market_limit(false)), (1_100, 1_058));
+        plain.set_rules(&InstrumentRules { collar_bps: 300, ..PLAIN }, Nanos(0));
+        assert_eq!((plain.market_limit(true), plain.market_limit(false)), (1_122, 1_058));
+        plain.open_day(Nanos(0));
+        assert_eq!((plain.market_limit(true), plain.market_limit(false)), (PRICE_MAX, 1), "no base");
+    }
+
+    #[test]
+    fn a_band_bounds_each_side_and_moves_with_crosses() {
+        let mut banded = trading(InstrumentRules { reference: Price(1_000), band_bps: 500, ..PLAIN });
+        assert_eq!((banded.bound(true, 2_000), banded.bound(true, 1_020)), (1_050, 1_020));
+        assert_eq!((banded.bound(false, 1), banded.bound(false, 980)), (950, 980));
+        let inside = [949, 950, 951, 1_049, 1_050].map(|price| banded.is_inside_band(price));
+        assert_eq!(inside, [false, false, true, true, false]);
+        banded.note_trade(1_049, 1);
+        assert_eq!(banded.band(), range(950, 1_050), "trades of runs do not move it");
+        banded.note_cross(2_000);
+        assert_eq!(banded.band(), range(1_900, 2_100));
+        let set = EventBody::BandSet {
+            instrument: InstrumentId(1),
+            reference: Price(2_000),
+            upper: Price(2_100),
+            lower: Price(1_900),
+        };
+        assert_eq!(banded.band_set(), Some(set));
+        banded.set_rules(&InstrumentRules { band_bps: 500, ..PLAIN }, Nanos(0));
+        assert_eq!((banded.band(), banded.bound(true, 5_000)), (None, 5_000), "until a cross sets it");
+    }
+
+    #[test]
+    fn a_limit_state_begins_with_a_stopped_run_and_ends_with_one_inside() {
+        let rules = InstrumentRules { reference: Price(1_000), band_bps: 500, limit_state_ns: 15, ..PLAIN };
+        let mut banded = trading(rules);
+        let mut said = Vec::new();
+        for (inside, stopped, now) in [
+            (true, false, 1),
+            (true, true, 2),
+            (false, true, 3),
+            (true, true, 4),
+            (false, false, 5),
+            (true, false, 6),
+        ] {
+            banded.note_run(inside, stopped, Nanos(now), |body| {
+                let EventBody::LimitState { on, .. } = body else { panic!("{body:?}") };
+                said.push((now, on));
+            });
+            if now == 5 {
+                assert_eq!(banded.next_timer(), Some((Nanos(17), Timer::LimitState)));
+            }
+        }
+        assert_eq!(said, [(2, true), (6, false)]);
+        assert_eq!(banded.next_timer(), None);
+        banded.note_run(false, true, Nanos(7), |_| ());
+        banded.begin(Phase::Paused, Nanos(8));
+        assert_eq!(banded.next_timer().unwrap().1, Timer::Indicative, "a change of phase ends it");
+    }
+
+    #[test]
+    fn entries_come_in_time_order_and_equal_times_in_slot_order() {
+        let mut trading = Trading::new(InstrumentId(1), Phase::Closed);
+        assert_eq!(trading.open_day(Nanos(0)), Phase::Continuous, "without a schedule");
+        trading.set_schedule(0, 9, Some(Phase::Continuous));
+        trading.set_schedule(3, 8, Some(Phase::PreOpen));
+        trading.set_schedule(5, 8, Some(Phase::OpeningAuction));
+        trading.set_schedule(6, 1, Some(Phase::Halted));
+        trading.set_schedule(6, 2, None);
+        trading.set_schedule(7, 7, Some(Phase::Paused));
+        assert_eq!(trading.next_timer(), None, "in force from the next day");
+        assert_eq!(trading.open_day(Nanos(100)), Phase::Closed);
+        trading.set_schedule(1, 0, Some(Phase::Volatility));
+        let mut taken = Vec::new();
+        while let Some((due, Timer::Schedule)) = trading.next_timer() {
+            taken.push((due.0, trading.take_entry()));
+        }
+        let second = |seconds: u64| 100 + seconds * SECOND_NS;
+        let expected = [
+            (second(7), Phase::Paused),
+            (second(8), Phase::PreOpen),
+            (second(8), Phase::OpeningAuction),
+            (second(9), Phase::Continuous),
+        ];
+        assert_eq!(taken, expected);
+        trading.open_day(Nanos(0));
+        trading.close_day();
+        assert_eq!(trading.next_timer(), None);
+        trading.delisted = true;
+        assert_eq!(trading.open_day(Nanos(0)), Phase::Closed);
+        assert_eq!(trading.next_timer(), None);
+    }
+
+    #[test]
+    fn timers_of_one_time_fire_in_their_order() {
+        let second = Nanos(SECOND_NS);
+        let mut trading = trading(InstrumentRules { volatility_ns: SECOND_NS, ..PLAIN });
+        trading.set_schedule(0, 1, Some(Phase::Closed));
+        trading.open_day(Nanos(0));
+        trading.begin(Phase::Volatility, Nanos(0));
+        assert_eq!(trading.next_timer(), Some((second, Timer::Volatility)));
+        trading.volatility_since = None;
+        assert_eq!(trading.next_timer(), Some((second, Timer::Schedule)));
+        trading.take_entry();
+        assert_eq!(trading.next_timer(), Some((second, Timer::Indicative)));
+        assert_eq!(trading.next_due(Some(Nanos(5))), Some(Nanos(5)));
+        assert_eq!(trading.next_due(None), Some(second));
+        trading.is_awake = true;
+        assert_eq!(trading.next_due(None), Some(Nanos(0)));
+        let order = [Timer::Expiry, Timer::LimitState, Timer::Volatility, Timer::Schedule, Timer::Batch];
+        assert!(order.is_sorted() && Timer::Batch < Timer::Indicative);
+    }
+
+    #[test]
+    fn batches_count_from_continuous_from_their_rules_and_from_the_last() {
+        let batch = InstrumentRules { algorithm: Algorithm::Batch, batch_ns: 50, ..PLAIN };
+        let mut trading = trading(PLAIN);
+        assert!(trading.is_continuous() && !trading.is_call());
+        trading.begin(Phase::Continuous, Nanos(10));
+        trading.set_rules(&batch, Nanos(20));
+        assert!(trading.is_call() && !trading.is_continuous());
+        assert_eq!(trading.next_timer(), Some((Nanos(70), Timer::Batch)));
+        trading.restart_batch(Nanos(75));
+        trading.set_rules(&InstrumentRules { batch_ns: 30, ..batch }, Nanos(80));
+        assert_eq!(trading.next_timer(), Some((Nanos(105), Timer::Batch)), "spans go by the present rules");
+        trading.begin(Phase::PreOpen, Nanos(90));
+        assert_eq!(trading.next_timer(), None);
+        trading.begin(Phase::Continuous, Nanos(91));
+        assert_eq!(trading.next_timer(), Some((Nanos(121), Timer::Batch)));
+    }
+
+    #[test]
+    fn figures_of_the_day_keep_their_prices_when_trades_are_busted() {
+        let mut trading = trading(PLAIN);
+        for (price, qty) in [(100, 5), (103, 1), (98, 2), (99, 2)] {
+            trading.note_trade(price, qty);
+        }
+        let day = trading.statistics();
+        assert_eq!((day.open, day.high, day.low, day.close), (Price(100), Price(103), Price(98), Price(99)));
+        assert_eq!((day.volume, day.turnover, day.trades), (Qty(10), 997, 4));
+        for (price, qty) in [(100, 5), (103, 1), (98, 2), (99, 2)] {
+            trading.note_bust(price, qty);
+        }
+        assert_eq!((trading.statistics().volume, trading.statistics().turnover), (Qty(0), 0));
+        trading.note_trade(101, 1);
+        let day = trading.statistics();
+        assert_eq!((day.open, day.high, day.low, day.close), (Price(100), Price(103), Price(98), Price(101)));
+        assert_eq!(trading.last_price(), Some(101));
+        trading.open_day(Nanos(0));
+        let empty = Statistics { instrument: InstrumentId(1), ..Statistics::default() };
+        assert_eq!(trading.statistics(), empty);
+    }
+
+    /// The twin looks at all of them.
+    #[test]
+    fn an_agenda_finds_what_looking_at_all_finds() {
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let (mut agenda, mut twin) = (Agenda::new(), Vec::new());
+            for step in 0..400 {
+                if twin.is_empty() || rng.below(8) == 0 {
+                    twin.push(None);
+                    agenda.grow(twin.len());
+                }
+                let place = rng.below(twin.len() as u64) as usize;
+                let due = (rng.below(3) > 0).then(|| Nanos(rng.below(50)));
+                twin[place] = due;
+                agenda.note(place, due);
+                assert_eq!(agenda.next_due(), twin.iter().copied().flatten().min(), "seed {seed} {step}");
+                let (from, now) = (rng.below(2 * twin.len() as u64) as usize, Nanos(rng.below(50)));
+                let is_due = |place: &usize| twin[*place].is_some_and(|due| due <= now);
+                let expected = (from..twin.len()).find(is_due);
+                assert_eq!(agenda.first_due(from, now), expected, "seed {seed} step {step}");
+            }
+        }
     }
 }
