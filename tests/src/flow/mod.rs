@@ -9,13 +9,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
-    Credential, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event, EventBody, Firm, FirmId,
-    Funding, Instrument, InstrumentId, Login, Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos,
-    OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, Port, PortId, PortLimits, Price, Qty, Reject,
-    ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    Control, Credential, DeadMan, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event,
+    EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, Login, Logout, MassCancel,
+    MassCancelSlice, MatchNumber, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
+    OrderOptions, OrderStateQuery, OrderTerms, Phase, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide,
+    Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::rng::Rng;
+
+mod control;
+mod terms;
+mod theme;
+
+pub use theme::Theme;
+
+use theme::{Bias, Knob};
 
 /// How many orders a flow remembers to aim at.
 const REMEMBERED: usize = 48;
@@ -48,15 +57,23 @@ struct Shape {
     deep: bool,
 }
 
+/// Seconds from a day's midnight to its begin, in flows with schedules.
+const SECONDS_AT_START: u64 = 51_200;
+
 /// A flow of commands.
 #[derive(Clone, Debug)]
 pub struct Flow {
     rng: Rng,
+    theme: Theme,
     shape: Shape,
+    bias: Bias,
     seq: Seq,
     time: Nanos,
     /// Commands to issue first: what the venue opens with.
     opening: VecDeque<Command>,
+    /// What the operator sets next, before the first day.
+    at_first: VecDeque<Knob>,
+    opens_day: bool,
     assets: Vec<AssetId>,
     instruments: Vec<Instrument>,
     firms: Vec<FirmId>,
@@ -72,13 +89,61 @@ pub struct Flow {
     slices: Vec<MassCancelSlice>,
     date: u32,
     funding_id: u64,
+    locate_id: u64,
+    day_is_open: bool,
+    phases: BTreeMap<InstrumentId, Phase>,
+    delisted: BTreeSet<InstrumentId>,
+    rules_in_force: BTreeMap<InstrumentId, InstrumentRules>,
+    /// Seconds after midnight at which schedules have entries.
+    scheduled: BTreeSet<u32>,
+    /// Times at which something may be due.
+    dues: BTreeSet<Nanos>,
+    /// The last trades.
+    matches: VecDeque<MatchNumber>,
+    to_take_back: VecDeque<Control>,
 }
 
 impl Flow {
-    /// The flow of a seed.
+    /// The flow of a seed. Every fourth is a plain one, the others are about some part of the rules.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
+        if rng.one_in(4) {
+            return Self::plain(rng);
+        }
+        let theme = rng.pick(&Theme::ALL);
+        Self::themed(seed, theme)
+    }
+
+    /// The flow of a seed about some part of the rules.
+    #[must_use]
+    pub fn themed(seed: u64, theme: Theme) -> Self {
+        let mut rng = Rng::new(!seed);
+        if theme == Theme::Plain {
+            return Self::plain(rng);
+        }
+        let tight = rng.one_in(4);
+        let shape = Shape {
+            price_min: rng.pick(&[1, 2, 60, 100, 1_000, 4_090, 33_504]),
+            price_width: rng.pick(&[2, 3, 5, 8, 20, 60]),
+            price_drift: rng.pick(&[0, 0, 0, 1, 64]),
+            qty_max: rng.pick(&[3, 10, 100, 5_000]),
+            quote_funds: if tight { rng.between(1, 20_000_000) } else { 1 << 60 },
+            base_funds: if tight { rng.between(1, 200_000) } else { 1 << 50 },
+            vast_log2: 0,
+            immediate_percent: rng.pick(&[5, 10, 30]),
+            post_only_percent: rng.pick(&[0, 5, 15]),
+            channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1]]),
+            admin_gap: rng.pick(&[100, 1_000]),
+            mass_cancel_gap: rng.pick(&[60, 300]),
+            disable_gap: rng.pick(&[400, 5_000]),
+            new_day_gap: rng.pick(&[400, 5_000]),
+            deep: false,
+        };
+        Self::of(rng, theme, shape)
+    }
+
+    fn plain(mut rng: Rng) -> Self {
         let width = rng.pick(&[1, 2, 3, 5, 8, 20, 200, 30_000]);
         let vast = rng.one_in(12);
         let tight = !vast && rng.one_in(2);
@@ -100,7 +165,7 @@ impl Flow {
             new_day_gap: rng.pick(&[80, 400, 5_000]),
             deep: false,
         };
-        Self::of(rng, shape)
+        Self::of(rng, Theme::Plain, shape)
     }
 
     /// A flow whose books grow to thousands of orders, so that a mass cancel takes several slices on
@@ -124,13 +189,27 @@ impl Flow {
             new_day_gap: 1_000_000,
             deep: true,
         };
-        Self::of(Rng::new(seed), shape)
+        Self::of(Rng::new(seed), Theme::Plain, shape)
     }
 
-    fn of(rng: Rng, shape: Shape) -> Self {
+    fn of(rng: Rng, theme: Theme, shape: Shape) -> Self {
+        let bias = Bias::of(theme);
         let mut flow = Self {
             rng,
+            theme,
             shape,
+            bias,
+            at_first: bias.knobs_at_first.iter().chain(bias.knobs_at_first).copied().collect(),
+            opens_day: true,
+            locate_id: 0,
+            day_is_open: false,
+            phases: BTreeMap::new(),
+            delisted: BTreeSet::new(),
+            rules_in_force: BTreeMap::new(),
+            scheduled: BTreeSet::new(),
+            dues: BTreeSet::new(),
+            matches: VecDeque::new(),
+            to_take_back: VecDeque::new(),
             seq: Seq(0),
             time: Nanos(1_790_000_000_000_000_000),
             opening: VecDeque::new(),
@@ -149,7 +228,14 @@ impl Flow {
             funding_id: 0,
         };
         flow.opening = flow.open();
+        flow.opens_day = !flow.rng.one_in(8);
         flow
+    }
+
+    /// What the flow is about.
+    #[must_use]
+    pub fn theme(&self) -> Theme {
+        self.theme
     }
 
     /// The next command, now that `said` was said of the one before.
@@ -160,18 +246,73 @@ impl Flow {
         self.seq = self.seq.next();
         // Several commands often share a time.
         self.time.0 += self.rng.pick(&[0, 0, 1, 40, 1_000_000]);
-        let command = self.opening.pop_front().unwrap_or_else(|| self.command());
+        let command = if let Some(command) = self.opening.pop_front() {
+            command
+        } else if let Some(knob) = self.at_first.pop_front() {
+            Command::Control(self.turn(knob))
+        } else if self.opens_day {
+            self.opens_day = false;
+            self.open_day()
+        } else if self.bias.leap_gap > 0 && self.rng.one_in(self.bias.leap_gap) {
+            self.leap();
+            if self.rng.one_in(2) { Command::Tick } else { self.command() }
+        } else {
+            self.command()
+        };
         Sequenced { seq: self.seq, time: self.time, command }
+    }
+
+    /// Time passes at once: to when something is due, just before it, just after it, or far.
+    fn leap(&mut self) {
+        let now = self.time;
+        self.dues.retain(|&due| due > now);
+        let dues: Vec<Nanos> = self.dues.iter().copied().take(6).collect();
+        if dues.is_empty() || self.rng.one_in(3) {
+            let far = [100_000_000, 999_999_999, 1_000_000_000, 10_000_000_000, 600_000_000_000];
+            self.time.0 += self.rng.pick(&far);
+            return;
+        }
+        let due = self.rng.pick(&dues).0;
+        self.time.0 = (due + self.rng.below(3) - 1).max(now.0);
+    }
+
+    fn note_due(&mut self, due: Nanos) {
+        self.dues.insert(due);
     }
 
     fn hear(&mut self, body: &EventBody) {
         match body {
             EventBody::AssetDefined(asset) => self.assets.push(asset.id),
-            EventBody::InstrumentDefined(instrument) => self.instruments.push(*instrument),
+            EventBody::InstrumentDefined(instrument) => {
+                self.instruments.retain(|i| i.id != instrument.id);
+                self.instruments.push(*instrument);
+            }
             EventBody::FirmDefined(firm) => self.firms.push(firm.id),
             EventBody::AccountDefined(account) => self.accounts.push(*account),
             EventBody::PortDefined(port) => self.ports.push(*port),
-            EventBody::DayOpened(_) => self.last_nums.clear(),
+            EventBody::DayOpened(day) => {
+                self.last_nums.clear();
+                self.day_is_open = true;
+                for at_s in self.scheduled.clone() {
+                    self.note_due(Nanos(day.midnight.0.saturating_add(u64::from(at_s) * 1_000_000_000)));
+                }
+            }
+            EventBody::DayClosed { .. } => self.day_is_open = false,
+            EventBody::PhaseChanged { instrument, phase, .. } => {
+                self.phases.insert(*instrument, *phase);
+                let rules = self.rules_in_force.get(instrument).copied().unwrap_or(InstrumentRules::PLAIN);
+                for span in [1_000_000_000, rules.volatility_ns, rules.batch_ns] {
+                    self.note_due(Nanos(self.time.0 + span));
+                }
+            }
+            EventBody::LimitState { instrument, on: true } => {
+                let rules = self.rules_in_force.get(instrument).copied().unwrap_or(InstrumentRules::PLAIN);
+                self.note_due(Nanos(self.time.0 + rules.limit_state_ns));
+            }
+            EventBody::DeadManSet { timeout_ns, .. } => {
+                self.note_due(Nanos(self.time.0.saturating_add(*timeout_ns).min(1 << 62)));
+            }
+            EventBody::Controlled(control) => self.hear_control(control),
             EventBody::LoggedIn { port, incarnation } => {
                 self.incarnations.insert(*port, *incarnation);
             }
@@ -184,7 +325,14 @@ impl Flow {
                 self.remember((order.key, order.instrument, order.side, order.price, order.qty));
             }
             EventBody::Canceled(canceled) if canceled.leaves_qty == Qty::ZERO => self.forget(canceled.key),
+            EventBody::SelfTradePrevented(prevented) if prevented.leaves_qty == Qty::ZERO => {
+                self.forget(prevented.key);
+            }
             EventBody::Trade(trade) => {
+                if self.matches.len() == 12 {
+                    self.matches.pop_front();
+                }
+                self.matches.push_back(trade.match_number);
                 for side in [trade.resting, trade.aggressor] {
                     if side.leaves_qty == Qty::ZERO {
                         self.forget(side.key);
@@ -201,6 +349,21 @@ impl Flow {
                 let slice = MassCancelSlice { cause: *cause, slice: *slice };
                 self.asks.push_back(slice);
                 self.slices.push(slice);
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_control(&mut self, control: &Control) {
+        match *control {
+            Control::SetRules { instrument, rules } => {
+                self.rules_in_force.insert(instrument, rules);
+            }
+            Control::SetSchedule { at_s, phase: Some(_), .. } => {
+                self.scheduled.insert(at_s);
+            }
+            Control::Delist { instrument } => {
+                self.delisted.insert(instrument);
             }
             _ => {}
         }
@@ -243,7 +406,8 @@ impl Flow {
             let instrument = self.instrument(InstrumentId(id), base, quote);
             opening.push_back(Command::DefineInstrument(instrument));
         }
-        let firms = if self.shape.deep { 2 } else { self.rng.between(1, 4) as u32 };
+        let firms_max = if self.bias.few_firms { 2 } else { 4 };
+        let firms = if self.shape.deep { 2 } else { self.rng.between(1, firms_max) as u32 };
         let mut port = 0;
         for firm in (1..=firms).map(FirmId) {
             opening.push_back(Command::DefineFirm(Firm { id: firm, mpid: mpid(firm.0) }));
@@ -261,9 +425,6 @@ impl Flow {
                     opening.push_back(Command::DefinePort(port));
                 }
             }
-        }
-        if !self.rng.one_in(8) {
-            opening.push_back(self.open_day());
         }
         opening
     }
@@ -287,7 +448,8 @@ impl Flow {
             lot_units: self.rng.pick(&lots),
             round_lot: 100,
             maker_fee_bps: self.rng.pick(&fees),
-            taker_fee_bps: self.rng.pick(&fees),
+            // Rebates of any tier must be covered by the fees of all others.
+            taker_fee_bps: if self.theme == Theme::Fees { 60 } else { self.rng.pick(&fees) },
         }
     }
 
@@ -316,7 +478,7 @@ impl Flow {
         self.date += 1;
         Command::OpenDay(OpenDay {
             date: self.date,
-            midnight: Nanos(self.time.0 - self.time.0 % 86_400_000_000_000),
+            midnight: Nanos(self.time.0 - SECONDS_AT_START * 1_000_000_000),
         })
     }
 }
@@ -327,6 +489,11 @@ impl Flow {
     fn command(&mut self) -> Command {
         if !self.asks.is_empty() && self.rng.one_in(3) {
             return self.due_slice();
+        }
+        if self.bias.control_gap > 0
+            && let Some(command) = self.operate()
+        {
+            return command;
         }
         if self.rng.one_in(self.shape.admin_gap) {
             return self.administration();
@@ -344,6 +511,14 @@ impl Flow {
         if self.shape.deep {
             return if self.rng.one_in(10) { self.replace() } else { self.enter() };
         }
+        let bias = self.bias;
+        match self.rng.below(100) {
+            at if at < bias.quote => return self.quote(),
+            at if at < bias.quote + bias.tick => return Command::Tick,
+            at if at < bias.quote + bias.tick + bias.query => return self.order_state(),
+            at if at < bias.quote + bias.tick + bias.query + bias.dead_man => return self.dead_man(),
+            _ => {}
+        }
         match self.rng.below(100) {
             0..55 => self.enter(),
             55..75 => self.replace(),
@@ -358,6 +533,77 @@ impl Flow {
             96..98 => self.session(),
             _ => self.fund(),
         }
+    }
+
+    /// What an operator does now and then, and what keeps something trading.
+    fn operate(&mut self) -> Option<Command> {
+        if !self.day_is_open && self.rng.one_in(12) {
+            return Some(self.open_day());
+        }
+        let idle = |(&instrument, &phase): (&InstrumentId, &Phase)| {
+            (phase != Phase::Continuous && !self.delisted.contains(&instrument)).then_some(instrument)
+        };
+        if let Some(instrument) = self.phases.iter().find_map(idle)
+            && self.day_is_open
+            && self.rng.one_in(40)
+        {
+            let (phase, reason) = (Phase::Continuous, *b"T3  ");
+            return Some(Command::Control(Control::SetPhase { instrument, phase, reason }));
+        }
+        if self.delisted.len() == self.instruments.len() && self.rng.one_in(10) {
+            return self.another_instrument();
+        }
+        if self.rng.one_in(60) {
+            return self.take_back();
+        }
+        self.rng.one_in(self.bias.control_gap).then(|| self.control())
+    }
+
+    fn another_instrument(&mut self) -> Option<Command> {
+        let [base, quote, ..] = self.assets[..] else { return None };
+        let id = InstrumentId(self.instruments.len() as u32 + 1);
+        Some(Command::DefineInstrument(self.instrument(id, base, quote)))
+    }
+
+    fn quote(&mut self) -> Command {
+        let (port, user_ref_idx) = self.channel();
+        let user_ref_num = self.fresh_num(port, user_ref_idx);
+        let last = self.last_nums.entry((port, user_ref_idx)).or_insert(0);
+        // The ask's number is used up too, most often.
+        *last = last.saturating_add(u32::from(user_ref_num.0 % 16 != 0));
+        let (mut bid, mut ask) = (self.quote_side(Side::Buy), self.quote_side(Side::Sell));
+        match self.rng.below(80) {
+            0 => bid.price = ask.price,
+            1 => ask = QuoteSide { qty: Qty::ZERO, price: Price(1) },
+            2 => bid.price = Price(-1),
+            3 => ask.price = Price(i64::MAX),
+            _ => {}
+        }
+        Command::Quote(Quote {
+            port,
+            user_ref_idx,
+            user_ref_num: if self.rng.one_in(4_000) { UserRefNum(u32::MAX) } else { user_ref_num },
+            instrument: self.known_instrument(),
+            bid,
+            ask,
+            capacity: self.rng.pick(Capacity::ALL),
+            fault: self.fault(),
+        })
+    }
+
+    fn order_state(&mut self) -> Command {
+        let (key, ..) = self.target();
+        Command::OrderStateQuery(OrderStateQuery {
+            port: key.port(),
+            user_ref_idx: key.idx(),
+            user_ref_num: key.num(),
+        })
+    }
+
+    fn dead_man(&mut self) -> Command {
+        let (port, _) = self.channel();
+        let timeouts = [0, 1, 1_000_000, 100_000_000, 1_000_000_000, u64::MAX];
+        Command::DeadMan(DeadMan { port, timeout_ns: self.rng.pick(&timeouts) })
     }
 
     /// A port and a channel of it; rarely ones that do not exist.
@@ -480,7 +726,7 @@ impl Flow {
             1 => Price(self.rng.pick(&[i64::MAX, 1 << 40])),
             _ => Price(self.price(side) as i64),
         };
-        Command::EnterOrder(EnterOrder {
+        let mut order = EnterOrder {
             port,
             user_ref_idx,
             user_ref_num: self.fresh_num(port, user_ref_idx),
@@ -493,8 +739,11 @@ impl Flow {
             capacity: self.rng.pick(Capacity::ALL),
             cl_ord_id: self.cl_ord_id(),
             options: self.options(min_qty),
+            terms: OrderTerms::default(),
             fault: self.fault(),
-        })
+        };
+        self.dress(&mut order);
+        Command::EnterOrder(order)
     }
 
     /// An order to aim at: one that was accepted, rarely any name.
@@ -525,8 +774,11 @@ impl Flow {
         let (port, user_ref_idx) = (key.port(), key.idx());
         let definition = self.instruments.iter().find(|i| i.id == instrument);
         let tick = u64::from(definition.map_or(1, Instrument::price_tick));
-        let price = if self.rng.one_in(3) { price.0.unsigned_abs() } else { self.price(side) };
+        let market = price == Price(0);
+        let price = if market || self.rng.one_in(3) { price.0.unsigned_abs() } else { self.price(side) };
         let wire_price = match self.rng.below(150) {
+            // A market order has no price, and what replaces it has none.
+            20.. if price == 0 => 0,
             0 => 0,
             1 => u64::MAX,
             2 => price.saturating_mul(tick).saturating_add(1),
@@ -538,7 +790,20 @@ impl Flow {
             8..50 => self.total(qty),
             _ => self.qty(),
         };
-        let (time_in_force, min_qty) = self.terms(qty);
+        let (mut time_in_force, min_qty) = self.terms(qty);
+        let mut expire = Nanos(0);
+        if self.chance(self.bias.until) && time_in_force == TimeInForce::Day {
+            time_in_force = self.rng.pick(&[TimeInForce::Gtt, TimeInForce::Gtc]);
+            if time_in_force == TimeInForce::Gtt || self.rng.one_in(50) {
+                expire = self.end();
+            }
+        }
+        if self.chance(self.bias.at_cross / 4) {
+            time_in_force = self.rng.pick(&[TimeInForce::AtOpen, TimeInForce::AtClose]);
+        }
+        let another = self.chance(self.bias.iceberg);
+        let max_floor = another.then(|| self.rng.below(self.shape.qty_max) as u32);
+        let random_reserves = (another && self.rng.one_in(3)).then(|| self.rng.below(4) as u32);
         Command::ReplaceOrder(ReplaceOrder {
             port,
             user_ref_idx,
@@ -550,6 +815,9 @@ impl Flow {
             display: self.rng.pick(Display::ALL),
             cl_ord_id: self.cl_ord_id(),
             options: self.options(min_qty),
+            max_floor,
+            random_reserves,
+            expire,
             fault: self.fault(),
         })
     }
