@@ -1,4 +1,4 @@
-//! The price ladder of a book: a trie over the price in ticks, six bits a step.
+//! The price ladder of one side of a book: a trie over the price in ticks, six bits a step.
 //!
 //! ```text
 //! price  … 0000 | 001000 | 001011 | 100000      height = digits in use, 1 to 11
@@ -10,7 +10,7 @@
 //! A leaf is 64 neighbouring prices, so a dense book lives in one or two leaves; a crash that walks
 //! tens of thousands of ticks costs one leaf for every 64 of them, and the next price of an emptied
 //! level is a few bit scans away however far it is. The height follows the highest price in use.
-//! Bids and asks of a book share one ladder, since a book is never crossed.
+//! Each side of a book has a ladder of its own, since bids and asks overlap while nothing trades.
 
 use crate::{index::NONE, slab::Slab};
 
@@ -30,8 +30,8 @@ pub(crate) struct Level {
 #[derive(Clone, Copy)]
 pub(crate) struct Leaf {
     occupied: u64,
-    /// The book it is part of, as its place among the books.
-    pub(crate) book: u32,
+    /// Whose it is: a number that its ladder was given.
+    pub(crate) owner: u32,
     /// Contents stand only where `occupied` says so.
     levels: [Level; 64],
 }
@@ -42,14 +42,14 @@ struct Node {
     children: [u32; 64],
 }
 
-/// Leaves and nodes of all books.
+/// Leaves and nodes of all ladders.
 #[derive(Clone)]
 pub(crate) struct Ladders {
     leaves: Slab<Leaf>,
     nodes: Slab<Node>,
 }
 
-/// One book's ladder; empty at height 0.
+/// A ladder; empty at height 0.
 #[derive(Clone, Copy)]
 pub(crate) struct Ladder {
     root: u32,
@@ -85,9 +85,9 @@ impl Ladders {
         &mut self.leaves[leaf].levels[(price & 63) as usize]
     }
 
-    /// The book a leaf is part of.
-    pub(crate) fn book(&self, leaf: u32) -> u32 {
-        self.leaves[leaf].book
+    /// What the ladder that a leaf is part of was called.
+    pub(crate) fn owner(&self, leaf: u32) -> u32 {
+        self.leaves[leaf].owner
     }
 
     /// Whether the leaf has orders at that price.
@@ -102,11 +102,11 @@ impl Ladders {
         &mut leaf.levels[(price & 63) as usize]
     }
 
-    fn take_leaf(&mut self, book: u32) -> u32 {
+    fn take_leaf(&mut self, owner: u32) -> u32 {
         let level = Level { head: NONE, tail: NONE, count: 0, qty: 0 };
-        let slot = self.leaves.take(|| Leaf { occupied: 0, book, levels: [level; 64] });
+        let slot = self.leaves.take(|| Leaf { occupied: 0, owner, levels: [level; 64] });
         let leaf = &mut self.leaves[slot];
-        (leaf.occupied, leaf.book) = (0, book);
+        (leaf.occupied, leaf.owner) = (0, owner);
         slot
     }
 
@@ -141,10 +141,10 @@ impl Ladder {
     }
 
     /// The leaf of a price; made, with the way to it, if there is none.
-    pub(crate) fn leaf_or_new(&mut self, pool: &mut Ladders, book: u32, price: u64) -> u32 {
+    pub(crate) fn leaf_or_new(&mut self, pool: &mut Ladders, owner: u32, price: u64) -> u32 {
         if self.height == 0 {
             self.height = (64 - price.leading_zeros()).div_ceil(6).max(1);
-            self.root = if self.height == 1 { pool.take_leaf(book) } else { pool.take_node() };
+            self.root = if self.height == 1 { pool.take_leaf(owner) } else { pool.take_node() };
         }
         while !self.covers(price) {
             let above = pool.take_node();
@@ -160,7 +160,7 @@ impl Ladder {
             at = if node.occupied & bit(price, level) != 0 {
                 node.children[digit(price, level) as usize]
             } else {
-                let child = if level == 1 { pool.take_leaf(book) } else { pool.take_node() };
+                let child = if level == 1 { pool.take_leaf(owner) } else { pool.take_node() };
                 let node = &mut pool.nodes[at];
                 node.occupied |= bit(price, level);
                 node.children[digit(price, level) as usize] = child;
@@ -287,7 +287,7 @@ mod tests {
                     set.insert(price);
                     let leaf = ladder.leaf_or_new(&mut pool, 5, price);
                     pool.occupy(leaf, price);
-                    assert_eq!(pool.book(leaf), 5);
+                    assert_eq!(pool.owner(leaf), 5);
                 } else if let Some(&taken) = set.range(price..).next() {
                     set.remove(&taken);
                     let leaf = ladder.leaf(&pool, taken).unwrap();

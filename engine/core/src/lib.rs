@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! Command ─ risk ──────── Request ─ matching ────── Effect ─ settlement
-//!           │ desk: ports, accounts,  │ book: orders,         │ desk again: ledger,
-//!           │ open records, ledger    │ ladder, index         │ holds, open records
+//!           │ desk: ports, accounts,  │ run, stops, pegs,     │ desk again: ledger,
+//!           │ open records, limits    │ auction: the books    │ holds, open records
 //!           └─ Event                  └─ Event                └─ Event
 //! ```
 
@@ -24,14 +24,36 @@ pub mod matching;
 mod risk;
 mod settlement;
 
+// Stage 2: what an order does,
+mod minimum;
+mod pegs;
+mod prorata;
+mod run;
+mod selftrade;
+mod stops;
+// what time and operators do to its instrument,
+mod auction;
+mod curve;
+mod phase;
+// and what it stands in.
 mod book;
-mod canonical;
-mod desk;
-mod directory;
+mod expiry;
 mod index;
 mod ladder;
-mod ledger;
 mod slab;
+
+// Stages 1 and 3.
+mod desk;
+mod directory;
+mod fees;
+mod ledger;
+mod limits;
+mod rate;
+mod sweep;
+mod terms;
+mod trades;
+
+mod canonical;
 #[cfg(test)]
 mod testing;
 
@@ -39,7 +61,7 @@ pub use desk::OpenOrder;
 pub use engine::{Config, Engine};
 pub use ledger::Balance;
 
-use ironbell_types::{Display, FirmId, OrderKey, OrderRef, Price, Qty};
+use ironbell_types::{Display, FirmId, OrderKey, OrderRef, Price, Qty, Shown};
 
 /// A resting order as market data shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,4 +80,6 @@ pub struct BookOrder {
     pub leaves_qty: Qty,
     /// How it is shown.
     pub display: Display,
+    /// How it stands on the feed; nothing when it does not.
+    pub shown: Shown,
 }

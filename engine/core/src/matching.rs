@@ -1,17 +1,33 @@
 //! Stage 2, by instrument: what stage 1 admitted meets the books. Knows no accounts and no money.
 //!
 //! Members hear of this stage by events, stage 3 by [`Effect`]s. The books can be driven by
-//! themselves, as the bench does: [`Matching::new`], [`Matching::open_book`], [`Matching::apply`].
+//! themselves, as the bench does: [`Matching::new`], [`Matching::apply`].
+//!
+//! ```text
+//! apply ─ advance (auction.rs): unfinished work, due timers
+//!       ─ the request: enter, replace, quote, cancel, modify, slice ─ run.rs: trades with the other side
+//!       ─ wake (stops.rs): due stops trigger, pegs and discretion meet the other side
+//! ```
 
 use crate::{
     BookOrder,
-    book::{Books, Order, within},
+    book::{Books, Extra, Order, Plane},
+    canonical::Sink,
+    curve::Curve,
+    index::NONE,
+    pegs::Pegged,
+    phase::{Agenda, Trading},
+    prorata::{SHARERS_MAX, Share},
+    run::{Aggressor, End, rests},
+    stops::{is_due, stop_price},
 };
 use alloc::vec::Vec;
 use ironbell_types::{
-    Accepted, CancelReason, Canceled, Event, EventBody, Executed, FirmId, InstrumentId, MatchNumber,
-    Modified, Nanos, OrderRef, Price, Qty, Replaced, Rested, Seq, Side, Stage, TimeInForce, Trade,
+    Accepted, CancelReason, Canceled, ClOrdId, Display, Event, EventBody, FirmId, InstrumentId,
+    InstrumentRules, MatchNumber, Modified, Nanos, OrderKey, OrderRef, OrderTerms, Peg, Phase, PortId, Price,
+    Qty, Refreshed, Reject, Replaced, Seq, Shown, Side, Stage, Stp, TimeInForce,
 };
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What one command can trade: 2^20 effects less the first and the last word on the order itself.
 pub const TRADES_MAX: u32 = (1 << Seq::STEP_BITS) - 2;
@@ -19,13 +35,22 @@ pub const TRADES_MAX: u32 = (1 << Seq::STEP_BITS) - 2;
 /// Orders one slice of a mass cancel takes off.
 pub const SLICE_ORDERS: u32 = 1024;
 
+/// The line of market orders that wait for a cross: before all limits of their side.
+const MARKET_LINE: [u64; 2] = [0, 1 << 63];
+
 /// An order that stage 1 admitted, and what stage 1 calls it.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming {
-    /// The order; `booked` is decided here.
+    /// The order; `booked` and `shown_qty` are decided here, and so is the price of one that slides.
     pub order: Accepted,
     /// Stage 1's name of it, given back in every [`Effect`].
     pub token: u32,
+    /// A post-only order moves away from what it would trade with instead of being cancelled.
+    pub slides: bool,
+    /// What it asks for when it would trade with its own firm; never [`Stp::Port`].
+    pub stp: Stp,
+    /// The order it is to be paired with.
+    pub pair: Option<OrderRef>,
 }
 
 /// What stage 1 passes on.
@@ -58,8 +83,88 @@ pub enum Request {
         /// Quantity of the chain, executions included.
         total: Qty,
     },
-    /// Takes off the orders of a firm on one instrument, [`SLICE_ORDERS`] at most.
+    /// Two orders in place of two; bid, then ask.
+    Quote {
+        /// What is quoted.
+        instrument: InstrumentId,
+        /// The bid's name, which a refusal says.
+        key: OrderKey,
+        /// What is left of the earlier quote.
+        old: [Option<OrderRef>; 2],
+        /// What comes in.
+        new: [Option<Incoming>; 2],
+    },
+    /// Takes off orders on one instrument, [`SLICE_ORDERS`] at most.
     Slice(Slice),
+    /// Time passes: timers fire, and unfinished work goes on.
+    Tick,
+    /// A day begins.
+    OpenDay {
+        /// Local midnight that schedules count from.
+        midnight: Nanos,
+    },
+    /// The day ends.
+    CloseDay,
+    /// The next instrument has a book from now on.
+    OpenBook {
+        /// A day is open, so that it begins in Continuous.
+        day_open: bool,
+    },
+    /// How an instrument trades from now on.
+    SetRules {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// How.
+        rules: InstrumentRules,
+    },
+    /// An entry of an instrument's schedule.
+    SetSchedule {
+        /// Which instrument.
+        instrument: InstrumentId,
+        /// Which entry.
+        slot: u8,
+        /// Seconds after midnight.
+        at_s: u32,
+        /// What begins then; `None` clears the entry.
+        phase: Option<Phase>,
+    },
+    /// A phase begins now.
+    SetPhase {
+        /// Which instrument; [`InstrumentId::NONE`] is all of them.
+        instrument: InstrumentId,
+        /// What begins.
+        phase: Phase,
+        /// ITCH trading action reason.
+        reason: [u8; 4],
+    },
+    /// Every instrument halts.
+    MarketWideHalt {
+        /// 1, 2 or 3.
+        level: u8,
+    },
+    /// An instrument is taken off for good.
+    Delist {
+        /// Which.
+        instrument: InstrumentId,
+    },
+    /// An instrument's prices have a new tick: those that it remembers mean nothing any more.
+    ForgetPrices {
+        /// Which.
+        instrument: InstrumentId,
+    },
+    /// A trade was undone: the day's figures shrink.
+    Busted {
+        /// What was traded.
+        instrument: InstrumentId,
+        /// At which price.
+        price: Price,
+        /// How much.
+        qty: Qty,
+        /// The trade.
+        match_number: MatchNumber,
+        /// OUCH broken trade reason.
+        reason: u8,
+    },
 }
 
 /// One slice of a mass cancel.
@@ -67,14 +172,20 @@ pub enum Request {
 pub struct Slice {
     /// The mass cancel; later orders are not its business.
     pub cause: Seq,
-    /// Whose orders.
-    pub firm: FirmId,
     /// On which instrument.
     pub instrument: InstrumentId,
+    /// Whose orders; `None` is every firm's.
+    pub firm: Option<FirmId>,
+    /// Of which port; `None` is every port.
+    pub port: Option<PortId>,
     /// `None` is every order, 0 those without a group.
     pub group: Option<u16>,
     /// Only these; all sells are not one side.
     pub side: Option<Side>,
+    /// Only orders that do not outlast the day.
+    pub day_only: bool,
+    /// What is said of each.
+    pub reason: CancelReason,
 }
 
 /// What stage 3 must know; `token` is [`Incoming::token`].
@@ -96,6 +207,8 @@ pub enum Effect {
         resting: u32,
         /// Who came in.
         aggressor: u32,
+        /// Neither came in: it is of a cross.
+        cross: bool,
     },
     /// This is what now stands of an order; 0 when it is done.
     Stands {
@@ -105,6 +218,18 @@ pub enum Effect {
         leaves_qty: Qty,
         /// Its side.
         side: Side,
+    },
+    /// An order slid to another price.
+    Slid {
+        /// The order.
+        token: u32,
+        /// Its limit from now on.
+        price: Price,
+    },
+    /// A stop has triggered: it is none any more.
+    Triggered {
+        /// The order.
+        token: u32,
     },
     /// The order is gone because another took its place, which must be heard before that one's fills.
     Gone {
@@ -117,6 +242,13 @@ pub enum Effect {
         cause: Seq,
         /// The instrument has more of such orders.
         more: bool,
+    },
+    /// A trade is undone on the books' side.
+    Busted {
+        /// The trade.
+        match_number: MatchNumber,
+        /// OUCH broken trade reason.
+        reason: u8,
     },
 }
 
@@ -141,6 +273,12 @@ impl<'a> Voice<'a> {
         self.seq
     }
 
+    /// The command's time.
+    #[must_use]
+    pub fn time(&self) -> Nanos {
+        self.time
+    }
+
     /// Says one.
     #[inline(always)]
     pub fn say(&mut self, body: EventBody) {
@@ -152,65 +290,229 @@ impl<'a> Voice<'a> {
 /// The books of the instruments homed here.
 #[derive(Clone)]
 pub struct Matching {
-    books: Books,
+    pub(crate) books: Books,
+    /// By instrument.
+    pub(crate) trading: Vec<Trading>,
+    pub(crate) agenda: Agenda,
+    /// The venue's key, for the sizes of icebergs' parts.
+    key: u64,
     /// [`TRADES_MAX`]; less in a test of it.
     trades_max: u32,
+    /// Of the present command: match numbers given, self-trades prevented, parts of icebergs shown.
+    numbers: u32,
+    prevented: u32,
+    refreshed: u32,
+    /// Of the present command: good-till-time orders taken off.
+    pub(crate) expired: u32,
+    /// Of the present run: the other side's pegs, best first.
+    pub(crate) pegs: Vec<Pegged>,
+    /// Of the present cross or indicative price.
+    pub(crate) curve: Curve,
+    /// Empty between uses.
+    pub(crate) shares: Vec<Share>,
+    /// Empty between uses.
+    slice: Vec<u32>,
 }
 
 impl Matching {
-    /// Room for `orders` open orders before anything grows; `key` scatters the index.
+    /// Room for `orders` open orders before anything grows; `key` scatters the index and chooses the
+    /// sizes of icebergs' parts.
     #[must_use]
     pub fn new(orders: usize, key: u64) -> Self {
-        Self { books: Books::new(orders, key), trades_max: TRADES_MAX }
+        Self {
+            books: Books::new(orders, key),
+            trading: Vec::new(),
+            agenda: Agenda::new(),
+            key,
+            trades_max: TRADES_MAX,
+            numbers: 0,
+            prevented: 0,
+            refreshed: 0,
+            expired: 0,
+            pegs: Vec::with_capacity(crate::book::SEEKERS_MAX as usize),
+            curve: Curve::new(),
+            shares: Vec::with_capacity(SHARERS_MAX),
+            slice: Vec::with_capacity(SLICE_ORDERS as usize + 1),
+        }
     }
 
-    /// Opens the book of the next instrument, from 1.
-    pub fn open_book(&mut self) {
+    pub(crate) fn open_book(&mut self, day_open: bool) {
         self.books.open();
+        let phase = if day_open { Phase::Continuous } else { Phase::Closed };
+        let instrument = InstrumentId(self.books.len() as u32);
+        self.trading.push(Trading::new(instrument, phase));
+        self.agenda.grow(self.trading.len());
     }
 
-    /// Orders resting on all books.
+    /// Open orders of all instruments, waiting ones too.
     #[must_use]
     pub fn orders(&self) -> usize {
         self.books.orders()
     }
 
-    /// A book's orders: bids best first and oldest first, then asks. Empty for an unknown instrument.
+    /// A book's orders: displayed, then hidden, then pegs, each bids best first and in line, then asks.
+    /// Empty for an unknown instrument.
     pub fn book(&self, instrument: InstrumentId) -> impl Iterator<Item = BookOrder> + '_ {
         self.books.iter(instrument)
     }
 
-    pub(crate) fn books(&self) -> &Books {
-        &self.books
+    /// Orders off the book: stops (buys lowest stop first, then sells highest first), trailing stops as
+    /// they came in, at-open, then at-close orders (bids in the order of their cross, then asks).
+    pub fn waiting(&self, instrument: InstrumentId) -> impl Iterator<Item = BookOrder> + '_ {
+        self.books.iter_waiting(instrument)
+    }
+
+    /// When a tick has something to do: the earliest timer, or at once where work is unfinished.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanos> {
+        self.agenda.next_due()
+    }
+
+    /// What an instrument does now; `None` for an unknown one.
+    #[must_use]
+    pub fn phase(&self, instrument: InstrumentId) -> Option<Phase> {
+        Some(self.trading.get(instrument.0.checked_sub(1)? as usize)?.phase)
+    }
+
+    /// The day's last trade price of an instrument.
+    #[must_use]
+    pub fn last_price(&self, instrument: InstrumentId) -> Option<Price> {
+        let trading = self.trading.get(instrument.0.checked_sub(1)? as usize)?;
+        trading.last_price().map(said)
+    }
+
+    #[inline(always)]
+    pub(crate) fn trading(&self, instrument: InstrumentId) -> &Trading {
+        &self.trading[instrument.0 as usize - 1]
+    }
+
+    #[inline(always)]
+    pub(crate) fn trading_mut(&mut self, instrument: InstrumentId) -> &mut Trading {
+        &mut self.trading[instrument.0 as usize - 1]
     }
 
     /// Does one request: says its events and appends what stage 3 must know. A request for an order
-    /// that is not on the book does nothing. Instruments must be known, quantities above 0, prices
-    /// above 0, order references new and rising.
+    /// that is not open does nothing. Instruments must be known, quantities above 0, prices above 0 but
+    /// for market orders, order references new and rising.
     pub fn apply(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        match request {
-            Request::Enter(incoming) => {
-                self.enter(&incoming.order, 0, incoming.token, None, voice, effects);
+        (self.numbers, self.prevented, self.refreshed, self.expired) = (0, 0, 0, 0);
+        match *request {
+            Request::Enter(ref incoming) => {
+                let instrument = incoming.order.instrument;
+                let quiet = self.prepare(instrument, voice, effects);
+                self.enter_new(incoming, voice, effects);
+                self.finish(instrument, quiet, voice, effects);
             }
-            Request::Replace { orig, total, incoming } => {
-                self.replace(*orig, *total, incoming, voice, effects);
+            Request::Replace { orig, total, ref incoming } => {
+                self.replace(orig, total, incoming, voice, effects);
             }
             Request::Cancel { order_ref, total } => {
-                if let Some(slot) = self.books.find(*order_ref) {
+                let Some(slot) = self.books.find(order_ref) else { return };
+                let instrument = self.books.instrument(slot);
+                let quiet = self.prepare(instrument, voice, effects);
+                // A timer may have taken it.
+                if let Some(slot) = self.books.find(order_ref) {
                     let order = self.books.order(slot);
                     let leaves = total.0.saturating_sub(order.executed);
                     if leaves < order.leaves {
                         self.cancel(slot, leaves, CancelReason::User, voice, effects);
                     }
                 }
+                self.finish(instrument, quiet, voice, effects);
             }
             Request::Modify { order_ref, side, total } => {
-                if let Some(slot) = self.books.find(*order_ref) {
-                    self.modify(slot, *side, *total, voice, effects);
+                let Some(slot) = self.books.find(order_ref) else { return };
+                let instrument = self.books.instrument(slot);
+                let quiet = self.prepare(instrument, voice, effects);
+                if let Some(slot) = self.books.find(order_ref) {
+                    self.modify(slot, side, total, voice, effects);
                 }
+                self.finish(instrument, quiet, voice, effects);
             }
-            Request::Slice(slice) => self.slice(slice, voice, effects),
+            Request::Quote { instrument, key, ref old, ref new } => {
+                let quiet = self.quote(instrument, key, old, new, voice, effects);
+                self.finish(instrument, quiet, voice, effects);
+            }
+            Request::Slice(ref slice) => {
+                self.prepare(slice.instrument, voice, effects);
+                self.slice(slice, voice, effects);
+                self.finish(slice.instrument, false, voice, effects);
+            }
+            Request::Tick => self.tick(voice, effects),
+            Request::OpenDay { midnight } => self.open_day(midnight, voice, effects),
+            Request::CloseDay => self.close_day(voice, effects),
+            Request::OpenBook { day_open } => self.open_book(day_open),
+            Request::SetRules { instrument, ref rules } => self.set_rules(instrument, rules, voice, effects),
+            Request::SetSchedule { instrument, slot, at_s, phase } => {
+                self.trading_mut(instrument).set_schedule(slot, at_s, phase);
+            }
+            Request::SetPhase { instrument, phase, reason } => {
+                self.set_phase(instrument, phase, reason, voice, effects);
+            }
+            Request::MarketWideHalt { level } => self.market_wide_halt(level, voice, effects),
+            Request::Delist { instrument } => self.delist(instrument, voice, effects),
+            Request::ForgetPrices { instrument } => self.trading_mut(instrument).forget_prices(),
+            Request::Busted { instrument, price, qty, match_number, reason } => {
+                self.trading_mut(instrument).note_bust(price.0.cast_unsigned(), qty.0);
+                effects.push(Effect::Busted { match_number, reason });
+            }
         }
+    }
+
+    /// Before a request of an instrument: unfinished work goes on and due timers fire. Returns whether
+    /// nothing but plain orders is on it.
+    #[inline(always)]
+    fn prepare(
+        &mut self,
+        instrument: InstrumentId,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if self.agenda.is_due(instrument.0 as usize - 1, voice.time()) {
+            self.advance(instrument, voice, effects);
+            return false;
+        }
+        self.is_quiet(instrument)
+    }
+
+    /// After it: the instrument wakes, and its next timer is noted. Where all is plain, before and
+    /// after, there is nothing to wake and no timer can have changed.
+    #[inline(always)]
+    fn finish(
+        &mut self,
+        instrument: InstrumentId,
+        quiet: bool,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !(quiet && self.is_quiet(instrument)) {
+            self.wake(instrument, voice, effects);
+            self.note_due(instrument);
+        }
+    }
+
+    #[inline(always)]
+    fn is_quiet(&self, instrument: InstrumentId) -> bool {
+        self.books.is_plain(instrument) && self.trading(instrument).rules.band_bps == 0
+    }
+
+    /// Trades, or what counts as one, that the present command may still make.
+    #[inline(always)]
+    pub(crate) fn trades_left(&self) -> u32 {
+        self.trades_max.saturating_sub(self.numbers + self.prevented)
+    }
+
+    /// The number of the command's next trade.
+    #[inline(always)]
+    pub(crate) fn next_match_number(&mut self, voice: &Voice<'_>) -> MatchNumber {
+        let number = MatchNumber::new(voice.seq(), self.numbers);
+        self.numbers += 1;
+        number
+    }
+
+    /// Something that counts as a trade of the command without being one.
+    pub(crate) fn spend_trade(&mut self) {
+        self.prevented += 1;
     }
 
     fn replace(
@@ -222,155 +524,401 @@ impl Matching {
         effects: &mut Vec<Effect>,
     ) {
         let side = incoming.order.side;
-        let Some(slot) = self.books.find(orig) else {
-            effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side });
-            return;
-        };
-        let original = *self.books.order(slot);
-        let leaves = total.0.saturating_sub(original.executed);
-        if leaves == 0 {
-            effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side });
-            return self.cancel(slot, 0, CancelReason::User, voice, effects);
+        let instrument = incoming.order.instrument;
+        let before = self.standing(orig);
+        let quiet = self.prepare(instrument, voice, effects);
+        let refused = Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side };
+        // What a timer took from the original its replacement has no funds for.
+        let found = self.books.find(orig).filter(|_| self.standing(orig) == before);
+        if let Some(slot) = found {
+            if let Some(reason) = self.refuse(incoming, true) {
+                let Accepted { key, cl_ord_id, .. } = incoming.order;
+                voice.say(EventBody::Rejected { key, reason, cl_ord_id });
+                effects.push(refused);
+            } else {
+                let original = *self.books.order(slot);
+                let orig_shown = self.books.shown(slot);
+                let leaves = total.0.saturating_sub(original.executed);
+                assert!(leaves > 0, "a replacement is of more than was executed");
+                self.books.remove(slot);
+                effects.push(Effect::Gone { token: original.token });
+                // Copied whole and changed: a struct update would move it field by field.
+                let mut order = incoming.order;
+                order.qty = Qty(leaves);
+                let booked = self.enter(
+                    &order,
+                    original.executed,
+                    incoming,
+                    Some((&original, orig_shown)),
+                    voice,
+                    effects,
+                );
+                if booked {
+                    // Its hold stands beside its original's until this settles it.
+                    effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty(leaves), side });
+                }
+            }
+        } else {
+            effects.push(refused);
         }
-        self.books.remove(slot);
-        effects.push(Effect::Gone { token: original.token });
-        let order = Accepted { qty: Qty(leaves), ..incoming.order };
-        self.enter(&order, original.executed, incoming.token, Some(&original), voice, effects);
+        self.finish(instrument, quiet, voice, effects);
     }
 
-    /// An order comes in: its acceptance is said, it trades, and what is left rests or is cancelled.
+    /// What an order has left and has executed; `None` when it is not open.
+    fn standing(&self, order_ref: OrderRef) -> Option<(u64, u64)> {
+        let order = self.books.order(self.books.find(order_ref)?);
+        Some((order.leaves, order.executed))
+    }
+
+    fn quote(
+        &mut self,
+        instrument: InstrumentId,
+        key: OrderKey,
+        old: &[Option<OrderRef>; 2],
+        new: &[Option<Incoming>; 2],
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let standing = |matching: &Self| old.map(|old| matching.standing(old?));
+        let before = standing(self);
+        let quiet = self.prepare(instrument, voice, effects);
+        let reason = if self.trading(instrument).is_shut() {
+            Some(Reject::Halted)
+        } else {
+            (standing(self) != before).then_some(Reject::Other)
+        };
+        if let Some(reason) = reason {
+            voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
+            effects.extend(new.iter().flatten().map(|incoming| Effect::Stands {
+                token: incoming.token,
+                leaves_qty: Qty::ZERO,
+                side: incoming.order.side,
+            }));
+            return quiet;
+        }
+        for old in old.iter().flatten() {
+            if let Some(slot) = self.books.find(*old) {
+                self.cancel(slot, 0, CancelReason::User, voice, effects);
+            }
+        }
+        for incoming in new.iter().flatten() {
+            let order = &incoming.order;
+            let booked = self.enter(order, 0, incoming, None, voice, effects);
+            if booked {
+                // The hold of a quote stands beside its earlier one's until this settles it.
+                effects.push(Effect::Stands {
+                    token: incoming.token,
+                    leaves_qty: order.qty,
+                    side: order.side,
+                });
+            }
+        }
+        quiet
+    }
+
+    #[inline(always)]
+    fn enter_new(&mut self, incoming: &Incoming, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        if let Some(reason) = self.refuse(incoming, false) {
+            let Accepted { key, cl_ord_id, side, .. } = incoming.order;
+            voice.say(EventBody::Rejected { key, reason, cl_ord_id });
+            effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side });
+            return;
+        }
+        self.enter(&incoming.order, 0, incoming, None, voice, effects);
+    }
+
+    /// Why an order cannot come in now, in the order of precedence.
+    #[inline(always)]
+    fn refuse(&self, incoming: &Incoming, is_replacement: bool) -> Option<Reject> {
+        let trading = self.trading(incoming.order.instrument);
+        let order = &incoming.order;
+        let is_usual = trading.is_continuous()
+            && order.time_in_force != TimeInForce::AtOpen
+            && incoming.pair.is_none()
+            && !trading.rules.short_restricted;
+        if is_usual { None } else { self.refuse_unusual(incoming, is_replacement) }
+    }
+
+    #[inline(never)]
+    fn refuse_unusual(&self, incoming: &Incoming, is_replacement: bool) -> Option<Reject> {
+        let order = &incoming.order;
+        let trading = self.trading(order.instrument);
+        if trading.is_shut() {
+            return Some(Reject::Halted);
+        }
+        let is_stop = order.terms.is_stop();
+        let of_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
+        let at_once = matches!(order.time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
+        if trading.is_call() && !is_stop && (at_once || (order.terms.market && !of_cross)) {
+            return Some(Reject::Halted);
+        }
+        let before_open = matches!(trading.phase, Phase::PreOpen | Phase::OpeningAuction);
+        if !is_replacement && order.time_in_force == TimeInForce::AtOpen && !before_open {
+            return Some(Reject::CrossOrder);
+        }
+        if trading.rules.short_restricted
+            && trading.phase == Phase::Continuous
+            && order.side == Side::SellShort
+            && !is_stop
+        {
+            let bid = self.books.best(order.instrument, Plane::Lit, true);
+            if order.terms.market || bid.is_some_and(|bid| order.price.0.cast_unsigned() <= bid) {
+                return Some(Reject::ShortRestricted);
+            }
+        }
+        let pair = incoming.pair?;
+        let is_free = self.books.find(pair).is_some_and(|slot| self.books.partner(slot).is_none());
+        if is_free { None } else { Some(Reject::Other) }
+    }
+
+    /// An order comes in: its acceptance is said, it waits, rests or runs, and what is left rests or is
+    /// cancelled. Returns whether it was booked.
+    #[inline(always)]
     fn enter(
         &mut self,
         order: &Accepted,
         executed: u64,
-        token: u32,
-        original: Option<&Order>,
+        incoming: &Incoming,
+        original: Option<(&Order, Shown)>,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
-    ) {
-        let buys = order.side.is_buy();
-        let limit = order.price.0.cast_unsigned();
+    ) -> bool {
         assert!(order.qty.0 > 0);
-        assert!(order.price.0 > 0);
-        let crosses = self.crosses(order.instrument, buys, limit);
-        let rests = order.time_in_force == TimeInForce::Day;
-        let killed = if order.options.is_post_only() && crosses {
-            Some(CancelReason::PostOnly)
-        } else if is_fill_or_kill(order)
-            && !self.books.holds(order.instrument, !buys, limit, order.qty.0, self.trades_max)
-        {
-            Some(CancelReason::Immediate)
-        } else {
-            None
-        };
-        let booked = rests && !crosses;
-        accept(order, booked, original, voice);
-
-        let mut leaves = order.qty.0;
-        if crosses && killed.is_none() {
-            leaves = self.trade(order, token, voice, effects);
-        }
-        let crosses = leaves > 0 && killed.is_none() && self.crosses(order.instrument, buys, limit);
-        let rests = rests && killed.is_none() && !crosses && leaves > 0;
-        if rests {
-            self.books.insert(
-                order.instrument,
-                Order::new(
-                    order.order_ref,
-                    order.key,
-                    leaves,
-                    executed + (order.qty.0 - leaves),
-                    limit,
-                    token,
-                    order.firm,
-                    order.options.group.unwrap_or(0),
-                    order.side,
-                    order.display,
-                ),
-            );
-            if !booked {
-                voice.say(EventBody::Rested(Rested {
-                    order_ref: order.order_ref,
-                    firm: order.firm,
-                    instrument: order.instrument,
-                    side: order.side,
-                    qty: Qty(leaves),
-                    price: order.price,
-                    display: order.display,
-                }));
-            }
-        } else if leaves > 0 {
-            voice.say(EventBody::Canceled(Canceled {
-                key: order.key,
-                order_ref: order.order_ref,
+        assert!(order.price.0 > 0 || order.terms.market);
+        let limit = order.price.0.cast_unsigned();
+        let entry = Order::new(
+            order.order_ref,
+            order.key,
+            order.qty.0,
+            executed,
+            limit,
+            incoming.token,
+            order.firm,
+            order.options.group.unwrap_or(0),
+            order.side,
+            order.display,
+            order.time_in_force,
+        );
+        let entering = Entering { order, entry, incoming, original };
+        if is_plain(order, incoming) && self.trading(order.instrument).is_continuous() {
+            let aggressor = Aggressor {
+                order: entry,
                 instrument: order.instrument,
-                qty: Qty(leaves),
-                leaves_qty: Qty::ZERO,
-                reason: killed.unwrap_or(CancelReason::Immediate),
-                displayed: false,
-            }));
+                limit: Some(limit),
+                market: false,
+                stp: incoming.stp,
+                stp_group: [0; 2],
+                partner: OrderRef(0),
+                slot: NONE,
+                band: self.trading(order.instrument).band(),
+                inside: false,
+            };
+            return self.start(&entering, aggressor, None, voice, effects);
         }
-        // A replacement's hold stands beside its original's until this settles it.
-        if !booked || original.is_some() {
-            let leaves_qty = if rests { Qty(leaves) } else { Qty::ZERO };
-            effects.push(Effect::Stands { token, leaves_qty, side: order.side });
-        }
+        self.enter_special(&entering, voice, effects)
     }
 
-    fn crosses(&self, instrument: InstrumentId, buys: bool, limit: u64) -> bool {
-        self.books.best(instrument, !buys).is_some_and(|best| within(best, limit, !buys))
-    }
-
-    /// Trades with the other side, best price and oldest order first; what is left is returned.
-    fn trade(
+    #[inline(never)]
+    fn enter_special(
         &mut self,
-        order: &Accepted,
-        token: u32,
+        entering: &Entering<'_>,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
-    ) -> u64 {
+    ) -> bool {
+        let Entering { order, entry, incoming, .. } = *entering;
+        let instrument = order.instrument;
         let buys = order.side.is_buy();
-        let limit = order.price.0.cast_unsigned();
-        let mut leaves = order.qty.0;
-        let mut trades = 0;
-        while leaves > 0 && trades < self.trades_max {
-            let Some(slot) = self.books.first(order.instrument, !buys) else { break };
-            let resting = self.books.order_mut(slot);
-            if !within(resting.price, limit, !buys) {
-                break;
-            }
-            let qty = leaves.min(resting.leaves);
-            leaves -= qty;
-            resting.executed += qty;
-            let match_number = MatchNumber::new(voice.seq(), trades);
-            let price = Price(resting.price.cast_signed());
-            let executed = |key, order_ref, leaves| Executed { key, order_ref, leaves_qty: Qty(leaves) };
-            voice.say(EventBody::Trade(Trade {
-                match_number,
-                instrument: order.instrument,
-                price,
-                qty: Qty(qty),
-                aggressor_buys: buys,
-                resting: executed(resting.key, resting.order_ref, resting.leaves - qty),
-                aggressor: executed(order.key, order.order_ref, leaves),
-            }));
-            effects.push(Effect::Fill {
-                match_number,
-                instrument: order.instrument,
-                price,
-                qty: Qty(qty),
-                aggressor_buys: buys,
-                resting: resting.token,
-                aggressor: token,
-            });
-            self.books.reduce(slot, qty);
-            trades += 1;
+        let trading = self.trading(instrument);
+        let worth = match trading.static_range() {
+            Some(range) if order.terms.market => range.upper,
+            _ => u64::MAX >> 1,
+        };
+        let mut extra =
+            Extra::new(instrument, order.terms, order.time_in_force, incoming.stp, entry.price, worth);
+        let partner = incoming.pair.unwrap_or_default();
+        if let Some(slot) = self.books.find(partner) {
+            self.books.pair(slot, order.order_ref);
         }
-        leaves
+        if order.terms.is_stop() {
+            return self.enter_stop(entering, extra, partner, voice, effects);
+        }
+        let plane = match order.time_in_force {
+            TimeInForce::AtOpen => Some(Plane::AtOpen),
+            TimeInForce::AtClose => Some(Plane::AtClose),
+            _ => None,
+        };
+        if let Some(plane) = plane {
+            let mut entry = entry;
+            if order.terms.market {
+                entry.price = MARKET_LINE[usize::from(buys)];
+            }
+            extra.partner = partner;
+            entering.accept(order.price, true, 0, voice);
+            self.books.insert_special(plane, &entry, &extra);
+            return true;
+        }
+        let trading = self.trading(instrument);
+        let limit = match (order.terms.peg, order.terms.market, order.terms.discretion.0) {
+            (Peg::None, true, _) => Some(self.market_limit(instrument, buys, worth)),
+            (Peg::None, false, 0) => Some(entry.price),
+            (Peg::None, false, discretion) => Some(discretion.cast_unsigned()),
+            _ => self.quotes(instrument).peg(&order.terms, entry.price, buys),
+        };
+        let aggressor = Aggressor {
+            order: entry,
+            instrument,
+            limit,
+            market: order.terms.market,
+            stp: incoming.stp,
+            stp_group: order.terms.stp_group,
+            partner,
+            slot: NONE,
+            band: trading.band(),
+            inside: false,
+        };
+        let extra = (!is_plain(order, incoming)).then_some(&mut extra);
+        if trading.is_call() {
+            self.enter_call(entering, aggressor, extra, voice, effects)
+        } else {
+            self.start(entering, aggressor, extra, voice, effects)
+        }
     }
 
-    /// Shrinks a resting order to `leaves`, 0 to take it off.
-    fn cancel(
+    /// An order comes in that may trade.
+    #[inline(always)]
+    fn start(
+        &mut self,
+        entering: &Entering<'_>,
+        mut aggressor: Aggressor,
+        mut extra: Option<&mut Extra>,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Entering { order, incoming, .. } = *entering;
+        let buys = aggressor.buys();
+        self.price_pegs(order.instrument, !buys);
+        let (mut stands, mut first) = self.look(&aggressor);
+        let mut killed = None;
+        if order.options.is_post_only()
+            && let Some(best) = first
+        {
+            match slid(best, buys).filter(|_| incoming.slides) {
+                None => killed = Some(CancelReason::PostOnly),
+                Some(price) => {
+                    (aggressor.order.price, aggressor.limit) = (price, Some(price));
+                    if let Some(extra) = extra.as_deref_mut() {
+                        extra.limit = price;
+                    }
+                    (stands, first) = (false, None);
+                    effects.push(Effect::Slid { token: incoming.token, price: said(price) });
+                }
+            }
+        }
+        if killed.is_none()
+            && let Some(least) = least(order)
+            && (first.is_none() || !self.could_trade(&aggressor, least))
+        {
+            killed = Some(CancelReason::Immediate);
+        }
+        let extra = extra.as_deref();
+        let rests = rests(order.time_in_force, aggressor.market);
+        let booked = rests && !stands && killed.is_none() && self.has_room(order.instrument, extra);
+        if booked {
+            self.rest_whole(entering, &aggressor, extra, voice);
+            return true;
+        }
+        entering.accept(said(aggressor.order.price), false, 0, voice);
+        if let Some(reason) = killed {
+            self.cancel_rest(&mut aggressor, reason, voice, effects);
+            self.books.unpair(aggressor.partner);
+        } else {
+            let end = self.run(&mut aggressor, voice, effects);
+            self.end_run(&mut aggressor, extra, rests, end, voice, effects);
+        }
+        let leaves_qty = Qty(aggressor.order.leaves);
+        effects.push(Effect::Stands { token: incoming.token, leaves_qty, side: order.side });
+        false
+    }
+
+    /// An order comes in while nothing trades: it rests.
+    fn enter_call(
+        &mut self,
+        entering: &Entering<'_>,
+        mut aggressor: Aggressor,
+        extra: Option<&mut Extra>,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let extra = extra.as_deref();
+        if self.has_room(aggressor.instrument, extra) {
+            self.rest_whole(entering, &aggressor, extra, voice);
+            return true;
+        }
+        entering.accept(entering.order.price, false, 0, voice);
+        self.end_run(&mut aggressor, extra, true, End::Dry, voice, effects);
+        effects.push(entering.stands(Qty::ZERO));
+        false
+    }
+
+    /// An order rests whole, and its acceptance says so.
+    #[inline(always)]
+    fn rest_whole(
+        &mut self,
+        entering: &Entering<'_>,
+        aggressor: &Aggressor,
+        extra: Option<&Extra>,
+        voice: &mut Voice<'_>,
+    ) {
+        let slot = self.rest(aggressor, extra);
+        entering.accept(said(aggressor.order.price), true, self.books.shown(slot).qty.0, voice);
+    }
+
+    /// A stop comes in: it waits, unless it is due at once.
+    fn enter_stop(
+        &mut self,
+        entering: &Entering<'_>,
+        mut extra: Extra,
+        partner: OrderRef,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Entering { order, mut entry, .. } = *entering;
+        let instrument = order.instrument;
+        let buys = order.side.is_buy();
+        let last = self.trading(instrument).last_price();
+        extra.best = last.filter(|_| order.terms.trail != 0).unwrap_or(0);
+        let is_due = |last| is_due(stop_price(&extra, buys), buys, last);
+        if self.trading(instrument).is_continuous() && last.is_some_and(is_due) {
+            entering.accept(order.price, false, 0, voice);
+            self.trigger(instrument, entry, &extra, partner, voice, effects);
+            return false;
+        }
+        let plane = if order.terms.trail == 0 { Plane::Stop } else { Plane::Trailing };
+        let booked = plane == Plane::Stop || self.books.has_trailing_room(instrument);
+        entering.accept(order.price, booked, 0, voice);
+        if booked {
+            extra.partner = partner;
+            entry.price = order.terms.stop.0.cast_unsigned();
+            self.books.insert_special(plane, &entry, &extra);
+            return true;
+        }
+        voice.say(EventBody::Canceled(Canceled {
+            key: order.key,
+            order_ref: order.order_ref,
+            instrument,
+            qty: order.qty,
+            leaves_qty: Qty::ZERO,
+            reason: CancelReason::Immediate,
+            shown: Shown::default(),
+            shown_leaves: Qty::ZERO,
+        }));
+        self.books.unpair(partner);
+        effects.push(entering.stands(Qty::ZERO));
+        false
+    }
+
+    /// Shrinks an order on the book to `leaves`, 0 to take it off.
+    pub(crate) fn cancel(
         &mut self,
         slot: u32,
         leaves: u64,
@@ -378,18 +926,22 @@ impl Matching {
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let order = self.books.order(slot);
+        let order = *self.books.order(slot);
+        let instrument = self.books.instrument(slot);
+        let shown = self.books.shown(slot);
+        self.books.reduce(slot, order.leaves - leaves);
+        let shown_leaves = if leaves == 0 { Qty::ZERO } else { self.books.shown(slot).qty };
         voice.say(EventBody::Canceled(Canceled {
             key: order.key,
             order_ref: order.order_ref,
-            instrument: self.books.instrument(slot),
+            instrument,
             qty: Qty(order.leaves - leaves),
             leaves_qty: Qty(leaves),
             reason,
-            displayed: true,
+            shown,
+            shown_leaves,
         }));
         effects.push(Effect::Stands { token: order.token, leaves_qty: Qty(leaves), side: order.side });
-        self.books.reduce(slot, order.leaves - leaves);
     }
 
     fn modify(
@@ -401,6 +953,7 @@ impl Matching {
         effects: &mut Vec<Effect>,
     ) {
         let instrument = self.books.instrument(slot);
+        let shown = self.books.shown(slot);
         let order = self.books.order_mut(slot);
         assert!(order.side.is_buy() == side.is_buy());
         let leaves = total.0.saturating_sub(order.executed);
@@ -411,64 +964,175 @@ impl Matching {
             return self.cancel(slot, 0, CancelReason::User, voice, effects);
         }
         order.side = side;
-        let gone = order.leaves - leaves;
+        let Order { key, order_ref, token, leaves: before, .. } = *order;
+        self.books.reduce(slot, before - leaves);
         voice.say(EventBody::Modified(Modified {
-            key: order.key,
-            order_ref: order.order_ref,
+            key,
+            order_ref,
             instrument,
             side,
-            qty: Qty(gone),
+            qty: Qty(before - leaves),
             leaves_qty: Qty(leaves),
+            shown,
+            shown_leaves: self.books.shown(slot).qty,
         }));
-        effects.push(Effect::Stands { token: order.token, leaves_qty: Qty(leaves), side });
-        self.books.reduce(slot, gone);
+        effects.push(Effect::Stands { token, leaves_qty: Qty(leaves), side });
     }
 
     fn slice(&mut self, slice: &Slice, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        let mut gone = 0;
-        let mut more = false;
-        'sides: for buys in [true, false] {
-            let mut next = self.books.first(slice.instrument, buys);
-            while let Some(slot) = next {
-                next = self.books.after(slot);
-                if !matches(slice, self.books.order(slot)) {
-                    continue;
-                }
-                if gone == SLICE_ORDERS {
-                    more = true;
-                    break 'sides;
-                }
-                self.cancel(slot, 0, CancelReason::Supervisory, voice, effects);
-                gone += 1;
-            }
+        let mut slots = core::mem::take(&mut self.slice);
+        let slots_of = self.books.slots(slice.instrument);
+        let concerned = slots_of.filter(|slot| concerns(slice, self.books.order(*slot)));
+        slots.extend(concerned.take(SLICE_ORDERS as usize + 1));
+        let more = slots.len() > SLICE_ORDERS as usize;
+        for slot in slots.drain(..).take(SLICE_ORDERS as usize) {
+            self.cancel(slot, 0, slice.reason, voice, effects);
         }
+        self.slice = slots;
         effects.push(Effect::Sliced { cause: slice.cause, more });
     }
-}
 
-fn accept(order: &Accepted, booked: bool, original: Option<&Order>, voice: &mut Voice<'_>) {
-    // Copied whole and changed: a struct update would move it field by field.
-    let mut order = *order;
-    order.booked = booked;
-    match original {
-        None => voice.say(EventBody::Accepted(order)),
-        Some(original) => voice.say(EventBody::Replaced(Replaced {
-            orig_user_ref_num: original.key.num(),
-            orig_order_ref: original.order_ref,
-            order,
-        })),
+    /// Shows the next part of an iceberg order, at the end of its line, under a new number. Its size is
+    /// drawn from the order and what it has executed: nobody can foresee it without the venue's key.
+    pub(crate) fn refresh(&mut self, slot: u32, voice: &mut Voice<'_>) {
+        let order = *self.books.order(slot);
+        let OrderTerms { max_floor, random_reserves, .. } =
+            self.books.extra(slot).expect("an iceberg order is special").terms;
+        let mut part = u64::from(max_floor);
+        if random_reserves != 0 {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&order.order_ref.0.to_le_bytes());
+            bytes[8..].copy_from_slice(&order.executed.to_le_bytes());
+            let span = u64::from(random_reserves);
+            part += xxh3_64_with_seed(&bytes, self.key) % (2 * span + 1);
+            part -= span;
+        }
+        // It shows between the order's own number, of step 0 or 1, and the last step: a command refreshes
+        // no more often than it trades.
+        let number = OrderRef::new(voice.seq(), 2 + self.refreshed);
+        self.refreshed += 1;
+        let shown = Shown { order_ref: number, qty: Qty(part.min(order.leaves)) };
+        self.books.show_next(slot, shown);
+        voice.say(EventBody::Refreshed(Refreshed {
+            key: order.key,
+            order_ref: order.order_ref,
+            firm: order.firm,
+            instrument: self.books.instrument(slot),
+            side: order.side,
+            price: said(order.price),
+            display: order.display(),
+            shown,
+            leaves_qty: Qty(order.leaves),
+        }));
+    }
+
+    /// The canonical listing of the books and of how instruments trade: all that decides later outcomes,
+    /// but for tokens, whose contents stage 1 lists.
+    pub(crate) fn list(&self, sink: &mut impl Sink) {
+        sink.u64(self.trading.len() as u64);
+        for trading in &self.trading {
+            trading.list(sink);
+            let instrument = trading.instrument();
+            sink.u64(self.books.slots(instrument).count() as u64);
+            for slot in self.books.slots(instrument) {
+                self.books.list_order(slot, sink);
+            }
+        }
+    }
+
+    /// For tests: panics when a link or a sum is wrong, a book is crossed while orders trade as they
+    /// come, or something is left to do.
+    pub fn check_invariants(&self) {
+        self.books.check_invariants();
+        for trading in self.trading.iter().filter(|trading| trading.is_continuous() && !trading.is_awake) {
+            let instrument = trading.instrument();
+            let best = |plane, buys| self.books.best(instrument, plane, buys);
+            for bids in [Plane::Lit, Plane::Hidden] {
+                for asks in [Plane::Lit, Plane::Hidden] {
+                    if let (Some(bid), Some(ask)) = (best(bids, true), best(asks, false)) {
+                        assert!(bid < ask, "book {instrument} is crossed: {bid} to {ask}");
+                    }
+                }
+            }
+            assert!(self.next_meeting(instrument).is_none(), "an order of {instrument} meets the other side");
+            for slot in self.books.slots(instrument) {
+                assert!(!self.books.is_used_up(slot), "a displayed order of {instrument} shows nothing");
+            }
+        }
     }
 }
 
-fn is_fill_or_kill(order: &Accepted) -> bool {
-    order.time_in_force == TimeInForce::Fok || order.options.min_qty != 0
+/// A new order on its way in.
+struct Entering<'a> {
+    /// As it is said, its quantity what is left of the chain.
+    order: &'a Accepted,
+    /// As it would stand on the book.
+    entry: Order,
+    incoming: &'a Incoming,
+    /// What it replaces, and how that stood on the feed.
+    original: Option<(&'a Order, Shown)>,
 }
 
-fn matches(slice: &Slice, order: &Order) -> bool {
-    order.firm == slice.firm
-        && order.order_ref < OrderRef::new(slice.cause, 0)
+impl Entering<'_> {
+    #[inline(always)]
+    fn accept(&self, price: Price, booked: bool, shown_qty: u64, voice: &mut Voice<'_>) {
+        // Copied whole and changed: a struct update would move it field by field.
+        let mut order = *self.order;
+        order.price = price;
+        order.booked = booked;
+        order.shown_qty = Qty(shown_qty);
+        match self.original {
+            None => voice.say(EventBody::Accepted(order)),
+            Some((original, orig_shown)) => voice.say(EventBody::Replaced(Replaced {
+                orig_user_ref_num: original.key.num(),
+                orig_order_ref: original.order_ref,
+                orig_shown,
+                order,
+            })),
+        }
+    }
+
+    fn stands(&self, leaves_qty: Qty) -> Effect {
+        Effect::Stands { token: self.incoming.token, leaves_qty, side: self.order.side }
+    }
+}
+
+/// Whether nothing but price and time decides about an order once it rests. What it asks for when it
+/// would trade with its own firm counts only on entry.
+#[inline(always)]
+fn is_plain(order: &Accepted, incoming: &Incoming) -> bool {
+    order.terms == (OrderTerms { stp: order.terms.stp, ..OrderTerms::default() })
+        && order.display != Display::Hidden
+        && incoming.pair.is_none()
+        && !matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose)
+}
+
+/// The least that an order must trade at once, if there is such.
+#[inline(always)]
+fn least(order: &Accepted) -> Option<Qty> {
+    if order.time_in_force == TimeInForce::Fok {
+        return Some(order.qty);
+    }
+    (order.options.min_qty != 0).then(|| Qty(u64::from(order.options.min_qty)))
+}
+
+/// One tick short of a price of the other side; `None` when there is no such price.
+fn slid(best: u64, buys: bool) -> Option<u64> {
+    let price = if buys { best - 1 } else { best + 1 };
+    (1..=i64::MAX as u64).contains(&price).then_some(price)
+}
+
+fn said(price: u64) -> Price {
+    Price(price.cast_signed())
+}
+
+fn concerns(slice: &Slice, order: &Order) -> bool {
+    order.order_ref < OrderRef::new(slice.cause, 0)
+        && slice.firm.is_none_or(|firm| firm == order.firm)
+        && slice.port.is_none_or(|port| port == order.key.port())
         && slice.group.is_none_or(|group| group == order.group)
         && slice.side.is_none_or(|side| side == order.side)
+        && !(slice.day_only && order.outlasts_day())
 }
 
 #[cfg(test)]

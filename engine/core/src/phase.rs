@@ -541,6 +541,13 @@ impl Agenda {
         }
     }
 
+    /// Whether an instrument, by its place from 0, has something due by `now`.
+    #[inline(always)]
+    pub(crate) fn is_due(&self, place: usize, now: Nanos) -> bool {
+        let due = self.nodes[self.room + place];
+        due <= now && due != NEVER
+    }
+
     /// The earliest of all.
     pub(crate) fn next_due(&self) -> Option<Nanos> {
         Some(self.nodes[1]).filter(|due| *due != NEVER)

@@ -1,0 +1,367 @@
+//! A run: an order trades with the other side, best price first, until its limit, the band or the
+//! command's trades stop it.
+
+use crate::{
+    book::{Books, Extra, Order, Plane, within},
+    index::NONE,
+    matching::{Effect, Matching, Voice},
+    phase::Range,
+};
+use alloc::vec::Vec;
+use ironbell_types::{
+    Algorithm, CancelReason, Canceled, CrossKind, EventBody, Executed, InstrumentId, OrderRef, Peg, Price,
+    Qty, Rested, Shown, Stp, TimeInForce, Trade,
+};
+
+/// The order that runs.
+pub(crate) struct Aggressor {
+    /// As it would rest, its leaves those of the moment.
+    pub(crate) order: Order,
+    pub(crate) instrument: InstrumentId,
+    /// The worst price it trades at; `None` when it does not trade at all: a peg without a price.
+    pub(crate) limit: Option<u64>,
+    pub(crate) market: bool,
+    pub(crate) stp: Stp,
+    pub(crate) stp_group: [u8; 2],
+    /// The order it is paired with; 0 is none.
+    pub(crate) partner: OrderRef,
+    /// Its place on the book when it meets the other side from there; else [`NONE`].
+    pub(crate) slot: u32,
+    /// Where runs may trade; `None` is anywhere.
+    pub(crate) band: Option<Range>,
+    /// One of its trades was strictly inside the band.
+    pub(crate) inside: bool,
+}
+
+impl Aggressor {
+    pub(crate) fn buys(&self) -> bool {
+        self.order.side.is_buy()
+    }
+
+    /// How it stands on the feed.
+    pub(crate) fn shown(&self, books: &Books) -> Shown {
+        if self.slot == NONE { Shown::default() } else { books.shown(self.slot) }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing is left of it.
+    Done,
+    /// Nothing more stands within its limit.
+    Dry,
+    /// Something stands within its limit that it may not trade with.
+    Stopped {
+        /// The band keeps it from trading, not the collar.
+        by_band: bool,
+    },
+    /// The command may make no more trades.
+    Spent,
+}
+
+/// What comes next on the other side.
+#[derive(Clone, Copy)]
+pub(crate) struct Opposite {
+    pub(crate) slot: u32,
+    pub(crate) price: u64,
+    pub(crate) plane: Plane,
+}
+
+impl Matching {
+    /// The next order that the aggressor would trade with, whatever its price.
+    #[inline(always)]
+    pub(crate) fn opposite(&self, aggressor: &Aggressor) -> Option<Opposite> {
+        let (instrument, buys) = (aggressor.instrument, !aggressor.buys());
+        if self.books.is_plain(instrument) {
+            let slot = self.books.first(instrument, Plane::Lit, buys)?;
+            return Some(Opposite { slot, price: self.books.order(slot).price, plane: Plane::Lit });
+        }
+        self.opposite_of_all(instrument, buys)
+    }
+
+    #[inline(never)]
+    fn opposite_of_all(&self, instrument: InstrumentId, buys: bool) -> Option<Opposite> {
+        let line = |plane| {
+            let slot = self.books.first(instrument, plane, buys)?;
+            Some(Opposite { slot, price: self.books.order(slot).price, plane })
+        };
+        let pegs = self.pegs.iter().skip_while(|peg| self.books.find(peg.order_ref) != Some(peg.slot));
+        let peg = pegs.map(|peg| Opposite { slot: peg.slot, price: peg.price, plane: Plane::Peg }).next();
+        // Of equal prices the first stays: displayed, hidden, pegs.
+        [line(Plane::Lit), line(Plane::Hidden), peg].into_iter().flatten().reduce(|best, other| {
+            if other.price != best.price && within(other.price, best.price, buys) { other } else { best }
+        })
+    }
+
+    /// What keeps the aggressor from trading at a price of the other side, if anything does.
+    #[inline(always)]
+    fn obstacle(aggressor: &Aggressor, price: u64) -> Option<End> {
+        let beyond = |limit| !within(price, limit, !aggressor.buys());
+        if aggressor.limit.is_none_or(beyond) {
+            return Some(if aggressor.market { End::Stopped { by_band: false } } else { End::Dry });
+        }
+        let banned = aggressor.band.is_some_and(|band| !band.contains(price));
+        banned.then_some(End::Stopped { by_band: true })
+    }
+
+    /// Whether something stands within the aggressor's limit, and the first that it may trade with.
+    #[inline(always)]
+    pub(crate) fn look(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
+        let Some(opposite) = self.opposite(aggressor) else { return (false, None) };
+        match Self::obstacle(aggressor, opposite.price) {
+            None => (true, Some(opposite.price)),
+            Some(obstacle) => (obstacle != End::Dry, None),
+        }
+    }
+
+    /// Trades until nothing is left or something stops it. The pegs' prices of the moment must have
+    /// been taken ([`Self::price_pegs`]).
+    #[inline(always)]
+    pub(crate) fn run(
+        &mut self,
+        aggressor: &mut Aggressor,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> End {
+        let shares = self.trading(aggressor.instrument).rules.algorithm == Algorithm::ProRata;
+        while aggressor.order.leaves > 0 {
+            let Some(opposite) = self.opposite(aggressor) else { return End::Dry };
+            if let Some(obstacle) = Self::obstacle(aggressor, opposite.price) {
+                return obstacle;
+            }
+            if self.trades_left() == 0 {
+                return End::Spent;
+            }
+            if shares && opposite.plane == Plane::Lit {
+                self.share(aggressor, opposite.price, voice, effects);
+            } else if self.is_prevented(aggressor, opposite.slot) {
+                self.prevent(aggressor, opposite.slot, opposite.price, voice, effects);
+            } else {
+                let qty = aggressor.order.leaves.min(self.books.tradable(opposite.slot));
+                self.trade(aggressor, opposite.slot, opposite.price, qty, voice, effects);
+            }
+        }
+        End::Done
+    }
+
+    /// One trade, and what follows from it: pairs and the next part of an iceberg order.
+    #[inline(always)]
+    pub(crate) fn trade(
+        &mut self,
+        aggressor: &mut Aggressor,
+        slot: u32,
+        price: u64,
+        qty: u64,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let buys = aggressor.buys();
+        let instrument = aggressor.instrument;
+        let shown = self.books.shown(slot);
+        let aggressor_shown = aggressor.shown(&self.books);
+        let match_number = self.next_match_number(voice);
+        let resting = self.books.order(slot);
+        let is_special = resting.is_special();
+        let resting_ref = resting.order_ref;
+        let order = &mut aggressor.order;
+        order.leaves -= qty;
+        order.executed += qty;
+        let traded = Price(price.cast_signed());
+        let executed =
+            |key, order_ref, leaves, shown| Executed { key, order_ref, leaves_qty: Qty(leaves), shown };
+        voice.say(EventBody::Trade(Trade {
+            match_number,
+            instrument,
+            price: traded,
+            qty: Qty(qty),
+            aggressor_buys: buys,
+            resting: executed(resting.key, resting_ref, resting.leaves - qty, shown),
+            aggressor: executed(order.key, order.order_ref, order.leaves, aggressor_shown),
+            cross: CrossKind::None,
+            resting_price: if shown.qty.0 > 0 { traded } else { Price(0) },
+        }));
+        effects.push(Effect::Fill {
+            match_number,
+            instrument,
+            price: traded,
+            qty: Qty(qty),
+            aggressor_buys: buys,
+            resting: resting.token,
+            aggressor: order.token,
+            cross: false,
+        });
+        aggressor.inside |= aggressor.band.is_some_and(|band| band.lower < price && price < band.upper);
+        self.trading_mut(instrument).note_trade(price, qty);
+        if is_special || aggressor.slot != NONE || aggressor.partner.0 != 0 {
+            return self.execute_special(aggressor, slot, qty, voice, effects);
+        }
+        self.books.execute(slot, qty);
+    }
+
+    #[inline(never)]
+    fn execute_special(
+        &mut self,
+        aggressor: &mut Aggressor,
+        slot: u32,
+        qty: u64,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let resting_ref = self.books.order(slot).order_ref;
+        let partner = self.books.partner(slot);
+        self.books.execute(slot, qty);
+        if aggressor.slot != NONE {
+            self.books.execute(aggressor.slot, qty);
+            let order = &aggressor.order;
+            let leaves_qty = Qty(order.leaves);
+            effects.push(Effect::Stands { token: order.token, leaves_qty, side: order.side });
+        }
+        if let Some(partner) = partner {
+            if partner == aggressor.order.order_ref {
+                self.cancel_rest(aggressor, CancelReason::System, voice, effects);
+            } else {
+                self.cancel_partner(partner, voice, effects);
+            }
+        }
+        if aggressor.partner.0 != 0 {
+            self.cancel_partner(aggressor.partner, voice, effects);
+            aggressor.partner = OrderRef(0);
+        }
+        if self.books.find(resting_ref) == Some(slot) && self.books.is_used_up(slot) {
+            self.refresh(slot, voice);
+        }
+    }
+
+    /// Cancels the other order of a pair, if it is still open.
+    pub(crate) fn cancel_partner(
+        &mut self,
+        partner: OrderRef,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(slot) = self.books.find(partner) {
+            self.cancel(slot, 0, CancelReason::System, voice, effects);
+        }
+    }
+
+    /// Cancels what is left of the aggressor, wherever it is.
+    pub(crate) fn cancel_rest(
+        &mut self,
+        aggressor: &mut Aggressor,
+        reason: CancelReason,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let order = &mut aggressor.order;
+        if order.leaves == 0 {
+            return;
+        }
+        let qty = core::mem::take(&mut order.leaves);
+        if aggressor.slot != NONE {
+            return self.cancel(aggressor.slot, 0, reason, voice, effects);
+        }
+        voice.say(EventBody::Canceled(Canceled {
+            key: order.key,
+            order_ref: order.order_ref,
+            instrument: aggressor.instrument,
+            qty: Qty(qty),
+            leaves_qty: Qty::ZERO,
+            reason,
+            shown: Shown::default(),
+            shown_leaves: Qty::ZERO,
+        }));
+    }
+
+    /// What becomes of an order that is not on the book after its run.
+    #[inline(always)]
+    pub(crate) fn end_run(
+        &mut self,
+        aggressor: &mut Aggressor,
+        extra: Option<&Extra>,
+        rests: bool,
+        end: End,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let reason = match end {
+            End::Done => None,
+            End::Stopped { .. } => Some(CancelReason::Collar),
+            End::Spent => Some(CancelReason::Immediate),
+            End::Dry if rests && self.has_room(aggressor.instrument, extra) => None,
+            End::Dry => Some(CancelReason::Immediate),
+        };
+        if let Some(reason) = reason {
+            self.cancel_rest(aggressor, reason, voice, effects);
+        } else if aggressor.order.leaves > 0 {
+            let slot = self.rest(aggressor, extra);
+            let order = self.books.order(slot);
+            voice.say(EventBody::Rested(Rested {
+                order_ref: order.order_ref,
+                shown: self.books.shown(slot),
+                firm: order.firm,
+                instrument: aggressor.instrument,
+                side: order.side,
+                qty: Qty(order.leaves),
+                price: Price(self.books.limit(slot).cast_signed()),
+                display: order.display(),
+            }));
+        }
+        if aggressor.order.leaves == 0 && aggressor.partner.0 != 0 {
+            self.books.unpair(aggressor.partner);
+        }
+        self.note_run(aggressor, end, voice);
+    }
+
+    /// Tells the instrument of a run, where it has a band.
+    #[inline(always)]
+    pub(crate) fn note_run(&mut self, aggressor: &Aggressor, end: End, voice: &mut Voice<'_>) {
+        if aggressor.band.is_some() {
+            let stopped = end == End::Stopped { by_band: true };
+            let now = voice.time();
+            let trading = self.trading_mut(aggressor.instrument);
+            trading.note_run(aggressor.inside, stopped, now, |body| voice.say(body));
+        }
+    }
+
+    /// Whether an order can rest: of pegs and of orders with discretion there is an end.
+    #[inline(always)]
+    pub(crate) fn has_room(&self, instrument: InstrumentId, extra: Option<&Extra>) -> bool {
+        extra.is_none_or(|extra| !extra.seeks() || self.books.has_seeker_room(instrument))
+    }
+
+    /// An order goes on the book, at the end of its line. There must be room.
+    #[inline(always)]
+    pub(crate) fn rest(&mut self, aggressor: &Aggressor, extra: Option<&Extra>) -> u32 {
+        match extra {
+            None => self.books.insert(aggressor.instrument, &aggressor.order),
+            Some(extra) => self.rest_special(aggressor, extra),
+        }
+    }
+
+    #[inline(never)]
+    fn rest_special(&mut self, aggressor: &Aggressor, extra: &Extra) -> u32 {
+        let (mut order, mut extra) = (aggressor.order, *extra);
+        order.price = extra.limit;
+        extra.partner = aggressor.partner;
+        // What was a stop has triggered.
+        (extra.terms.stop, extra.terms.trail, extra.best) = (Price(0), 0, 0);
+        let plane = if extra.terms.peg != Peg::None {
+            Plane::Peg
+        } else if order.display() == ironbell_types::Display::Hidden {
+            Plane::Hidden
+        } else {
+            Plane::Lit
+        };
+        if extra.terms.max_floor != 0 {
+            let qty = Qty(order.leaves.min(u64::from(extra.terms.max_floor)));
+            extra.shown = Shown { order_ref: order.order_ref, qty };
+        }
+        self.books.insert_special(plane, &order, &extra)
+    }
+}
+
+/// Whether what is left of an order may rest.
+pub(crate) fn rests(time_in_force: TimeInForce, market: bool) -> bool {
+    matches!(time_in_force, TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc) && !market
+}
