@@ -334,9 +334,10 @@ impl From<&Refreshed> for BookOrder {
 mod tests {
     use super::*;
     use ironbell_types::{
-        Asset, AssetId, CancelReason, Canceled, Capacity, ClOrdId, Executed, Firm, Instrument, MatchNumber,
-        Modified, Mpid, Nanos, OpenDay, OrderKey, OrderOptions, Scale, Seq, Side, Stage, Symbol, TimeInForce,
-        Trade, UserRefNum,
+        Amount, Asset, AssetId, Busted, CancelReason, Canceled, Capacity, ClOrdId, Crossed, Executed, Firm,
+        Indicative, Instrument, InstrumentRules, MatchNumber, Modified, Mpid, Nanos, OpenDay, OrderKey,
+        OrderOptions, OrderTerms, Phase, Scale, SelfTradePrevented, Seq, Side, Stage, Statistics, Stp,
+        Symbol, TimeInForce, UserRefNum,
     };
 
     const MIDNIGHT: u64 = 1_800_000_000_000_000_000;
@@ -415,15 +416,24 @@ mod tests {
             capacity: Capacity::Agency,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
+            terms: OrderTerms::default(),
             booked: true,
+            shown_qty: Qty(if display == Display::Hidden { 0 } else { qty }),
         }
     }
 
-    fn replaced(order: Accepted) -> EventBody {
-        EventBody::Replaced(Replaced { orig_user_ref_num: UserRefNum(1), orig_order_ref: OrderRef(1), order })
+    /// Order 1 with so much on the feed.
+    fn shown(qty: u64) -> Shown {
+        Shown { order_ref: OrderRef(1), qty: Qty(qty) }
     }
 
-    fn canceled(qty: u64, leaves_qty: u64, displayed: bool) -> EventBody {
+    fn replaced(orig_shown: Shown, order: Accepted) -> EventBody {
+        let (orig_user_ref_num, orig_order_ref) = (UserRefNum(1), OrderRef(1));
+        EventBody::Replaced(Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order })
+    }
+
+    /// Of order 1, of which `before` was shown and `after` is.
+    fn canceled(qty: u64, leaves_qty: u64, [before, after]: [u64; 2]) -> EventBody {
         EventBody::Canceled(Canceled {
             key: OrderKey(1),
             order_ref: OrderRef(1),
@@ -431,7 +441,8 @@ mod tests {
             qty: Qty(qty),
             leaves_qty: Qty(leaves_qty),
             reason: CancelReason::User,
-            displayed,
+            shown: shown(before),
+            shown_leaves: Qty(after),
         })
     }
 
@@ -443,24 +454,40 @@ mod tests {
             side: Side::Buy,
             qty: Qty(qty),
             leaves_qty: Qty(leaves_qty),
+            shown: shown(qty + leaves_qty),
+            shown_leaves: Qty(leaves_qty),
         })
     }
 
-    fn trade(qty: u64, leaves_qty: u64) -> EventBody {
+    /// Order 1 rested, all of it shown; order 2 came in.
+    fn trade(qty: u64, leaves_qty: u64) -> Trade {
         let executed = |order_ref, leaves_qty| Executed {
             key: OrderKey(1),
             order_ref: OrderRef(order_ref),
             leaves_qty: Qty(leaves_qty),
+            shown: Shown::default(),
         };
-        EventBody::Trade(Trade {
+        Trade {
             match_number: MatchNumber(0x0102),
             instrument: InstrumentId(1),
             price: Price(1_234),
             qty: Qty(qty),
             aggressor_buys: false,
-            resting: executed(1, leaves_qty),
+            resting: Executed { shown: shown(qty + leaves_qty), ..executed(1, leaves_qty) },
             aggressor: executed(2, 0),
-        })
+            cross: CrossKind::None,
+            resting_price: Price(1_234),
+        }
+    }
+
+    /// The instrument's rules, but for the price test plain.
+    fn price_test(short_restricted: bool) -> EventBody {
+        let rules = InstrumentRules { short_restricted, ..InstrumentRules::PLAIN };
+        EventBody::Controlled(Control::SetRules { instrument: InstrumentId(1), rules })
+    }
+
+    fn phase(phase: Phase, reason: [u8; 4]) -> EventBody {
+        EventBody::PhaseChanged { instrument: InstrumentId(1), phase, reason }
     }
 
     #[test]
@@ -479,12 +506,64 @@ mod tests {
             format!("5300000000{TIME}4f"),
             format!("5300000000{TIME}53"),
             format!("5200010000{TIME}{ZULU}2020000000644e435a20504e4e204e000000004e"),
-            format!("4800010000{TIME}{ZULU}542020202020"),
-            format!("4600010000{TIME}0000000000000001420000012c{ZULU}0001e208414c4641"),
+            format!("4800010000{TIME}{ZULU}482020202020"),
             format!("5300000000{TIME}51"),
         ];
         assert_eq!(encode(&mut encoder, day()), expected);
-        assert_eq!(encoder.sequence(), 7, "a session is numbered from 1");
+        assert_eq!(encoder.sequence(), 6, "a session is numbered from 1");
+        assert_eq!(encoder.orders(), [], "what still stands comes by itself");
+        let left_over = Rested {
+            order_ref: OrderRef(1),
+            shown: shown(300),
+            firm: FirmId(1),
+            instrument: InstrumentId(1),
+            side: Side::Buy,
+            qty: Qty(500),
+            price: Price(1_234),
+            display: Display::Attributable,
+        };
+        let expected = format!("4600010000{TIME}0000000000000001420000012c{ZULU}0001e208414c4641");
+        assert_eq!(encode(&mut encoder, EventBody::Rested(left_over)), [expected]);
+    }
+
+    /// A member who hears this session only must know what was said once in an earlier one.
+    #[test]
+    fn a_session_opens_with_phases_price_tests_and_decline_levels() {
+        let mut encoder = with_order(Display::Visible);
+        let levels = EventBody::Controlled(Control::SetDeclineLevels { levels: [7, 13, 20] });
+        for body in [phase(Phase::Paused, *b"T1  "), price_test(true), levels] {
+            assert_eq!(encode(&mut encoder, body).len(), 1);
+        }
+        let said = encode(&mut encoder, day());
+        let types: Vec<_> = said.iter().map(|message| &message[..2]).collect();
+        assert_eq!(types, ["53", "53", "52", "48", "59", "56", "53"]);
+        assert_eq!(said[3], format!("4800010000{TIME}{ZULU}502054312020"));
+        assert_eq!(said[4], format!("5900010000{TIME}{ZULU}31"));
+        assert_eq!(said[5], format!("5600000000{TIME}0000000000000007000000000000000d0000000000000014"));
+    }
+
+    #[test]
+    fn a_day_closes_behind_its_closing_crosses() {
+        let mut encoder = with_order(Display::Visible);
+        encode(&mut encoder, instrument(2, "KILO", Scale::Scaled));
+        encode(&mut encoder, instrument(3, "LIMA", Scale::Scaled));
+        encode(&mut encoder, EventBody::Controlled(Control::Delist { instrument: InstrumentId(3) }));
+        let statistics =
+            |id| EventBody::Statistics(Statistics { instrument: InstrumentId(id), ..Statistics::default() });
+        let closed = EventBody::DayClosed { date: 20_261_121 };
+        assert_eq!(encode(&mut encoder, closed), [format!("5300000000{TIME}4d")]);
+        assert_eq!(encode(&mut encoder, phase(Phase::Closed, *b"    ")).len(), 1);
+        assert_eq!(encode(&mut encoder, statistics(1)), [""; 0]);
+        let expected = [format!("5300000000{TIME}45"), format!("5300000000{TIME}43")];
+        assert_eq!(encode(&mut encoder, statistics(2)), expected);
+        let next = encoder.sequence();
+        for body in [statistics(3), canceled(300, 0, [300, 0]), instrument(1, "YANK", Scale::Scaled)] {
+            assert_eq!(encode(&mut encoder, body), [""; 0], "nothing follows the end of messages");
+        }
+        assert_eq!((encoder.sequence(), encoder.orders()), (next, vec![]));
+        let announced: Vec<_> = encode(&mut encoder, day()).into_iter().filter(|m| m[..2] == *"52").collect();
+        assert_eq!(announced.len(), 2, "what was delisted is gone");
+        assert!(announced[0].contains("59414e4b20202020"), "under its new symbol");
     }
 
     #[test]
@@ -512,10 +591,11 @@ mod tests {
     #[test]
     fn an_order_is_added_when_it_rests() {
         let mut encoder = with_order(Display::Visible);
-        let entered = Accepted { booked: false, ..order(2, 5, 1, Display::Visible) };
+        let entered = Accepted { booked: false, shown_qty: Qty(0), ..order(2, 5, 1, Display::Visible) };
         assert_eq!(encode(&mut encoder, EventBody::Accepted(entered)), [""; 0]);
         let short = Rested {
             order_ref: OrderRef(2),
+            shown: Shown { order_ref: OrderRef(2), qty: Qty(4) },
             firm: FirmId(1),
             instrument: InstrumentId(1),
             side: Side::SellShort,
@@ -525,29 +605,260 @@ mod tests {
         };
         let expected = format!("4100010000{TIME}00000000000000025300000004{ZULU}000000c8");
         assert_eq!(encode(&mut encoder, EventBody::Rested(short)), [expected]);
+        let hidden = EventBody::Accepted(order(3, 5, 1, Display::Hidden));
+        assert_eq!(encode(&mut encoder, hidden), [""; 0], "a hidden order is not on the feed");
+    }
+
+    #[test]
+    fn an_iceberg_order_has_a_new_number_for_each_part_it_shows() {
+        let mut encoder = with_order(Display::Visible);
+        let iceberg = Accepted { shown_qty: Qty(3), ..order(2, 10, 1_234, Display::Visible) };
+        let expected = format!("4100010000{TIME}00000000000000024200000003{ZULU}0001e208");
+        assert_eq!(encode(&mut encoder, EventBody::Accepted(iceberg)), [expected]);
+        let first = Shown { order_ref: OrderRef(2), qty: Qty(3) };
+        let executed = Executed { order_ref: OrderRef(2), shown: first, ..trade(3, 7).resting };
+        let traded = Trade { resting: executed, ..trade(3, 7) };
+        let expected = format!("4500010000{TIME}0000000000000002000000030000000000000102");
+        assert_eq!(encode(&mut encoder, EventBody::Trade(traded)), [expected]);
+        let next = Refreshed {
+            key: OrderKey(1),
+            order_ref: OrderRef(2),
+            firm: FirmId(1),
+            instrument: InstrumentId(1),
+            side: Side::Buy,
+            price: Price(1_234),
+            display: Display::Visible,
+            shown: Shown { order_ref: OrderRef(9), qty: Qty(3) },
+            leaves_qty: Qty(7),
+        };
+        let expected = format!("4100010000{TIME}00000000000000094200000003{ZULU}0001e208");
+        assert_eq!(encode(&mut encoder, EventBody::Refreshed(next)), [expected]);
+        let shown = next.shown;
+        let reserve = Canceled {
+            key: OrderKey(1),
+            order_ref: OrderRef(2),
+            instrument: InstrumentId(1),
+            qty: Qty(4),
+            leaves_qty: Qty(3),
+            reason: CancelReason::User,
+            shown,
+            shown_leaves: Qty(3),
+        };
+        assert_eq!(encode(&mut encoder, EventBody::Canceled(reserve)), [""; 0], "only its reserve went");
+        let more = Canceled { qty: Qty(1), leaves_qty: Qty(2), shown_leaves: Qty(2), ..reserve };
+        let expected = format!("5800010000{TIME}000000000000000900000001");
+        assert_eq!(encode(&mut encoder, EventBody::Canceled(more)), [expected]);
+    }
+
+    /// A stop keeps the number of the day that it came in, and joins the line when it is triggered.
+    #[test]
+    fn orders_stand_in_the_order_in_which_they_joined_their_line() {
+        let mut encoder = Encoder::new(0);
+        definitions().into_iter().chain([day()]).for_each(|body| drop(encode(&mut encoder, body)));
+        for (order_ref, price) in [(7, 1_234), (2, 1_234), (9, 1_235)] {
+            encode(&mut encoder, EventBody::Accepted(order(order_ref, 1, price, Display::Visible)));
+        }
+        let refs: Vec<_> = encoder.orders().iter().map(|order| order.order_ref.0).collect();
+        assert_eq!(refs, [9, 7, 2]);
     }
 
     #[test]
     fn an_execution_is_of_the_resting_order() {
         let mut encoder = with_order(Display::Visible);
         let expected = format!("4500010000{TIME}0000000000000001000000640000000000000102");
-        assert_eq!(encode(&mut encoder, trade(100, 200)), [expected]);
+        assert_eq!(encode(&mut encoder, EventBody::Trade(trade(100, 200))), [expected]);
         let expected = format!("4500010000{TIME}0000000000000001000000c80000000000000102");
-        assert_eq!(encode(&mut encoder, trade(200, 0)), [expected]);
+        assert_eq!(encode(&mut encoder, EventBody::Trade(trade(200, 0))), [expected]);
         assert_eq!(encoder.orders(), []);
+    }
+
+    #[test]
+    fn an_execution_at_another_price_than_the_order_is_shown_with_is_c() {
+        let mut encoder = with_order(Display::Visible);
+        let better = Trade { price: Price(1_233), ..trade(100, 200) };
+        let expected = format!("4300010000{TIME}0000000000000001000000640000000000000102590001e1a4");
+        assert_eq!(encode(&mut encoder, EventBody::Trade(better)), [expected]);
+    }
+
+    /// P tells neither the order nor its side, as at Nasdaq.
+    #[test]
+    fn a_trade_with_an_order_that_is_not_shown_is_p() {
+        let mut encoder = with_order(Display::Visible);
+        let resting = Executed { shown: Shown::default(), ..trade(100, 0).resting };
+        let hidden = Trade { resting, resting_price: Price(0), ..trade(100, 0) };
+        let expected = format!("5000010000{TIME}00000000000000004200000064{ZULU}0001e2080000000000000102");
+        assert_eq!(encode(&mut encoder, EventBody::Trade(hidden)), [expected]);
+        let beyond = Trade { price: Price(i64::MAX), qty: Qty(1 << 40), ..hidden };
+        let expected = format!("5000010000{TIME}000000000000000042ffffffff{ZULU}ffffffff0000000000000102");
+        assert_eq!(encode(&mut encoder, EventBody::Trade(beyond)), [expected], "the fields' highest values");
+    }
+
+    /// An order with discretion comes in from the book. Its trade is printed by the other side's message.
+    #[test]
+    fn an_aggressor_that_is_shown_is_c_and_not_printed() {
+        let mut encoder = with_order(Display::Visible);
+        let sell = Accepted { side: Side::Sell, ..order(2, 5, 1_236, Display::Visible) };
+        encode(&mut encoder, EventBody::Accepted(sell));
+        let aggressor = Executed {
+            shown: Shown { order_ref: OrderRef(2), qty: Qty(5) },
+            leaves_qty: Qty(2),
+            ..trade(3, 297).aggressor
+        };
+        let expected = [
+            format!("4500010000{TIME}0000000000000001000000030000000000000102"),
+            format!("4300010000{TIME}00000000000000020000000300000000000001024e0001e208"),
+        ];
+        assert_eq!(encode(&mut encoder, EventBody::Trade(Trade { aggressor, ..trade(3, 297) })), expected);
+        let left: Vec<_> = encoder.orders().iter().map(|order| order.leaves_qty.0).collect();
+        assert_eq!(left, [297, 2]);
+    }
+
+    #[test]
+    fn a_cross_prints_once_for_all_its_executions() {
+        let mut encoder = with_order(Display::Visible);
+        let sell = Accepted { side: Side::Sell, shown_qty: Qty(50), ..order(2, 90, 1_230, Display::Visible) };
+        encode(&mut encoder, EventBody::Accepted(sell));
+        // All of order 2 trades, of which 50 are shown.
+        let aggressor =
+            Executed { shown: Shown { order_ref: OrderRef(2), qty: Qty(50) }, ..trade(90, 210).aggressor };
+        let (cross, price) = (CrossKind::Opening, Price(1_232));
+        let crossing = Trade { aggressor, cross, price, ..trade(90, 210) };
+        let expected = [
+            format!("4300010000{TIME}00000000000000010000005a00000000000001024e0001e140"),
+            format!("4300010000{TIME}00000000000000020000003200000000000001024e0001e140"),
+        ];
+        assert_eq!(encode(&mut encoder, EventBody::Trade(crossing)), expected);
+        let unseen = |executed: Executed| Executed { shown: Shown::default(), ..executed };
+        let (resting, aggressor) = (unseen(crossing.resting), unseen(crossing.aggressor));
+        let hidden = Trade { resting, aggressor, ..crossing };
+        assert_eq!(encode(&mut encoder, EventBody::Trade(hidden)), [""; 0]);
+        let crossed = Crossed {
+            instrument: InstrumentId(1),
+            kind: cross,
+            price,
+            qty: Qty(180),
+            match_number: MatchNumber(0x0104),
+        };
+        let expected = format!("5100010000{TIME}00000000000000b4{ZULU}0001e14000000000000001044f");
+        assert_eq!(encode(&mut encoder, EventBody::Crossed(crossed)), [expected]);
+    }
+
+    #[test]
+    fn an_indicative_says_price_paired_and_imbalance() {
+        let mut encoder = with_order(Display::Visible);
+        let indicative = Indicative {
+            instrument: InstrumentId(1),
+            kind: CrossKind::Closing,
+            price: Price(102),
+            paired: Qty(30),
+            imbalance: Qty(7),
+            imbalance_buys: false,
+            reference: Price(100),
+        };
+        let tail = |paired: u64, imbalance: u64, direction: char, prices: [u32; 3], codes: &str| {
+            let [far, near, reference] = prices.map(|price| format!("{price:08x}"));
+            let (direction, codes) = (direction as u8, codes.bytes().map(|code| format!("{code:02x}")));
+            let codes: String = codes.collect();
+            format!(
+                "4900010000{TIME}{paired:016x}{imbalance:016x}{direction:02x}{ZULU}{far}{near}{reference}{codes}"
+            )
+        };
+        let none = Indicative { price: Price(0), paired: Qty(0), imbalance: Qty(0), ..indicative };
+        let cases = [
+            (indicative, tail(30, 7, 'S', [10_200, 10_200, 10_000], "C2")),
+            (
+                Indicative { imbalance_buys: true, ..indicative },
+                tail(30, 7, 'B', [10_200, 10_200, 10_000], "C2"),
+            ),
+            (
+                Indicative { imbalance: Qty(0), ..indicative },
+                tail(30, 0, 'N', [10_200, 10_200, 10_000], "C2"),
+            ),
+            (Indicative { kind: CrossKind::Halt, ..none }, tail(0, 0, 'O', [0, 0, 10_000], "H ")),
+        ];
+        for (indicative, expected) in cases {
+            assert_eq!(encode(&mut encoder, EventBody::Indicative(indicative)), [expected]);
+        }
+    }
+
+    #[test]
+    fn phases_and_the_market_are_h_j_y_v_w_and_b() {
+        let mut encoder = with_order(Display::Visible);
+        for (now, state) in [
+            (Phase::Closed, "48"),
+            (Phase::PreOpen, "51"),
+            (Phase::OpeningAuction, "51"),
+            (Phase::Continuous, "54"),
+            (Phase::Volatility, "50"),
+            (Phase::Halted, "48"),
+            (Phase::Paused, "50"),
+            (Phase::ClosingAuction, "51"),
+        ] {
+            let expected = format!("4800010000{TIME}{ZULU}{state}204c554450");
+            assert_eq!(encode(&mut encoder, phase(now, *b"LUDP")), [expected]);
+        }
+        let [on, off] = ["31", "30"].map(|action| format!("5900010000{TIME}{ZULU}{action}"));
+        assert_eq!(encode(&mut encoder, price_test(true)), [on]);
+        assert_eq!(encode(&mut encoder, price_test(true)), [""; 0], "nothing changed");
+        assert_eq!(encode(&mut encoder, price_test(false)), [off]);
+        let band = EventBody::BandSet {
+            instrument: InstrumentId(1),
+            reference: Price(100),
+            upper: Price(105),
+            lower: Price(95),
+        };
+        let expected = format!("4a00010000{TIME}{ZULU}00002710000029040000251c00000000");
+        assert_eq!(encode(&mut encoder, band), [expected]);
+        let halt = EventBody::Controlled(Control::MarketWideHalt { level: 2 });
+        assert_eq!(encode(&mut encoder, halt), [format!("5700000000{TIME}32")]);
+        let busted = EventBody::Busted(Busted {
+            match_number: MatchNumber(0x0102),
+            reason: b'E',
+            instrument: InstrumentId(1),
+            price: Price(1),
+            qty: Qty(1),
+            buyer: OrderKey(1),
+            seller: OrderKey(2),
+            buyer_owes: Amount(0),
+            seller_owes: Amount(0),
+        });
+        assert_eq!(encode(&mut encoder, busted), [format!("4200010000{TIME}0000000000000102")]);
     }
 
     #[test]
     fn a_cancel_is_x_while_something_is_left_and_d_at_the_end() {
         let mut encoder = with_order(Display::Visible);
         let expected = format!("5800010000{TIME}000000000000000100000064");
-        for body in [canceled(100, 200, true), modified(100, 100)] {
+        for body in [canceled(100, 200, [300, 200]), modified(100, 100)] {
             assert_eq!(encode(&mut encoder, body), [expected.as_str()]);
         }
         assert_eq!(encode(&mut encoder, modified(0, 100)), [""; 0], "only its side changed");
         let expected = format!("4400010000{TIME}0000000000000001");
-        assert_eq!(encode(&mut encoder, canceled(100, 0, true)), [expected]);
-        assert_eq!(encode(&mut encoder, canceled(5, 0, false)), [""; 0], "it was never shown");
+        assert_eq!(encode(&mut encoder, canceled(100, 0, [100, 0])), [expected]);
+        assert_eq!(encode(&mut encoder, canceled(5, 0, [0, 0])), [""; 0], "it was never shown");
+    }
+
+    #[test]
+    fn a_prevented_self_trade_takes_off_what_is_shown() {
+        let mut encoder = with_order(Display::Visible);
+        let prevented = SelfTradePrevented {
+            key: OrderKey(1),
+            order_ref: OrderRef(1),
+            instrument: InstrumentId(1),
+            qty: Qty(100),
+            leaves_qty: Qty(200),
+            prevented_qty: Qty(100),
+            price: Price(1_234),
+            rested: true,
+            stp: Stp::Decrement,
+            shown: shown(300),
+            shown_leaves: Qty(200),
+        };
+        let expected = format!("5800010000{TIME}000000000000000100000064");
+        assert_eq!(encode(&mut encoder, EventBody::SelfTradePrevented(prevented)), [expected]);
+        let aggressor =
+            SelfTradePrevented { shown: Shown::default(), shown_leaves: Qty(0), rested: false, ..prevented };
+        assert_eq!(encode(&mut encoder, EventBody::SelfTradePrevented(aggressor)), [""; 0]);
     }
 
     #[test]
@@ -555,23 +866,39 @@ mod tests {
         let delete = format!("4400010000{TIME}0000000000000001");
         let mut encoder = with_order(Display::Visible);
         let expected = format!("5500010000{TIME}000000000000000100000000000000020000000700000064");
-        assert_eq!(encode(&mut encoder, replaced(order(2, 7, 1, Display::Visible))), [expected]);
+        assert_eq!(encode(&mut encoder, replaced(shown(300), order(2, 7, 1, Display::Visible))), [expected]);
 
         let mut encoder = with_order(Display::Visible);
         let expected =
             [delete.clone(), format!("4600010000{TIME}00000000000000024200000007{ZULU}00000064414c4641")];
-        assert_eq!(encode(&mut encoder, replaced(order(2, 7, 1, Display::Attributable))), expected);
+        assert_eq!(
+            encode(&mut encoder, replaced(shown(300), order(2, 7, 1, Display::Attributable))),
+            expected
+        );
         assert_eq!(encoder.orders().len(), 1);
 
         let mut encoder = with_order(Display::Visible);
-        let trades = Accepted { booked: false, ..order(2, 7, 1, Display::Visible) };
-        assert_eq!(encode(&mut encoder, replaced(trades)), [delete]);
+        let trades = Accepted { booked: false, shown_qty: Qty(0), ..order(2, 7, 1, Display::Visible) };
+        assert_eq!(encode(&mut encoder, replaced(shown(300), trades)), [delete]);
         assert_eq!(encoder.orders(), []);
     }
 
     #[test]
-    #[should_panic(expected = "what order 1 leaves")]
+    fn a_replacement_is_d_or_a_when_only_one_of_both_is_shown() {
+        let mut encoder = with_order(Display::Visible);
+        let hidden = order(2, 7, 1, Display::Hidden);
+        let delete = format!("4400010000{TIME}0000000000000001");
+        assert_eq!(encode(&mut encoder, replaced(shown(300), hidden)), [delete]);
+        let visible = order(3, 7, 1, Display::Visible);
+        let add = format!("4100010000{TIME}00000000000000034200000007{ZULU}00000064");
+        assert_eq!(encode(&mut encoder, replaced(Shown::default(), visible)), [add]);
+        let hidden = order(4, 7, 1, Display::Hidden);
+        assert_eq!(encode(&mut encoder, replaced(Shown::default(), hidden)), [""; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "what is shown of order 1")]
     fn an_execution_that_does_not_add_up_is_our_fault() {
-        encode(&mut with_order(Display::Visible), trade(100, 100));
+        encode(&mut with_order(Display::Visible), EventBody::Trade(trade(100, 100)));
     }
 }

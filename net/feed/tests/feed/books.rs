@@ -1,8 +1,10 @@
 //! Followers' books against the venue's own, through encoder and snapshot.
 
+use std::collections::BTreeSet;
+
 use ironbell_client::itch_book::ItchBook;
 use ironbell_feed::{BookOrder, Encoder, Snapshot};
-use ironbell_types::Nanos;
+use ironbell_types::{EventBody, Nanos};
 use ironbell_wire::glimpse;
 
 use crate::venue::{Venue, drawn};
@@ -24,9 +26,66 @@ fn a_followers_books_are_the_venues_after_every_command() {
             let events = if step == 500 { venue.open_day() } else { venue.step() };
             follow(events, &mut book);
             assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, step {step}");
+            assert_eq!(states(&book), venue.states(), "seed {seed}, step {step}");
         }
         assert!(book.order_count() > 10, "seed {seed}: the flow builds books");
     }
+}
+
+fn states(book: &ItchBook) -> Vec<(u8, bool)> {
+    let state = |locate| Some((book.trading_state(locate)?, book.is_short_restricted(locate)?));
+    (1..=3).map(|locate| state(locate).expect("the instrument is announced")).collect()
+}
+
+/// Whatever tells of a trade, every one is printed once.
+#[test]
+fn the_tape_has_every_trade_of_the_venue_once() {
+    let mut venue = Venue::new(11);
+    let (mut encoder, mut book) = (Encoder::new(16), ItchBook::new());
+    let (mut traded, mut types) = ([0; 3], BTreeSet::new());
+    let mut events = venue.open_venue();
+    (0..3_000).for_each(|_| events.extend(venue.step()));
+    for event in &events {
+        if let EventBody::Trade(trade) = &event.body {
+            traded[trade.instrument.0 as usize - 1] += trade.qty.0;
+        }
+        encoder.encode(event, &mut |message| {
+            types.insert(message[0] as char);
+            book.apply(message).expect("a correct stream");
+        });
+    }
+    let printed = [1, 2, 3].map(|locate| book.tape(locate).expect("announced").shares);
+    assert_eq!(printed, traded);
+    let types: String = types.into_iter().collect();
+    assert_eq!(types, "ACDEFHPQRSUXYs", "the flow makes every message of books");
+}
+
+/// The day's messages end with S `C`: what is cancelled between the days is not said, and there is nothing
+/// to join.
+#[test]
+fn nothing_is_said_between_the_days() {
+    let mut venue = Venue::new(5);
+    let mut encoder = Encoder::new(16);
+    let mut events = venue.open_venue();
+    (0..300).for_each(|_| events.extend(venue.step()));
+    events.iter().for_each(|event| encoder.encode(event, &mut |_| {}));
+    assert!(encoder.orders().len() > 10);
+    let (before, mut said) = (encoder.sequence(), Vec::new());
+    for event in venue.close_day() {
+        encoder.encode(&event, &mut |message| said.push((message[0], message[11])));
+    }
+    let types: String = said.iter().map(|&(message_type, _)| message_type as char).collect();
+    assert_eq!(types, "SHHHSS");
+    assert_eq!([said[0].1, said[4].1, said[5].1], *b"MEC");
+    assert_eq!(encoder.sequence(), before + 6);
+    assert_eq!(encoder.orders(), []);
+    assert_eq!(Snapshot::of(&encoder, Nanos(1)), None);
+
+    let mut book = ItchBook::new();
+    for event in venue.open_day().into_iter().chain(venue.step()) {
+        encoder.encode(&event, &mut |message| book.apply(message).expect("a correct stream"));
+    }
+    assert_eq!(drawn(book.lines()), drawn(venue.lines()));
 }
 
 /// A session announces everything that stands: who follows from its first message needs nothing older.
@@ -46,6 +105,7 @@ fn a_new_day_is_followed_without_the_day_before() {
         });
     }
     assert_eq!(drawn(book.lines()), drawn(venue.lines()));
+    assert_eq!(states(&book), venue.states());
     assert_eq!(encoder.sequence(), count + 1, "a session is numbered from 1");
 }
 
@@ -91,6 +151,7 @@ fn a_snapshot_splices_into_the_stream_at_every_point() {
                 book.apply(message).unwrap_or_else(|e| panic!("seed {seed}, spliced at {next}: {e}"));
             }
             assert_eq!(drawn(book.lines()), drawn(venue.lines()), "seed {seed}, spliced at {next}");
+            assert_eq!(states(&book), venue.states(), "seed {seed}, spliced at {next}");
         }
     }
 }
