@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use ironbell_device::kernel::{Connection, KernelAcceptor};
 
-use crate::venue::{Dir, Member, Plain, Venue, config, enter_order, plain};
+use crate::venue::{Dir, Member, Plain, Venue, config, enter_order, mass_quote, plain};
 
 thread_local! {
     /// Of this thread: other tests of the process allocate beside this one.
@@ -46,12 +46,18 @@ fn poll(venue: &mut Sockets) -> u64 {
 
 /// Sends orders until `upto` is answered; returns how often the gateway allocated.
 fn trade(venue: &mut Sockets, member: &mut Member<Connection>, upto: u64) -> u64 {
-    let mut count = 0;
+    let (mut count, mut round) = (0, 0_u32);
     while member.session.next_number() <= upto {
+        round += 1;
         let sent = member.session.next_number() as u32;
-        // One order, and now and then something that is none and is answered by a debug packet.
-        assert!(member.session.send(&enter_order(sent)));
-        if sent.is_multiple_of(500) {
+        // One order, now and then a quote of some instruments, and now and then something that is neither
+        // and is answered by a debug packet.
+        if round.is_multiple_of(7) {
+            assert!(member.session.send(&mass_quote(sent, 20)));
+        } else {
+            assert!(member.session.send(&enter_order(sent)));
+        }
+        if round.is_multiple_of(100) {
             assert!(member.session.send(b"?"));
         }
         let answered = member.session.next_number();

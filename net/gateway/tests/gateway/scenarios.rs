@@ -2,7 +2,7 @@
 
 use crate::venue::{
     self, DAY, Dir, Heard, Member, Plain, SECOND, SESSION, Venue, config, definitions, enter_order, event,
-    plain,
+    mass_quote, plain,
 };
 use ironbell_device::fault::{Faults, Faulty};
 use ironbell_device::kernel::{Connection, KernelAcceptor};
@@ -303,6 +303,81 @@ fn a_full_ring_delays_reading_and_loses_nothing() {
     }
 }
 
+/// What came of each message of a port: the numbers of its orders and quotes, in their order.
+fn numbers_of(commands: &[Command], port: u32) -> Vec<u32> {
+    let number = |command: &Command| match command {
+        Command::EnterOrder(order) if order.port == PortId(port) => Some(order.user_ref_num.0),
+        Command::Quote(quote) if quote.port == PortId(port) => Some(quote.user_ref_num.0),
+        _ => None,
+    };
+    commands.iter().filter_map(number).collect()
+}
+
+#[test]
+fn a_mass_quote_waits_for_room_and_nothing_overtakes_it() {
+    let dir = Dir::new();
+    let (mut venue, dialer) = mem_venue(Config { input_size: 4096, ..config() }, &dir);
+    let mut member = join(&mut venue, dialer.connect(), 1, 2);
+    let mut other = join(&mut venue, dialer.connect(), 2, 2);
+    settle(&mut venue, &mut [&mut member, &mut other]);
+    let already = venue.behind.commands.len();
+    // The ring has 64 places. Sixty are taken, then 64 quotes come and an order behind them.
+    for n in 1..=60 {
+        assert!(member.session.send(&enter_order(n)));
+    }
+    assert!(member.session.send(&mass_quote(61, 64)));
+    assert!(member.session.send(&enter_order(1_000)));
+    for _ in 0..20 {
+        member.pump(venue.now, usize::MAX);
+        venue.gateway.poll(venue.now);
+    }
+    assert_eq!(venue.gateway.counters().messages_in, 61, "60 orders and all of the quotes are taken");
+    // Others are not read from meanwhile, nobody is let in, and the member's end waits its turn.
+    assert!(other.session.send(&enter_order(1)));
+    let mut late = Member::new(dialer.connect(), venue.now).login(3, "secret", "", 1);
+    drop(member);
+    for taken in 1..=59 {
+        venue.behind.execute(1);
+        other.pump(venue.now, usize::MAX);
+        late.pump(venue.now, usize::MAX);
+        venue.gateway.poll(venue.now);
+        assert_eq!(venue.gateway.counters().messages_in, 61, "{taken} of the ring's places came free");
+        assert_eq!(venue.gateway.counters().logins, 2);
+    }
+    settle(&mut venue, &mut [&mut other, &mut late]);
+    assert_eq!(late.heard[0], Heard::In(SESSION, 1));
+    let commands = &venue.behind.commands[already..];
+    let expected: Vec<u32> = (1..=60).chain((61..).step_by(2).take(64)).collect();
+    let of_member = numbers_of(commands, 1);
+    assert_eq!(of_member[..124], expected);
+    assert_eq!(numbers_of(commands, 2), [1]);
+    let at = |wanted: &dyn Fn(&Command) -> bool| commands.iter().position(wanted).expect("it came");
+    let last_quote = at(&|c| matches!(c, Command::Quote(quote) if quote.user_ref_num.0 == 187));
+    let logout = at(&|c| matches!(c, Command::Logout(logout) if logout.port == PortId(1)));
+    let login = at(&|c| matches!(c, Command::Login(login) if login.port == PortId(3)));
+    let order = at(&|c| matches!(c, Command::EnterOrder(order) if order.port == PortId(2)));
+    assert!(last_quote < logout && last_quote < login && last_quote < order, "{commands:?}");
+}
+
+#[test]
+fn a_mass_quote_taken_before_a_drain_is_handed_on_whole() {
+    let dir = Dir::new();
+    let (mut venue, dialer) = mem_venue(Config { input_size: 4096, ..config() }, &dir);
+    let mut member = join(&mut venue, dialer.connect(), 1, 2);
+    settle(&mut venue, &mut [&mut member]);
+    assert!(member.session.send(&enter_order(1)));
+    assert!(member.session.send(&mass_quote(2, 64)));
+    for _ in 0..20 {
+        member.pump(venue.now, usize::MAX);
+        venue.gateway.poll(venue.now);
+    }
+    venue.gateway.stop_accepting();
+    settle(&mut venue, &mut [&mut member]);
+    let expected: Vec<u32> = [1].into_iter().chain((2..).step_by(2).take(64)).collect();
+    assert_eq!(numbers_of(&venue.behind.commands, 1), expected);
+    assert_eq!(member.messages().len(), 65, "and every quote is answered");
+}
+
 #[test]
 fn what_is_no_command_is_explained_and_too_much_of_it_closes() {
     let dir = Dir::new();
@@ -540,6 +615,9 @@ proptest! {
                         prop_assert_eq!(switch.port, PortId(2));
                     }
                     Command::AccountQuery(query) => prop_assert_eq!(query.port, PortId(2)),
+                    Command::Quote(quote) => prop_assert_eq!(quote.port, PortId(2)),
+                    Command::OrderStateQuery(query) => prop_assert_eq!(query.port, PortId(2)),
+                    Command::DeadMan(timer) => prop_assert_eq!(timer.port, PortId(2)),
                     other => prop_assert!(false, "a member cannot send {:?}", other),
                 }
             }

@@ -10,12 +10,12 @@ use ironbell_session::{ClientEvent, ClientSession, Refusal};
 use ironbell_sessionlog::{Config as LogConfig, Maker, Recovered, SessionLog};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{
-    Accepted, AccountId, Amount, AssetId, Command, Credential, EnterOrder, Event, EventBody, Firm, FirmId,
-    Inbound, Instrument, InstrumentId, Mpid, Nanos, OpenDay, OrderRef, Outbound, Port, PortId, PortLimits,
-    Qty, Scale, Seq, Stage, Symbol, UserRefNum, Username,
+    Accepted, AccountId, Amount, AssetId, ClOrdId, Command, Credential, EnterOrder, Event, EventBody, Firm,
+    FirmId, Inbound, Instrument, InstrumentId, Mpid, Nanos, OpenDay, OrderKey, OrderRef, Outbound, Port,
+    PortId, PortLimits, Qty, Reject, Scale, Seq, Stage, Symbol, UserRefNum, Username,
 };
 use ironbell_wire::soup::LoginRequest;
-use ironbell_wire::{Type, U32, U64, ouch};
+use ironbell_wire::{Type, U32, U64, native, ouch};
 
 pub const SECOND: u64 = 1_000_000_000;
 pub const DAY: OpenDay = OpenDay { date: 20_261_121, midnight: Nanos(1_000_000) };
@@ -101,7 +101,9 @@ pub fn accepted(order: &EnterOrder, seq: u64) -> Accepted {
         capacity: order.capacity,
         cl_ord_id: order.cl_ord_id,
         options: order.options,
+        terms: order.terms,
         booked: true,
+        shown_qty: order.qty,
     }
 }
 
@@ -151,6 +153,11 @@ impl Behind {
                     port: query.port,
                     user_ref_idx: query.user_ref_idx,
                     next: UserRefNum(1),
+                }),
+                Command::Quote(quote) => self.say(EventBody::Rejected {
+                    key: OrderKey::new(quote.port, quote.user_ref_idx, quote.user_ref_num),
+                    reason: Reject::Halted,
+                    cl_ord_id: ClOrdId::default(),
                 }),
                 other => panic!("the tests do not send {other:?}"),
             }
@@ -341,6 +348,21 @@ pub fn enter_order(user_ref_num: u32) -> Vec<u8> {
         cl_ord_id: *b"an order      ",
     };
     encode(&order, &ouch::OptionsBuf::EMPTY)
+}
+
+/// A mass quote of so many entries.
+pub fn mass_quote(first: u32, count: usize) -> Vec<u8> {
+    let entry = native::QuoteEntry {
+        symbol: *b"IRON    ",
+        bid_quantity: native::U64::new(100),
+        bid_price: native::I64::new(99),
+        ask_quantity: native::U64::new(100),
+        ask_price: native::I64::new(101),
+    };
+    let quote = native::MassQuote { user_ref_num: native::U32::new(first), user_ref_idx: 0, capacity: b'P' };
+    let mut bytes = vec![0; native::mass_quote_len(count)];
+    quote.encode_with(&vec![entry; count], &mut bytes).expect("it has its length");
+    bytes
 }
 
 pub fn encode<M: ouch::OuchMessage>(message: &M, options: &ouch::OptionsBuf) -> Vec<u8> {
