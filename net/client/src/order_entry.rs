@@ -1030,6 +1030,137 @@ mod tests {
     }
 
     #[test]
+    fn every_native_request_is_the_message_it_should_be() {
+        use ironbell_types::{Peg, Price, Stp, UserRefNum};
+        let (mut venue, mut member) = (Venue::new(), member());
+        member.login(1);
+        venue.exchange(&mut member, Nanos(1));
+        hear(&mut member);
+        let symbol = Symbol::new("AAPL").unwrap();
+        let at_open =
+            NewOrder { time_in_force: TimeInForce::AtOpen, ..NewOrder::day(Side::Buy, 1, symbol, 2) };
+        assert_eq!(member.enter(&at_open, &OptionsBuf::EMPTY), Ok(1));
+        let at_close = NewOrder { time_in_force: TimeInForce::AtClose, ..at_open };
+        assert_eq!(member.enter(&at_close, &OptionsBuf::EMPTY), Ok(2));
+        assert_eq!(member.enter_full(&FullOrder::stop(Side::Sell, 1 << 40, symbol, 90)), Ok(3));
+        let terms = OrderTerms {
+            trail: 3,
+            max_floor: 10,
+            random_reserves: 2,
+            peg: Peg::Midpoint,
+            peg_offset: -4,
+            discretion: Price(102),
+            oco: UserRefNum(3),
+            stp: Stp::CancelBoth,
+            stp_group: *b"G1",
+            ..OrderTerms::default()
+        };
+        let all = FullOrder {
+            time_in_force: TimeInForce::Gtt,
+            display: Display::Hidden,
+            capacity: Capacity::Principal,
+            cl_ord_id: ClOrdId::new("mine").unwrap(),
+            min_qty: 5,
+            post_only: true,
+            group: Some(9),
+            terms,
+            expire_time: 60,
+            ..FullOrder::day(Side::Buy, 100, symbol, 101)
+        };
+        assert_eq!(member.enter_full(&all), Ok(4));
+        assert_eq!(member.replace_full(4, &FullReplacement::day(1 << 33, 7)), Ok(5));
+        let given = FullReplacement {
+            time_in_force: TimeInForce::Gtc,
+            post_only: Some(false),
+            max_floor: Some(0),
+            random_reserves: Some(1),
+            ..FullReplacement::day(50, 8)
+        };
+        assert_eq!(member.replace_full(5, &given), Ok(6));
+        let quote = TwoSided { symbol, bid: (100, 99), ask: (200, 101) };
+        assert_eq!(member.mass_quote(Capacity::Agency, &[quote; 3]), Ok(7));
+        assert_eq!(member.next_user_ref_num(), 13, "two numbers an entry");
+        member.order_state(3).unwrap();
+        member.dead_man(Nanos(5_000_000_000)).unwrap();
+        venue.exchange(&mut member, Nanos(2));
+        for (bytes, cross) in venue.asked[..2].iter().zip(*b"OC") {
+            let Ok(Inbound::EnterOrder(order, _)) = Inbound::parse(bytes) else { panic!("{bytes:?}") };
+            assert_eq!((order.time_in_force, order.cross_type), (b'0', cross));
+        }
+        assert!(venue.asked[2..].iter().all(|bytes| is_native(bytes)));
+        let asked: Vec<native::Inbound<'_>> =
+            venue.asked[2..].iter().map(|bytes| native::Inbound::parse(bytes).unwrap()).collect();
+        let [
+            native::Inbound::NewOrder(stop),
+            native::Inbound::NewOrder(all),
+            native::Inbound::ReplaceOrder(kept),
+            native::Inbound::ReplaceOrder(given),
+            native::Inbound::MassQuote(quotes, entries),
+            native::Inbound::OrderStateRequest(state),
+            native::Inbound::DeadMan(timer),
+        ] = asked.as_slice()
+        else {
+            panic!("{asked:?}")
+        };
+        assert_eq!((stop.user_ref_num.get(), stop.side, stop.quantity.get()), (3, b'S', 1 << 40));
+        assert_eq!((stop.order_type, stop.price.get(), stop.stop_price.get()), (b'M', 0, 90));
+        assert_eq!((stop.peg, stop.stp, stop.post_only, stop.customer_type), (b'L', b'*', b'U', b'U'));
+        assert_eq!((stop.group_id.get(), stop.time_in_force, stop.display), (u16::MAX, b'0', b'Y'));
+        assert_eq!((&all.symbol, all.user_ref_num.get(), all.price.get()), (b"AAPL    ", 4, 101));
+        assert_eq!((all.side, all.quantity.get(), all.order_type), (b'B', 100, b'L'));
+        assert_eq!((all.time_in_force, all.display, all.capacity), (b'6', b'N', b'P'));
+        assert_eq!((all.trail.get(), all.max_floor.get(), all.random_reserves.get()), (3, 10, 2));
+        assert_eq!((all.peg, all.peg_offset.get(), all.discretion_price.get()), (b'M', -4, 102));
+        assert_eq!((all.oco_user_ref_num.get(), all.stp, &all.stp_group), (3, b'W', b"G1"));
+        assert_eq!((all.min_qty.get(), all.post_only, all.group_id.get()), (5, b'P', 9));
+        assert_eq!((all.expire_time.get(), &all.cl_ord_id), (60, b"mine          "));
+        assert_eq!((kept.orig_user_ref_num.get(), kept.user_ref_num.get()), (4, 5));
+        assert_eq!((kept.quantity.get(), kept.price.get(), kept.post_only), (1 << 33, 7, b'U'));
+        assert_eq!(kept.max_floor.get(), native::UNCHANGED);
+        assert_eq!(kept.random_reserves.get(), native::UNCHANGED);
+        assert_eq!((given.orig_user_ref_num.get(), given.user_ref_num.get()), (5, 6));
+        assert_eq!((given.time_in_force, given.post_only), (b'g', b'N'));
+        assert_eq!((given.max_floor.get(), given.random_reserves.get()), (0, 1));
+        assert_eq!((quotes.user_ref_num.get(), quotes.capacity, entries.len()), (7, b'A', 3));
+        let entry = entries[2];
+        assert_eq!((entry.bid_quantity.get(), entry.bid_price.get()), (100, 99));
+        assert_eq!((entry.ask_quantity.get(), entry.ask_price.get()), (200, 101));
+        assert_eq!((&entry.symbol, state.user_ref_num.get()), (b"AAPL    ", 3));
+        assert_eq!(timer.timeout.get(), 5_000_000_000);
+    }
+
+    #[test]
+    fn native_messages_are_heard_between_the_others() {
+        let (mut venue, mut member) = (Venue::new(), member());
+        let triggered = native::StopTriggered {
+            timestamp: native::U64::new(5),
+            order_reference: native::U64::new(77),
+            price: native::I64::new(90),
+            user_ref_num: native::U32::new(3),
+            user_ref_idx: 0,
+        };
+        let mut bytes = [0; native::OUTBOUND_LEN_MAX];
+        let len = triggered.encode(&mut bytes).unwrap();
+        venue.tell(&rejected(1));
+        venue.tell(&bytes[..len]);
+        // Damaged, it is an error with its number, as OUCH's are.
+        venue.tell(&bytes[..len - 1]);
+        member.login(1);
+        venue.exchange(&mut member, Nanos(1));
+        assert!(matches!(member.next(), Ok(Some(Event::LoggedIn { .. }))));
+        assert!(matches!(member.next(), Ok(Some(Event::Message { number: 1, .. }))));
+        match member.next() {
+            Ok(Some(Event::Native { number, message, bytes: heard })) => {
+                assert_eq!((number, message), (2, native::Outbound::StopTriggered(&triggered)));
+                assert_eq!(heard, &bytes[..len]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(member.next(), Err(Error::Message { number: 3, .. })));
+        assert_eq!(member.next_number(), 4);
+    }
+
+    #[test]
     fn a_reconnect_resumes_after_the_last_message_heard_wherever_that_was() {
         let (mut venue, mut member) = (Venue::new(), member());
         for num in 1..=20 {

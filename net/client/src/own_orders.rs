@@ -269,3 +269,328 @@ fn side(code: u8) -> Result<Side, Disagreement> {
 fn idx_of(options: &Options<'_>) -> u8 {
     options.user_ref_idx().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use ironbell_wire::native::Block;
+    use ironbell_wire::ouch::{self, OptionValue, OptionsBuf, OuchMessage};
+    use ironbell_wire::{Type, U32, U64};
+
+    use super::*;
+
+    const IRON: Symbol = Symbol(*b"IRON    ");
+
+    /// A member that hears what it is told, through the codecs.
+    #[derive(Default)]
+    struct Hearing(OwnOrders);
+
+    impl Hearing {
+        fn hear<M: OuchMessage>(&mut self, message: &M, options: &[OptionValue]) -> Result<(), Disagreement> {
+            let mut bytes = [0; ouch::MESSAGE_LEN_MAX];
+            let options: OptionsBuf = options.iter().copied().collect();
+            let len = message.encode(&options, &mut bytes).unwrap();
+            self.0.apply(&Outbound::parse(&bytes[..len]).unwrap())
+        }
+
+        fn hear_native<B: Block>(&mut self, message: &B) -> Result<(), Disagreement> {
+            let mut bytes = [0; native::OUTBOUND_LEN_MAX];
+            let len = message.encode(&mut bytes).unwrap();
+            self.0.apply_native(&native::Outbound::parse(&bytes[..len]).unwrap())
+        }
+
+        fn accepted(&mut self, num: u32, side: u8, quantity: u32) {
+            let message = ouch::OrderAccepted {
+                message_type: Type::new(),
+                timestamp: U64::new(0),
+                user_ref_num: U32::new(num),
+                side,
+                quantity: U32::new(quantity),
+                symbol: IRON.0,
+                price: U64::new(10_000),
+                time_in_force: b'0',
+                display: b'Y',
+                order_reference_number: U64::new(u64::from(num) << 20),
+                capacity: b'A',
+                inter_market_sweep: b'N',
+                cross_type: b'N',
+                order_state: b'L',
+                cl_ord_id: [b' '; 14],
+            };
+            self.hear(&message, &[]).unwrap();
+        }
+
+        fn terms(&mut self, num: u32, quantity: u64, stop: i64) -> Result<(), Disagreement> {
+            use native::{I32, I64, U16, U32, U64};
+            self.hear_native(&native::AcceptedTerms {
+                timestamp: U64::new(0),
+                order_reference: U64::new(u64::from(num) << 20),
+                user_ref_num: U32::new(num),
+                user_ref_idx: 0,
+                side: b'B',
+                time_in_force: b'0',
+                display: b'Y',
+                symbol: IRON.0,
+                quantity: U64::new(quantity),
+                price: I64::new(100),
+                stop_price: I64::new(stop),
+                discretion_price: I64::new(0),
+                trail: U32::new(0),
+                max_floor: U32::new(0),
+                random_reserves: U32::new(0),
+                peg_offset: I32::new(0),
+                min_qty: U32::new(0),
+                expire_time: U32::new(0),
+                oco_user_ref_num: U32::new(0),
+                group_id: U16::new(native::NO_GROUP),
+                stp_group: [0; 2],
+                order_type: b'L',
+                peg: b'L',
+                stp: b'*',
+                post_only: b'U',
+                capacity: b'A',
+                customer_type: b'U',
+                cl_ord_id: [b' '; 14],
+            })
+        }
+
+        fn executed(&mut self, num: u32, quantity: u32, match_number: u64) -> Result<(), Disagreement> {
+            let message = ouch::OrderExecuted {
+                message_type: Type::new(),
+                timestamp: U64::new(0),
+                user_ref_num: U32::new(num),
+                quantity: U32::new(quantity),
+                price: U64::new(9_900),
+                liquidity_flag: b'A',
+                match_number: U64::new(match_number),
+            };
+            self.hear(&message, &[])
+        }
+
+        fn canceled(&mut self, num: u32, quantity: u32) -> Result<(), Disagreement> {
+            let message = ouch::OrderCanceled {
+                message_type: Type::new(),
+                timestamp: U64::new(0),
+                user_ref_num: U32::new(num),
+                quantity: U32::new(quantity),
+                reason: b'U',
+            };
+            self.hear(&message, &[])
+        }
+
+        fn broken(&mut self, num: u32, match_number: u64) -> Result<(), Disagreement> {
+            let message = ouch::BrokenTrade {
+                message_type: Type::new(),
+                timestamp: U64::new(0),
+                user_ref_num: U32::new(num),
+                match_number: U64::new(match_number),
+                reason: b'E',
+                cl_ord_id: [b' '; 14],
+            };
+            self.hear(&message, &[])
+        }
+
+        fn full_range(&mut self, num: u32, ouch_type: u8, quantity: u64) -> Result<(), Disagreement> {
+            use native::{U32, U64};
+            self.hear_native(&native::FullRange {
+                timestamp: U64::new(0),
+                user_ref_num: U32::new(num),
+                user_ref_idx: 0,
+                ouch_type,
+                quantity: U64::new(quantity),
+                prevented: U64::new(0),
+            })
+        }
+
+        /// What is open and what has executed of an order.
+        fn of(&self, num: u32) -> (u64, u64) {
+            let order = self.0.get((0, num)).unwrap();
+            (order.leaves_qty, order.executed_qty)
+        }
+    }
+
+    #[test]
+    fn an_order_shrinks_by_what_executes_and_what_is_cancelled() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 1_000);
+        member.accepted(2, b'S', 50);
+        member.executed(1, 300, 7).unwrap();
+        assert_eq!((member.of(1), member.0.position(IRON)), ((700, 300), 300));
+        member.canceled(1, 100).unwrap();
+        let prevented = ouch::AiqCanceled {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            user_ref_num: U32::new(1),
+            decrement_shares: U32::new(50),
+            reason: b'Q',
+            quantity_prevented: U32::new(50),
+            execution_price: U64::new(9_900),
+            liquidity_flag: b'A',
+            aiq_strategy: b'D',
+        };
+        member.hear(&prevented, &[]).unwrap();
+        assert_eq!(member.of(1), (550, 300));
+        let modified = ouch::OrderModified {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            user_ref_num: U32::new(2),
+            side: b'T',
+            quantity: U32::new(40),
+        };
+        member.hear(&modified, &[]).unwrap();
+        assert_eq!(member.of(2), (40, 0));
+        member.executed(2, 40, 8).unwrap();
+        assert_eq!((member.of(2), member.0.position(IRON)), ((0, 40), 260));
+        let open: Vec<Name> = member.0.open().map(|(name, _)| name).collect();
+        assert_eq!(open, [(0, 1)]);
+    }
+
+    #[test]
+    fn a_replacement_goes_on_with_what_is_left() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 1_000);
+        member.executed(1, 300, 7).unwrap();
+        let replaced = ouch::OrderReplaced {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            orig_user_ref_num: U32::new(1),
+            user_ref_num: U32::new(2),
+            side: b'B',
+            quantity: U32::new(500),
+            symbol: IRON.0,
+            price: U64::new(10_100),
+            time_in_force: b'0',
+            display: b'Y',
+            order_reference_number: U64::new(99),
+            capacity: b'A',
+            inter_market_sweep: b'N',
+            cross_type: b'N',
+            order_state: b'L',
+            cl_ord_id: [b' '; 14],
+        };
+        member.hear(&replaced, &[]).unwrap();
+        assert_eq!((member.of(1), member.of(2)), ((0, 300), (500, 0)));
+        assert_eq!(member.0.get((0, 2)).unwrap().order_ref, 99);
+        let unknown = ouch::OrderReplaced { orig_user_ref_num: U32::new(9), ..replaced };
+        assert_eq!(member.hear(&unknown, &[]), Err(Disagreement::Unknown((0, 9))));
+    }
+
+    #[test]
+    fn a_refreshed_iceberg_has_another_number_on_the_feed() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 1_000);
+        assert_eq!(member.0.get((0, 1)).unwrap().feed_ref, 1 << 20);
+        let restated = ouch::OrderRestated {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            user_ref_num: U32::new(1),
+            reason: b'R',
+        };
+        let options = [OptionValue::SecondaryOrdRefNum(77), OptionValue::DisplayQuantity(100)];
+        member.hear(&restated, &options).unwrap();
+        let order = *member.0.get((0, 1)).unwrap();
+        assert_eq!((order.feed_ref, order.refreshed_qty, order.leaves_qty), (77, Some(100), 1_000));
+        assert_eq!(order.order_ref, 1 << 20, "its number at the venue stays");
+    }
+
+    #[test]
+    fn a_stop_waits_until_it_is_triggered() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 100);
+        assert!(!member.0.get((0, 1)).unwrap().waits);
+        member.terms(1, 100, 120).unwrap();
+        assert!(member.0.get((0, 1)).unwrap().waits);
+        let triggered = native::StopTriggered {
+            timestamp: native::U64::new(0),
+            order_reference: native::U64::new(1 << 20),
+            price: native::I64::new(121),
+            user_ref_num: native::U32::new(1),
+            user_ref_idx: 0,
+        };
+        member.hear_native(&triggered).unwrap();
+        assert!(!member.0.get((0, 1)).unwrap().waits);
+    }
+
+    #[test]
+    fn a_broken_trade_did_not_happen() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 100);
+        member.accepted(2, b'S', 100);
+        // It traded with itself: one match number, two executions.
+        member.executed(1, 60, 7).unwrap();
+        member.executed(2, 60, 7).unwrap();
+        assert_eq!(member.0.position(IRON), 0);
+        member.broken(1, 7).unwrap();
+        assert_eq!((member.of(1), member.0.position(IRON)), ((40, 0), -60));
+        member.broken(2, 7).unwrap();
+        assert_eq!((member.of(2), member.0.position(IRON)), ((40, 0), 0));
+        let again = Disagreement::UnknownTrade { name: (0, 1), match_number: 7 };
+        assert_eq!(member.broken(1, 7), Err(again));
+        assert_eq!(member.0.execution((0, 1), 7), None);
+    }
+
+    #[test]
+    fn quantities_above_32_bits_are_counted_whole() {
+        let whole = u64::from(u32::MAX) * 4;
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', u32::MAX);
+        member.terms(1, whole, 0).unwrap();
+        assert_eq!(member.of(1), (whole, 0));
+        let executed = u64::from(u32::MAX) + 5;
+        member.executed(1, u32::MAX, 7).unwrap();
+        member.full_range(1, b'E', executed).unwrap();
+        assert_eq!((member.of(1), member.0.position(IRON)), ((whole - executed, executed), executed.into()));
+        assert_eq!(member.0.execution((0, 1), 7), Some(&Execution { qty: executed, price: 9_900 }));
+        member.canceled(1, u32::MAX).unwrap();
+        member.full_range(1, b'C', u64::from(u32::MAX) + 1).unwrap();
+        assert_eq!(member.of(1).0, whole - executed - u64::from(u32::MAX) - 1);
+        member.full_range(1, b'M', 1 << 32).unwrap();
+        assert_eq!(member.of(1).0, 1 << 32);
+        // Of a `D` whose prevented quantity alone is that large nothing more goes off.
+        member.full_range(1, b'D', 3).unwrap();
+        assert_eq!(member.of(1).0, 1 << 32);
+        member.broken(1, 7).unwrap();
+        assert_eq!((member.of(1).1, member.0.position(IRON)), (0, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_and_changes_nothing() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 100);
+        assert_eq!(member.executed(1, 101, 7), Err(Disagreement::TooMuch((0, 1))));
+        assert_eq!(member.canceled(1, 101), Err(Disagreement::TooMuch((0, 1))));
+        assert_eq!(member.executed(2, 1, 7), Err(Disagreement::Unknown((0, 2))));
+        assert_eq!(member.terms(2, 1, 1), Err(Disagreement::Unknown((0, 2))));
+        assert_eq!(member.full_range(1, b'E', 1 << 40), Err(Disagreement::TooMuch((0, 1))));
+        let other_channel = [OptionValue::UserRefIdx(1)];
+        let message = ouch::OrderCanceled {
+            message_type: Type::new(),
+            timestamp: U64::new(0),
+            user_ref_num: U32::new(1),
+            quantity: U32::new(1),
+            reason: b'U',
+        };
+        assert_eq!(member.hear(&message, &other_channel), Err(Disagreement::Unknown((1, 1))));
+        assert_eq!((member.of(1), member.0.position(IRON)), ((100, 0), 0));
+        assert_eq!(
+            Disagreement::TooMuch((0, 1)).to_string(),
+            "order 1 of channel 0 has less left than went off"
+        );
+    }
+
+    #[test]
+    fn a_new_day_keeps_open_orders_and_forgets_what_is_done() {
+        let mut member = Hearing::default();
+        member.accepted(1, b'B', 100);
+        member.accepted(2, b'B', 100);
+        member.executed(1, 100, 7).unwrap();
+        member.executed(2, 10, 8).unwrap();
+        let system =
+            |event_code| ouch::SystemEvent { message_type: Type::new(), timestamp: U64::new(0), event_code };
+        member.hear(&system(b'E'), &[]).unwrap();
+        assert!(member.0.get((0, 1)).is_some());
+        member.hear(&system(b'S'), &[]).unwrap();
+        assert!(member.0.get((0, 1)).is_none());
+        assert_eq!((member.of(2), member.0.position(IRON)), ((90, 10), 110));
+        assert!(matches!(member.broken(2, 8), Err(Disagreement::UnknownTrade { .. })));
+    }
+}
