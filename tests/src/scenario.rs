@@ -831,7 +831,13 @@ impl<V: Venue> Scenario<'_, V> {
                 _ => {}
             }
         }
-        let said: Vec<String> = events.iter().filter_map(|event| self.tell(&event.body)).collect();
+        // That instruments without a schedule begin with the day goes without saying.
+        let begins_with_day = |event: &&Event| {
+            let continuous = matches!(event.body, EventBody::PhaseChanged { phase: Phase::Continuous, .. });
+            continuous && matches!(command, Command::OpenDay(_))
+        };
+        let heard = events.iter().filter(|event| !begins_with_day(event));
+        let said: Vec<String> = heard.filter_map(|event| self.tell(&event.body)).collect();
         Ok(if events.is_empty() { vec!["nothing".into()] } else { said })
     }
 

@@ -281,9 +281,10 @@ impl Books {
     /// A trade of this day is undone: the statistics shrink.
     pub(super) fn bust(&mut self, instrument: InstrumentId, price: Price, qty: Qty) {
         let day = &mut self.market_mut(instrument).statistics;
-        day.volume.0 -= qty.0;
-        day.turnover -= u128::from(price.0.unsigned_abs()) * u128::from(qty.0);
-        day.trades -= 1;
+        day.volume.0 = day.volume.0.saturating_sub(qty.0);
+        let turnover = u128::from(price.0.unsigned_abs()) * u128::from(qty.0);
+        day.turnover = day.turnover.saturating_sub(turnover);
+        day.trades = day.trades.saturating_sub(1);
     }
 }
 

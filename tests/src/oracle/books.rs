@@ -429,7 +429,7 @@ impl Books {
         let limit = i128::from(order.price.0);
         let price =
             if order.is_buy() { (followed + offset).min(limit) } else { (followed - offset).max(limit) };
-        (price >= 1).then(|| Price(i64::try_from(price).expect("prices fit, and offsets are none that add")))
+        i64::try_from(price).ok().filter(|&price| price >= 1).map(Price)
     }
 
     /// The furthest price that a run may trade at, bands aside; `None` when it may not trade at all.
