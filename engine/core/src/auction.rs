@@ -33,8 +33,8 @@ impl Matching {
         if self.trading(instrument).crossing.is_some() {
             self.go_on_crossing(instrument, voice, effects);
         }
-        self.wake(instrument, voice, effects);
-        let trading = self.trading_mut(instrument);
+        self.go_on_waking(instrument, voice, effects);
+        let trading = self.trading(instrument);
         if trading.crossing.is_some() || trading.is_awake {
             return;
         }
@@ -43,7 +43,13 @@ impl Matching {
                 break;
             }
         }
-        self.wake(instrument, voice, effects);
+        self.go_on_waking(instrument, voice, effects);
+    }
+
+    fn go_on_waking(&mut self, instrument: InstrumentId, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        if self.trading(instrument).is_awake {
+            self.wake(instrument, voice, effects);
+        }
     }
 
     /// The next timer that is due; none while a cross is under way.
@@ -422,7 +428,7 @@ impl Matching {
             }
             let phase = self.trading_mut(instrument).open_day(midnight);
             self.change_phase(instrument, phase, NO_REASON, voice, effects);
-            self.wake(instrument, voice, effects);
+            self.go_on_waking(instrument, voice, effects);
             self.note_due(instrument);
         }
     }
@@ -456,7 +462,7 @@ impl Matching {
             if instrument == each || (instrument == InstrumentId::NONE && !self.trading(each).delisted) {
                 self.advance(each, voice, effects);
                 self.change_phase(each, phase, reason, voice, effects);
-                self.wake(each, voice, effects);
+                self.go_on_waking(each, voice, effects);
                 self.note_due(each);
             }
         }
@@ -486,6 +492,7 @@ impl Matching {
         trading.delisted = true;
         trading.close_day();
         self.change_phase(instrument, Phase::Closed, NO_REASON, voice, effects);
+        self.note_due(instrument);
     }
 
     /// An instrument trades by other rules from now on.
@@ -503,6 +510,7 @@ impl Matching {
         if let Some(band) = trading.band_set() {
             voice.say(band);
         }
+        self.note_due(instrument);
     }
 }
 
@@ -546,8 +554,8 @@ mod tests {
         vec,
     };
     use ironbell_types::{
-        Accepted, Algorithm, Capacity, ClOrdId, Display, OrderKey, OrderOptions, OrderTerms, Seq, Side,
-        Stage, Stp, TimeInForce,
+        Accepted, Algorithm, Capacity, ClOrdId, Display, MatchNumber, OrderKey, OrderOptions, OrderTerms,
+        Seq, Side, Stage, Stp, TimeInForce,
     };
 
     const ONE: InstrumentId = InstrumentId(1);

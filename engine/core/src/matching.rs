@@ -297,7 +297,7 @@ pub struct Matching {
     /// The venue's key, for the sizes of icebergs' parts.
     key: u64,
     /// [`TRADES_MAX`]; less in a test of it.
-    trades_max: u32,
+    pub(crate) trades_max: u32,
     /// Of the present command: match numbers given, self-trades prevented, parts of icebergs shown.
     numbers: u32,
     prevented: u32,

@@ -225,11 +225,6 @@ impl Trading {
         self.band().map_or(limit, |band| band.clamp(buys, limit))
     }
 
-    /// Whether a trade at that price ends a limit state.
-    pub(crate) fn is_inside_band(&self, price: u64) -> bool {
-        self.band().is_some_and(|band| band.lower < price && price < band.upper)
-    }
-
     /// *BandSet* of the present band, if there is one.
     pub(crate) fn band_set(&self) -> Option<EventBody> {
         let band = self.band()?;
@@ -630,8 +625,6 @@ mod tests {
         let mut banded = trading(InstrumentRules { reference: Price(1_000), band_bps: 500, ..PLAIN });
         assert_eq!((banded.bound(true, 2_000), banded.bound(true, 1_020)), (1_050, 1_020));
         assert_eq!((banded.bound(false, 1), banded.bound(false, 980)), (950, 980));
-        let inside = [949, 950, 951, 1_049, 1_050].map(|price| banded.is_inside_band(price));
-        assert_eq!(inside, [false, false, true, true, false]);
         banded.note_trade(1_049, 1);
         assert_eq!(banded.band(), range(950, 1_050), "trades of runs do not move it");
         banded.note_cross(2_000);
