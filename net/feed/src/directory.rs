@@ -27,8 +27,8 @@ enum Stage {
     #[default]
     Closed,
     Open,
-    /// It ends with the statistics of this instrument, the last one.
-    Closing(InstrumentId),
+    /// It ends with the statistics of so many instruments.
+    Closing(usize),
 }
 
 /// An instrument as members see it.
@@ -46,6 +46,8 @@ pub struct Listing {
     delisted: bool,
     /// The present session has announced it.
     announced: bool,
+    /// The day is closing, and the instrument's statistics are still to come.
+    closing: bool,
 }
 
 const NO_REASON: [u8; 4] = *b"    ";
@@ -69,14 +71,19 @@ impl Directory {
             EventBody::DayOpened(day) => {
                 self.day = Some(*day);
                 self.stage = Stage::Open;
-                self.listings.iter_mut().for_each(|listing| listing.announced = !listing.delisted);
+                for listing in &mut self.listings {
+                    (listing.announced, listing.closing) = (!listing.delisted, false);
+                }
             }
             EventBody::DayClosed { .. } => {
-                let last = self.listings.iter().rev().find(|listing| !listing.delisted);
-                self.stage = last.map_or(Stage::Closed, |last| Stage::Closing(last.instrument.id));
+                self.listings.iter_mut().for_each(|listing| listing.closing = !listing.delisted);
+                self.await_statistics(self.listings.iter().filter(|listing| listing.closing).count());
             }
-            EventBody::Statistics(statistics) if self.stage == Stage::Closing(statistics.instrument) => {
-                self.stage = Stage::Closed;
+            EventBody::Statistics(statistics) => {
+                let was_closing = core::mem::take(&mut self.listing_mut(statistics.instrument).closing);
+                if let (Stage::Closing(count), true) = (self.stage, was_closing) {
+                    self.await_statistics(count - 1);
+                }
             }
             EventBody::PhaseChanged { instrument, phase, reason } => {
                 let listing = self.listing_mut(*instrument);
@@ -85,6 +92,11 @@ impl Directory {
             EventBody::Controlled(control) => self.control(control),
             _ => {}
         }
+    }
+
+    /// A closing cross of very many trades takes more than one command, so instruments end out of order.
+    fn await_statistics(&mut self, count: usize) {
+        self.stage = if count > 0 { Stage::Closing(count) } else { Stage::Closed };
     }
 
     fn define(&mut self, instrument: &Instrument) {
@@ -102,6 +114,7 @@ impl Directory {
             short_restricted: false,
             delisted: false,
             announced: is_open,
+            closing: false,
         });
     }
 
@@ -161,7 +174,7 @@ impl Directory {
     }
 
     /// The trading day; `None` before the first one, and from the end of one to the next. A day ends with
-    /// the statistics of its last instrument, which its closing crosses come before.
+    /// the last statistics of its instruments; their closing crosses come before.
     #[must_use]
     pub fn day(&self) -> Option<&OpenDay> {
         self.day.as_ref().filter(|_| self.stage != Stage::Closed)

@@ -4,7 +4,7 @@
 //! | event | messages |
 //! |---|---|
 //! | `DayOpened` | S `O`, S `S`, per instrument R (s) H (Y), V, S `Q` |
-//! | `DayClosed`, the last instrument's `Statistics` | S `M`; S `E`, S `C`. What comes later is not said |
+//! | `DayClosed`; the last of its `Statistics` | S `M`; S `E`, S `C`. What comes later is not said |
 //! | `InstrumentDefined`, day open | R (s) H |
 //! | `PhaseChanged` | H |
 //! | `Controlled`: `SetRules`, `SetDeclineLevels`, `MarketWideHalt` | Y when the price test changed; V; W |
@@ -553,9 +553,9 @@ mod tests {
         let closed = EventBody::DayClosed { date: 20_261_121 };
         assert_eq!(encode(&mut encoder, closed), [format!("5300000000{TIME}4d")]);
         assert_eq!(encode(&mut encoder, phase(Phase::Closed, *b"    ")).len(), 1);
-        assert_eq!(encode(&mut encoder, statistics(1)), [""; 0]);
+        assert_eq!(encode(&mut encoder, statistics(2)), [""; 0], "the first's closing cross takes longer");
         let expected = [format!("5300000000{TIME}45"), format!("5300000000{TIME}43")];
-        assert_eq!(encode(&mut encoder, statistics(2)), expected);
+        assert_eq!(encode(&mut encoder, statistics(1)), expected);
         let next = encoder.sequence();
         for body in [statistics(3), canceled(300, 0, [300, 0]), instrument(1, "YANK", Scale::Scaled)] {
             assert_eq!(encode(&mut encoder, body), [""; 0], "nothing follows the end of messages");
