@@ -18,7 +18,7 @@ use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
 use ironbell_store::SegmentMaker;
-use ironbell_sync::{Consumer, cursor, metrics, ring};
+use ironbell_sync::{Consumer, cursor, due, metrics, ring};
 use ironbell_types::{Credential, Nanos, Side, Symbol, Username};
 use ironbell_wire::ouch::OptionsBuf;
 
@@ -106,6 +106,7 @@ impl Node {
         let (release_feed, to_feed) = ring(4_096);
         let (release_shadow, shadow) = ring(4_096);
         let (frames_durable, frames_durable_reader) = cursor(0);
+        let (next_due, next_due_reader) = due();
         let log = |name: &str| {
             SessionLog::open(&ironbell_sessionlog::Config::new(config.data_dir.join(name))).expect("a log")
         };
@@ -148,6 +149,7 @@ impl Node {
             sequencer_shard,
             frames_durable: frames_durable_reader,
             commit: commit.clone(),
+            next_due: next_due_reader,
         };
         let start = sequencer::Start {
             seq: engine.last_seq(),
@@ -164,6 +166,7 @@ impl Node {
             shard_sequencer,
             shard_release,
             release_shard: batches,
+            next_due,
         };
         let shard = Shard::new(engine, connections);
         let outputs = vec![release_gateway, release_feed];

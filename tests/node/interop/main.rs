@@ -603,8 +603,9 @@ fn followers_learn_what_a_scaled_instruments_ticks_and_lots_are_worth() {
         Decimal::from_i128_with_scale(100 * i128::from(price * expected.tick_value), 4),
         Decimal::from_i128_with_scale(100 * i128::from(expected.lot_units), 8),
     ];
-    let ledger: Vec<Balance> =
-        admin::ask(&node.config().admin_socket(), Request::Ledger).expect("it answers");
+    let ledger: admin::Seen<Vec<Balance>> =
+        admin::ask(&node.config().admin_socket(), &Request::Ledger).expect("it answers");
+    let ledger = ledger.seen;
     let total = |account: &str, asset: &str| -> Decimal {
         let balance = ledger.iter().find(|b| b.account == account && b.asset == asset);
         balance.unwrap_or_else(|| panic!("{account} has no {asset}")).total.parse().expect("a decimal")
