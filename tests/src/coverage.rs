@@ -240,7 +240,6 @@ pub const FATE_RULES: &[Rule] = &[
     "prevented resting",
     "modified",
     "replaced",
-    "settled for the fee account's loss",
     "busted",
     "cancelled in part",
     "User",
@@ -380,6 +379,14 @@ impl Coverage {
     #[must_use]
     pub fn pairs_met(&self, table: &str) -> usize {
         self.met.keys().filter(|(of, ..)| *of == table).count()
+    }
+
+    /// Whether a row, or a column, of a table met anything.
+    #[must_use]
+    pub fn has_met(&self, table: &str, row: Option<Rule>, column: Option<Rule>) -> bool {
+        self.met.keys().any(|&(of, r, c)| {
+            of == table && row.is_none_or(|row| row == r) && column.is_none_or(|column| column == c)
+        })
     }
 
     fn meet(&mut self, table: &'static str, row: Rule, column: Rule) {
@@ -689,37 +696,73 @@ fn traits(order: &Accepted) -> Vec<Rule> {
 
 /// Whether the rules keep a pair apart, so that it can never be met.
 fn are_apart(table: &str, row: Rule, column: Rule) -> bool {
-    const NEVER_RESTS: [Rule; 3] = ["ioc", "fok", "min qty"];
-    const CROSS_ONLY: [Rule; 2] = ["at-open", "at-close"];
-    const PEGS: [Rule; 3] = ["primary peg", "market peg", "midpoint peg"];
-    const STOPS: [Rule; 2] = ["stop", "trailing stop"];
-    let waits = |rule: Rule| STOPS.contains(&rule);
+    const NEVER_REST: &[Rule] = &["ioc", "fok", "min qty"];
+    const FOR_A_CROSS: &[Rule] = &["at-open", "at-close"];
+    const PEGS: &[Rule] = &["primary peg", "market peg", "midpoint peg"];
+    const STOPS: &[Rule] = &["stop", "trailing stop"];
+    const SHORT: &[Rule] = &["short", "short exempt"];
+    const CALLS: &[Rule] = &["PreOpen", "OpeningAuction", "Volatility", "Paused", "ClosingAuction"];
+    const RUNS: &[Rule] = &[
+        "trades as aggressor",
+        "prevented as aggressor",
+        "accepted unbooked",
+        "rested",
+        "Immediate",
+        "Collar",
+    ];
+    // A primary peg stands on its own side's best, which nothing of the other side reaches.
+    const NEVER_RUN: &[Rule] = &["post-only", "primary peg"];
     match table {
         "aggressor x resting" => {
-            CROSS_ONLY.contains(&row)
-                || CROSS_ONLY.contains(&column)
-                || NEVER_RESTS.contains(&column)
+            FOR_A_CROSS.contains(&row)
+                || FOR_A_CROSS.contains(&column)
+                || NEVER_REST.contains(&column)
                 || column == "market"
-                || row == "post-only"
+                || NEVER_RUN.contains(&row)
+                // What is displayed stands beyond the middle, and a market peg a tick short of it.
+                || PEGS.contains(&row) && ["iceberg", "random iceberg", "quote", "primary peg"].contains(&column)
+                || SHORT.contains(&row) && SHORT.contains(&column)
         }
-        "in a cross" => [row, column].iter().any(|rule| NEVER_RESTS.contains(rule) || PEGS.contains(rule)),
-        "order x surroundings" => match column {
-            "Closed" | "Halted" => true,
-            "PreOpen" | "OpeningAuction" | "Volatility" | "Paused" | "ClosingAuction" | "batch" => {
-                NEVER_RESTS.contains(&row)
-                    || row == "at-open" && !["PreOpen", "OpeningAuction", "batch"].contains(&column)
+        "in a cross" => {
+            [row, column].iter().any(|rule| NEVER_REST.contains(rule) || PEGS.contains(rule))
+                || SHORT.contains(&row) && SHORT.contains(&column)
+                || FOR_A_CROSS.contains(&row) && FOR_A_CROSS.contains(&column) && row != column
+        }
+        "order x surroundings" => {
+            ["Closed", "Halted"].contains(&column)
+                || NEVER_REST.contains(&row) && (CALLS.contains(&column) || column == "batch")
+                || row == "at-open"
+                    && ["Continuous", "Volatility", "Paused", "ClosingAuction"].contains(&column)
+                || row == "at-open" && column == "limit state"
+                || column == "later day" && !["gtt", "gtc"].contains(&row)
+                || column == "located" && !SHORT.contains(&row)
+        }
+        _ => {
+            let crosses = ["trades in opening", "trades in closing", "trades in halt cross"];
+            match column {
+                "refreshed" => !["iceberg", "random iceberg"].contains(&row),
+                "triggered" => !STOPS.contains(&row),
+                "PostOnly" => row != "post-only",
+                "Timeout" => row != "gtt",
+                "ClosedReason" if ["gtt", "gtc"].contains(&row) => true,
+                _ if NEVER_REST.contains(&row) && !STOPS.contains(&row) => {
+                    !RUNS.contains(&column) || column == "rested"
+                }
+                _ if FOR_A_CROSS.contains(&row) => {
+                    RUNS.contains(&column)
+                        || ["trades resting", "prevented resting"].contains(&column)
+                        || row == "at-open" && ["trades in closing", "trades in halt cross"].contains(&column)
+                        || row == "at-close"
+                            && ["trades in opening", "trades in halt cross"].contains(&column)
+                }
+                _ if PEGS.contains(&row) => {
+                    crosses.contains(&column)
+                        || row == "primary peg" && RUNS.contains(&column) && column != "Immediate"
+                }
+                _ => {
+                    row == "post-only" && ["trades as aggressor", "prevented as aggressor"].contains(&column)
+                }
             }
-            "later day" => !["gtt", "gtc"].contains(&row) && !STOPS.contains(&row),
-            "located" => !["short", "short exempt"].contains(&row),
-            _ => row == "at-open" && ["limit state"].contains(&column),
-        },
-        _ => match column {
-            "refreshed" => !["iceberg", "random iceberg"].contains(&row),
-            "triggered" => !waits(row),
-            "PostOnly" => row != "post-only",
-            "Timeout" => row != "gtt",
-            "System" => row != "pair",
-            _ => false,
-        },
+        }
     }
 }

@@ -91,8 +91,7 @@ impl Flow {
                     KillScope::Instrument(instrument),
                     KillScope::Venue,
                 ]);
-                let on = Control::Kill { scope, on: true };
-                if limited { self.later(on, Control::Kill { scope, on: false }) } else { on }
+                self.later(Control::Kill { scope, on: true }, Control::Kill { scope, on: false })
             }
             Knob::Fees => self.fees(instrument),
             Knob::Tier => Control::SetTier {
@@ -181,13 +180,14 @@ impl Flow {
             top_order_max: Qty(self.rng.pick(&[0, 0, 1, self.shape.qty_max])),
             batch_ns: self.rng.pick(&[1_000_000, 10_000_000, 1_000_000_000]),
             reference: Price(reference as i64),
-            limit_state_ns: self.rng.pick(&[0, 40, 1_000_000, 1_000_000_000, 15_000_000_000]),
+            limit_state_ns: self.rng.pick(&[0, 1_000_000, 1_000_000_000, 15_000_000_000, 15_000_000_000]),
             volatility_ns: self.rng.pick(&[0, 1_000_000, 3_000_000_000, 60_000_000_000]),
             short_restricted: self.rng.one_in(8),
             ..InstrumentRules::PLAIN
         };
         if self.chance(bias.static_range) {
-            rules.static_bps = self.rng.pick(&[9_999, bps(width * 2), bps(width), bps(width / 2)]);
+            rules.static_bps =
+                self.rng.pick(&[9_999, 9_999, 9_999, bps(width * 2), bps(width), bps(width / 2)]);
         }
         if self.chance(bias.collar) {
             rules.collar_bps = self.rng.pick(&[bps(1), bps(width / 4), bps(width / 2), bps(width)]);
@@ -231,8 +231,21 @@ impl Flow {
         let present = self.phases.get(&instrument).copied();
         let phase = match present {
             // Something that trades must come, else nothing ever does.
-            Some(present) if present != Phase::Continuous && self.rng.one_in(2) => Phase::Continuous,
-            _ => self.rng.pick(&PHASES),
+            _ if self.rng.one_in(4) => self.rng.pick(&PHASES),
+            Some(Phase::Closed) => self.rng.pick(&[Phase::PreOpen, Phase::OpeningAuction, Phase::PreOpen]),
+            Some(Phase::PreOpen) => self.rng.pick(&[Phase::OpeningAuction, Phase::Continuous]),
+            Some(Phase::ClosingAuction) => self.rng.pick(&[Phase::Closed, Phase::Closed, Phase::Continuous]),
+            None | Some(Phase::Continuous) => self.rng.pick(&[
+                Phase::Closed,
+                Phase::Closed,
+                Phase::PreOpen,
+                Phase::Halted,
+                Phase::Paused,
+                Phase::Volatility,
+                Phase::ClosingAuction,
+                Phase::ClosingAuction,
+            ]),
+            Some(_) => Phase::Continuous,
         };
         Control::SetPhase { instrument, phase, reason: *b"T1  " }
     }
@@ -249,15 +262,15 @@ impl Flow {
             Stp::Decrement,
         ]);
         rules.slides = self.rng.one_in(2);
-        rules.cancels_on_disconnect = self.rng.one_in(2);
-        if self.rng.one_in(4) {
+        rules.cancels_on_disconnect = self.rng.one_in(3);
+        if self.rng.one_in(8) {
             rules.limits.qty_max = Qty(self.rng.between(1, self.shape.qty_max * 2));
         }
-        if self.rng.one_in(4) {
+        if self.rng.one_in(8) {
             rules.limits.notional_max = self.worth(4);
         }
-        if self.rng.one_in(3) {
-            rules.rate_per_second = self.rng.pick(&[1, 7, 1_000, 1_000_000, u32::MAX]);
+        if self.rng.one_in(4) {
+            rules.rate_per_second = self.rng.pick(&[7, 10_000, 10_000, 1_000_000, u32::MAX]);
             rules.rate_burst = self.rng.pick(&[0, 1, 3, 20]);
         }
         if self.rng.one_in(3) {
@@ -271,7 +284,8 @@ impl Flow {
     }
 
     fn fees(&mut self, instrument: InstrumentId) -> Control {
-        let tier = self.rng.below(TIERS as u64 + u64::from(self.rng.clone().one_in(10))) as u8;
+        let tiers = if self.rng.one_in(10) { TIERS + 1 } else { TIERS };
+        let tier = self.rng.below(tiers as u64) as u8;
         let (maker_bps, taker_bps) = self.rng.pick(&[
             (-20, 50),
             (-5, 30),
@@ -291,7 +305,7 @@ impl Flow {
 
     fn bust(&mut self) -> Control {
         let strays = [MatchNumber(0), MatchNumber(u64::MAX)];
-        let recent: Vec<MatchNumber> = self.matches.iter().copied().collect();
+        let recent: Vec<MatchNumber> = self.trades.iter().map(|t| t.match_number).collect();
         let match_number = if recent.is_empty() || self.rng.one_in(20) {
             self.rng.pick(&strays)
         } else {

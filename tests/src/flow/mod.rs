@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Control, Credential, DeadMan, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event,
-    EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, Login, Logout, MassCancel,
-    MassCancelSlice, MatchNumber, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
-    OrderOptions, OrderStateQuery, OrderTerms, Phase, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide,
-    Reject, ReplaceOrder, Scale, Seq, Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope, Login, Logout,
+    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions,
+    OrderStateQuery, OrderTerms, Phase, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide, Reject,
+    ReplaceOrder, Scale, Seq, Sequenced, Settled, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
+    Username,
 };
 
 use crate::rng::Rng;
@@ -69,7 +70,7 @@ pub struct Flow {
     bias: Bias,
     seq: Seq,
     time: Nanos,
-    /// Commands to issue first: what the venue opens with.
+    /// Commands to issue first: what the venue opens with, and what belongs together later.
     opening: VecDeque<Command>,
     /// What the operator sets next, before the first day.
     at_first: VecDeque<Knob>,
@@ -99,7 +100,7 @@ pub struct Flow {
     /// Times at which something may be due.
     dues: BTreeSet<Nanos>,
     /// The last trades.
-    matches: VecDeque<MatchNumber>,
+    trades: VecDeque<Settled>,
     to_take_back: VecDeque<Control>,
 }
 
@@ -122,7 +123,8 @@ impl Flow {
         if theme == Theme::Plain {
             return Self::plain(rng);
         }
-        let tight = rng.one_in(4);
+        let busts = theme == Theme::Fees && rng.one_in(2);
+        let tight = rng.one_in(6);
         let shape = Shape {
             price_min: rng.pick(&[1, 2, 60, 100, 1_000, 4_090, 33_504]),
             price_width: rng.pick(&[2, 3, 5, 8, 20, 60]),
@@ -140,7 +142,15 @@ impl Flow {
             new_day_gap: rng.pick(&[400, 5_000]),
             deep: false,
         };
-        Self::of(rng, theme, shape)
+        // So little that what a trade brought is soon gone, and cannot be given back.
+        let poor = Shape {
+            price_min: 60,
+            qty_max: 10,
+            quote_funds: 3_000_000,
+            base_funds: 3_000_000,
+            ..shape.clone()
+        };
+        Self::of(rng, theme, if busts { poor } else { shape })
     }
 
     fn plain(mut rng: Rng) -> Self {
@@ -208,7 +218,7 @@ impl Flow {
             rules_in_force: BTreeMap::new(),
             scheduled: BTreeSet::new(),
             dues: BTreeSet::new(),
-            matches: VecDeque::new(),
+            trades: VecDeque::new(),
             to_take_back: VecDeque::new(),
             seq: Seq(0),
             time: Nanos(1_790_000_000_000_000_000),
@@ -310,7 +320,11 @@ impl Flow {
                 self.note_due(Nanos(self.time.0 + rules.limit_state_ns));
             }
             EventBody::DeadManSet { timeout_ns, .. } => {
-                self.note_due(Nanos(self.time.0.saturating_add(*timeout_ns).min(1 << 62)));
+                // Some timers are never due.
+                let due = self.time.0.saturating_add(*timeout_ns);
+                if due < u64::MAX {
+                    self.note_due(Nanos(due));
+                }
             }
             EventBody::Controlled(control) => self.hear_control(control),
             EventBody::LoggedIn { port, incarnation } => {
@@ -329,15 +343,17 @@ impl Flow {
                 self.forget(prevented.key);
             }
             EventBody::Trade(trade) => {
-                if self.matches.len() == 12 {
-                    self.matches.pop_front();
-                }
-                self.matches.push_back(trade.match_number);
                 for side in [trade.resting, trade.aggressor] {
                     if side.leaves_qty == Qty::ZERO {
                         self.forget(side.key);
                     }
                 }
+            }
+            EventBody::Settled(settled) => {
+                if self.trades.len() == 12 {
+                    self.trades.pop_front();
+                }
+                self.trades.push_back(*settled);
             }
             EventBody::OrderEntryDisabled(switch) => {
                 self.disabled.insert(switch.firm);
@@ -459,12 +475,12 @@ impl Flow {
         let qty_max = Qty(self.rng.between(1, self.shape.qty_max * 2));
         let notional_max =
             Amount(i128::from(self.rng.between(1, self.shape.price_min.saturating_mul(qty_max.0 * 200))));
-        let limits = self.rng.pick(&[
-            ample,
-            ample,
-            PortLimits { qty_max, ..ample },
-            PortLimits { notional_max, ..ample },
-        ]);
+        let limits = if self.theme != Theme::Plain && !self.rng.one_in(8) {
+            [ample; 4]
+        } else {
+            [ample, ample, PortLimits { qty_max, ..ample }, PortLimits { notional_max, ..ample }]
+        };
+        let limits = self.rng.pick(&limits);
         let username = Username::new(&format!("P{id}")).expect("a short name");
         Port { id, username, firm, account, limits, credential }
     }
@@ -537,7 +553,7 @@ impl Flow {
 
     /// What an operator does now and then, and what keeps something trading.
     fn operate(&mut self) -> Option<Command> {
-        if !self.day_is_open && self.rng.one_in(12) {
+        if !self.day_is_open && self.rng.one_in(6) {
             return Some(self.open_day());
         }
         let idle = |(&instrument, &phase): (&InstrumentId, &Phase)| {
@@ -545,18 +561,43 @@ impl Flow {
         };
         if let Some(instrument) = self.phases.iter().find_map(idle)
             && self.day_is_open
-            && self.rng.one_in(40)
+            && self.rng.one_in(30)
         {
             let (phase, reason) = (Phase::Continuous, *b"T3  ");
             return Some(Command::Control(Control::SetPhase { instrument, phase, reason }));
         }
+        if self.theme == Theme::Fees && self.rng.one_in(80) {
+            self.bust_what_is_gone();
+        }
         if self.delisted.len() == self.instruments.len() && self.rng.one_in(10) {
             return self.another_instrument();
         }
-        if self.rng.one_in(60) {
+        if !self.to_take_back.is_empty() && self.rng.one_in(12) {
             return self.take_back();
         }
         self.rng.one_in(self.bias.control_gap).then(|| self.control())
+    }
+
+    /// A trade is undone when its buyer has nothing of what it bought any more, or its seller of the money.
+    fn bust_what_is_gone(&mut self) {
+        let Some(&trade) = self.trades.back() else { return };
+        let Some(instrument) = self.instruments.iter().find(|i| i.id == trade.instrument) else { return };
+        let bought = (trade.buyer, instrument.base);
+        let earned = (trade.seller, instrument.quote);
+        let (account, asset) = self.rng.pick(&[bought, earned]);
+        // Withdraws all there is without knowing how much that is.
+        for log2 in (0..40).rev() {
+            let funding = self.funding(account, asset, -(1 << log2));
+            self.opening.push_back(Command::Fund(funding));
+        }
+        let bust = Control::Bust { match_number: trade.match_number, reason: b'E' };
+        self.opening.push_back(Command::Control(bust));
+        // A firm that owes something is killed, and would never trade again.
+        let firms = self.firms.clone();
+        self.to_take_back
+            .extend(firms.into_iter().map(|firm| Control::Kill { scope: KillScope::Firm(firm), on: false }));
+        let funding = self.funding(account, asset, 1 << 22);
+        self.opening.push_back(Command::Fund(funding));
     }
 
     fn another_instrument(&mut self) -> Option<Command> {
@@ -602,7 +643,7 @@ impl Flow {
 
     fn dead_man(&mut self) -> Command {
         let (port, _) = self.channel();
-        let timeouts = [0, 1, 1_000_000, 100_000_000, 1_000_000_000, u64::MAX];
+        let timeouts = [0, 1, 100_000_000, 1_000_000_000, 1_000_000_000, u64::MAX];
         Command::DeadMan(DeadMan { port, timeout_ns: self.rng.pick(&timeouts) })
     }
 
@@ -709,6 +750,13 @@ impl Flow {
         let stray = known == 0 || self.rng.one_in(300);
         if self.shape.deep && !self.rng.one_in(10) {
             return InstrumentId(1);
+        }
+        if !self.delisted.is_empty() && !self.rng.one_in(20) {
+            let listed: Vec<InstrumentId> =
+                self.instruments.iter().map(|i| i.id).filter(|id| !self.delisted.contains(id)).collect();
+            if !listed.is_empty() {
+                return self.rng.pick(&listed);
+            }
         }
         InstrumentId(if stray {
             self.rng.pick(&[0, 77, u32::MAX])
@@ -932,7 +980,7 @@ impl Flow {
         let size = size << self.shape.vast_log2;
         let amount = match self.rng.below(40) {
             0 => 0,
-            1 => self.rng.pick(&[i128::MIN, i128::MAX, -i128::MAX]),
+            1 => self.rng.pick(&[i128::MIN, i128::MAX, 1 << 126, (1 << 126) + 1, -(1 << 126)]),
             2..20 => -size,
             _ => size,
         };

@@ -1,7 +1,8 @@
 //! Orders that are more than plain limit orders.
 
 use ironbell_types::{
-    Display, EnterOrder, Nanos, OrderTerms, Peg, Price, Qty, QuoteSide, Side, Stp, TimeInForce, UserRefNum,
+    Display, EnterOrder, InstrumentId, Nanos, OrderTerms, Peg, Phase, Price, Qty, QuoteSide, Side, Stp,
+    TimeInForce, UserRefNum,
 };
 
 use super::Flow;
@@ -157,13 +158,21 @@ impl Flow {
     }
 
     fn make_at_cross(&mut self, order: &mut EnterOrder) {
-        let (market, price) = (order.terms.market, order.price);
+        let market = order.terms.market || self.rng.one_in(3);
         order.terms = OrderTerms { market, stp: order.terms.stp, ..OrderTerms::default() };
-        order.price = price;
+        order.price = if market { Price(0) } else { Price(self.price(order.side) as i64) };
         order.options.post_only = 0;
         order.display = self.rng.pick(&[Display::Visible, Display::Attributable]);
-        let time_in_force = self.rng.pick(&[TimeInForce::AtOpen, TimeInForce::AtClose]);
-        self.set_time_in_force(order, time_in_force);
+        let opens = |(&instrument, &phase): (&InstrumentId, &Phase)| {
+            matches!(phase, Phase::PreOpen | Phase::OpeningAuction).then_some(instrument)
+        };
+        let opening = self.phases.iter().find_map(opens).filter(|_| self.rng.below(4) > 0);
+        if let Some(instrument) = opening {
+            order.instrument = instrument;
+        }
+        let odd = self.rng.one_in(10);
+        let at_open = opening.is_some() != odd;
+        self.set_time_in_force(order, if at_open { TimeInForce::AtOpen } else { TimeInForce::AtClose });
     }
 
     /// Pairs it with an order that was accepted.

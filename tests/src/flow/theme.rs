@@ -179,15 +179,22 @@ impl Bias {
         match theme {
             Theme::Plain => none,
             Theme::Reserves => Self { iceberg: 45, discretion: 5, algorithms: &[PriceTime, ProRata], ..some },
-            Theme::Pegs => {
-                Self { peg: 30, discretion: 15, algorithms: &[PriceTime, PriceTime, ProRata], ..some }
-            }
+            Theme::Pegs => Self {
+                peg: 30,
+                discretion: 15,
+                iceberg: 10,
+                quote: 6,
+                algorithms: &[PriceTime, PriceTime, ProRata],
+                ..some
+            },
             Theme::Stops => Self {
                 stop: 35,
                 market: 20,
                 pair: 15,
                 static_range: 95,
                 collar: 50,
+                control_gap: 60,
+                knobs: &[Knob::Phase, Knob::Phase, Knob::Phase, Knob::Rules],
                 algorithms: &[PriceTime, PriceTime, ProRata],
                 ..some
             },
@@ -218,7 +225,8 @@ impl Bias {
             },
             Theme::Auctions => Self {
                 iceberg: 10,
-                at_cross: 15,
+                at_cross: 25,
+                stop: 10,
                 market: 12,
                 leap_gap: 10,
                 tick: 8,
@@ -265,7 +273,7 @@ impl Bias {
                 ..some
             },
             Theme::Switches => Self {
-                control_gap: 12,
+                control_gap: 30,
                 leap_gap: 15,
                 tick: 8,
                 dead_man: 4,
@@ -330,7 +338,7 @@ impl Bias {
                 stp: 20,
                 quote: 8,
                 tick: 5,
-                control_gap: 15,
+                control_gap: 30,
                 leap_gap: 20,
                 knobs_at_first: Knob::ALL,
                 band: 30,

@@ -106,8 +106,10 @@ impl Oracle {
     fn check_funding(&self, funding: &Funding) -> Result<(), AdminRefusal> {
         let Funding { id, account, asset, amount: Amount(amount) } = *funding;
         refuse_if(!self.has_account(account) || !self.has_asset(asset), AdminRefusal::Unknown)?;
+        let fits = |total: Option<i128>| total.is_some_and(|total| total.unsigned_abs() <= 1 << 126);
         let world = self.total(AccountId::WORLD, asset).checked_sub(amount);
-        refuse_if(amount == 0 || world.is_none_or(|w| w == i128::MIN), AdminRefusal::Range)?;
+        let member = self.total(account, asset).checked_add(amount);
+        refuse_if(amount == 0 || !fits(world) || !fits(member), AdminRefusal::Range)?;
         refuse_if(self.fundings.contains(&id), AdminRefusal::Repeated)?;
         refuse_if(amount < 0 && self.available(account, asset) + amount < 0, AdminRefusal::Funds)
     }
@@ -294,7 +296,7 @@ impl Oracle {
                 self.books.set_rules(instrument, &rules, said);
             }
             Control::SetSchedule { instrument, slot, at_s, phase } => {
-                self.books.set_schedule(instrument, slot, at_s, phase, said);
+                self.books.set_schedule(instrument, slot, at_s, phase);
             }
             Control::SetPhase { instrument, phase, reason } => {
                 self.books.set_phase(instrument, phase, reason, said);

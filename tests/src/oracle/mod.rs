@@ -25,7 +25,7 @@ use ironbell_types::{
     PortId, PortRules, Price, Qty, Seq, Sequenced, Side, Stage, Stp, TIERS, Trade, UserRefIdx, UserRefNum,
 };
 
-pub use books::Order;
+pub use books::{Order, Standing};
 
 use books::Books;
 
@@ -186,11 +186,6 @@ impl Said {
 
     fn time(&self) -> Nanos {
         self.command.time
-    }
-
-    /// The step of the next event of stage 2.
-    fn matching_steps(&self) -> u32 {
-        self.stages[1].len() as u32
     }
 
     fn into_events(self) -> Vec<Event> {
