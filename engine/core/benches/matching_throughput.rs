@@ -25,8 +25,8 @@ use ironbell_core::{
 use ironbell_types::{
     Accepted, Account, AccountId, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Credential, Display, EnterOrder, Firm, FirmId, Funding, Instrument, InstrumentId, Mpid, Nanos, OpenDay,
-    OrderKey, OrderOptions, OrderRef, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Seq,
-    Sequenced, Side, Stage, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    OrderKey, OrderOptions, OrderRef, OrderTerms, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale,
+    Seq, Sequenced, Side, Stage, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 const PORTS: u32 = 64;
@@ -367,9 +367,11 @@ fn request(place: u32, message: &Message) -> Request {
         capacity: Capacity::Principal,
         cl_ord_id: ClOrdId::default(),
         options: OrderOptions::default(),
+        terms: OrderTerms::default(),
         booked: false,
+        shown_qty: Qty::ZERO,
     };
-    let incoming = Incoming { order, token: place };
+    let incoming = Incoming { order, token: place, slides: false, stp: Stp::Off, pair: None };
     match message.kind {
         Kind::Replace => Request::Replace { orig: order_ref(message.orig_place), total: order.qty, incoming },
         _ => Request::Enter(incoming),
@@ -378,9 +380,10 @@ fn request(place: u32, message: &Message) -> Request {
 
 fn run_matching(flow: &Flow) -> Run {
     let mut matching = Matching::new(ORDERS, 7);
-    matching.open_book();
     let mut out = Vec::with_capacity(1 << 14);
     let mut effects = Vec::with_capacity(1 << 14);
+    let mut voice = Voice::new(&mut out, Seq(0), Nanos(0), Stage::Matching);
+    matching.apply(&Request::OpenBook { day_open: true }, &mut voice, &mut effects);
     let mut trades = 0;
     let watch = Watch::start();
     for (frame, messages) in flow.messages.chunks(FRAME).enumerate() {
@@ -418,6 +421,9 @@ fn command(message: &Message) -> Command {
             display: Display::Visible,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
+            max_floor: None,
+            random_reserves: None,
+            expire: Nanos(0),
             fault: None,
         }),
         Kind::Day | Kind::Ioc => Command::EnterOrder(EnterOrder {
@@ -433,6 +439,7 @@ fn command(message: &Message) -> Command {
             capacity: Capacity::Principal,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
+            terms: OrderTerms::default(),
             fault: None,
         }),
     }

@@ -543,7 +543,7 @@ impl Books {
     pub(crate) fn insert_special(&mut self, plane: Plane, order: &Order, extra: &Extra) -> u32 {
         let instrument = extra.instrument;
         let mut order = *order;
-        order.flags |= SPECIAL | (plane as u8) << 2;
+        order.flags = order.flags & !(7 << 2) | SPECIAL | (plane as u8) << 2;
         let slot = self.orders.insert(order);
         self.by_ref.insert(index_key(order.order_ref), slot);
         self.put_extra(slot, extra);

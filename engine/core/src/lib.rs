@@ -55,6 +55,8 @@ mod trades;
 
 mod canonical;
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod testing;
 
 pub use desk::OpenOrder;

@@ -1044,6 +1044,7 @@ impl Matching {
     /// come, or something is left to do.
     pub fn check_invariants(&self) {
         self.books.check_invariants();
+        self.check_agenda();
         for trading in self.trading.iter().filter(|trading| trading.is_continuous() && !trading.is_awake) {
             let instrument = trading.instrument();
             let best = |plane, buys| self.books.best(instrument, plane, buys);
@@ -1138,163 +1139,332 @@ fn concerns(slice: &Slice, order: &Order) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::{format, string::String, vec::Vec};
-    use ironbell_types::{Capacity, ClOrdId, Display, OrderKey, OrderOptions};
+    use crate::alone::{Alone, ONE, all_orders};
+    use alloc::vec::Vec;
+    use ironbell_types::Algorithm;
 
-    /// Books by themselves, driven by lines: a new Seq each.
-    struct Alone {
-        matching: Matching,
-        seq: u64,
-        effects: Vec<Effect>,
+    fn with_trades_max(trades_max: u32) -> Alone {
+        let mut desk = Alone::new();
+        desk.matching.trades_max = trades_max;
+        desk
     }
-
-    impl Alone {
-        fn new(trades_max: u32) -> Self {
-            let mut matching = Matching::new(16, 1);
-            matching.trades_max = trades_max;
-            matching.open_book();
-            Self { matching, seq: 0, effects: Vec::new() }
-        }
-
-        fn run(&mut self, request: &Request) -> Vec<String> {
-            let mut out = Vec::new();
-            let mut voice = Voice::new(&mut out, Seq(self.seq), Nanos(0), Stage::Matching);
-            self.effects.clear();
-            self.matching.apply(request, &mut voice, &mut self.effects);
-            self.matching.books.check_invariants();
-            out.iter().map(|event| said(&event.body)).collect()
-        }
-
-        fn enter(&mut self, side: Side, qty: u64, price: i64, time_in_force: TimeInForce) -> Vec<String> {
-            self.seq += 1;
-            let incoming = self.incoming(side, qty, price, time_in_force);
-            self.run(&Request::Enter(incoming))
-        }
-
-        fn incoming(&self, side: Side, qty: u64, price: i64, time_in_force: TimeInForce) -> Incoming {
-            let order = Accepted {
-                key: OrderKey(self.seq),
-                order_ref: OrderRef::new(Seq(self.seq), 0),
-                firm: FirmId(1),
-                instrument: InstrumentId(1),
-                side,
-                qty: Qty(qty),
-                price: Price(price),
-                time_in_force,
-                display: Display::Visible,
-                capacity: Capacity::Agency,
-                cl_ord_id: ClOrdId::default(),
-                options: OrderOptions::default(),
-                booked: false,
-            };
-            Incoming { order, token: self.seq as u32 }
-        }
-
-        /// Prices with the numbers and leaves of their orders: bids best first | asks best first.
-        fn draw(&self) -> String {
-            let side = |buys| {
-                let orders = self.matching.book(InstrumentId(1)).filter(move |order| order.buys == buys);
-                let texts =
-                    orders.map(|order| format!("{}:{}@{}", order.key.0, order.leaves_qty, order.price));
-                texts.collect::<Vec<_>>().join(" ")
-            };
-            format!("{} | {}", side(true), side(false))
-        }
-    }
-
-    fn said(body: &EventBody) -> String {
-        match body {
-            EventBody::Accepted(order) => format!("accepted {}", if order.booked { "booked" } else { "" }),
-            EventBody::Replaced(replaced) => format!("replaced {}", replaced.orig_user_ref_num),
-            EventBody::Trade(trade) => format!("trade {}@{}", trade.qty, trade.price),
-            EventBody::Canceled(canceled) => format!("canceled {}", canceled.qty),
-            other => format!("{other:?}"),
-        }
-    }
-
-    use Side::{Buy, Sell};
-    use TimeInForce::{Day, Fok, Ioc};
 
     /// A day order that would still trade when its command may make no more trades cannot rest, or
     /// the book would be crossed.
     #[test]
     fn one_command_trades_no_more_than_its_effects_allow() {
-        let mut desk = Alone::new(3);
-        for price in [101, 101, 101, 102, 102] {
-            desk.enter(Sell, 2, price, Day);
-        }
-        assert_eq!(desk.enter(Buy, 8, 102, Fok), ["accepted ", "canceled 8"]);
-        assert_eq!(desk.enter(Buy, 6, 102, Fok), ["accepted ", "trade 2@101", "trade 2@101", "trade 2@101"]);
-        for _ in 0..2 {
-            desk.enter(Sell, 2, 102, Day);
-        }
-        let said = desk.enter(Buy, 9, 102, Day);
-        assert_eq!(said, ["accepted ", "trade 2@102", "trade 2@102", "trade 2@102", "canceled 3"]);
+        let mut desk = with_trades_max(3);
+        desk.enter_all(&["sell 2 @ 101", "sell 2 @ 101", "sell 2 @ 101", "sell 2 @ 102", "sell 2 @ 102"]);
+        assert_eq!(desk.enter("buy 8 @ 102 fok"), ["6 accepted", "6 canceled I"]);
+        assert_eq!(desk.enter("buy 6 @ 102 fok").len(), 4);
+        desk.enter_all(&["sell 2 @ 102", "sell 2 @ 102"]);
+        let said = desk.enter("buy 9 @ 102");
+        let trades = ["2@102: 4, 10 leaves 7", "2@102: 5, 10 leaves 5", "2@102: 8, 10 leaves 3"];
+        assert_eq!(said[..1], ["10 accepted"]);
+        assert_eq!(said[1..4], trades);
+        assert_eq!(said[4..], ["10 canceled I"]);
         assert_eq!(desk.draw(), " | 9:2@102");
     }
 
-    /// A partly filled level counts only the orders it takes.
+    /// What is left to do when a command's trades are used up goes on with the next tick.
     #[test]
-    fn a_fill_or_kill_counts_the_orders_it_needs_not_the_level() {
-        let mut desk = Alone::new(2);
-        for _ in 0..4 {
-            desk.enter(Sell, 5, 100, Day);
-        }
-        assert_eq!(desk.enter(Buy, 11, 100, Fok), ["accepted ", "canceled 11"]);
-        assert_eq!(desk.enter(Buy, 10, 100, Fok), ["accepted ", "trade 5@100", "trade 5@100"]);
+    fn waking_goes_on_with_the_next_tick() {
+        let mut desk = with_trades_max(1);
+        desk.enter_all(&["buy 1 @ 100", "sell 3 @ 105", "buy 2 @ 105 stop 100"]);
+        assert_eq!(desk.enter("sell 1 @ 100"), ["4 accepted", "1@100: 1, 4"]);
+        assert_eq!(desk.matching.next_due(), Some(Nanos(0)));
+        assert_eq!(desk.tick(0), ["3 triggered at 100", "2@105: 2 leaves 1, 3"]);
+        assert_eq!(desk.matching.next_due(), None);
+        assert_eq!(desk.draw(), " | 2:1@105");
     }
 
     #[test]
     fn books_work_over_all_of_the_price_range() {
-        let mut desk = Alone::new(TRADES_MAX);
-        desk.enter(Buy, 1, 1, Day);
-        desk.enter(Sell, 1, i64::MAX, Day);
-        desk.enter(Buy, 1, 64, Day);
-        desk.enter(Sell, 1, 1 << 40, Day);
-        desk.enter(Buy, 1, 63, Day);
+        let mut desk = Alone::new();
+        desk.enter_all(&[
+            "buy 1 @ 1",
+            "sell 1 @ 9223372036854775807",
+            "buy 1 @ 64",
+            "sell 1 @ 1099511627776",
+        ]);
+        desk.enter("buy 1 @ 63");
         assert_eq!(desk.draw(), "3:1@64 5:1@63 1:1@1 | 4:1@1099511627776 2:1@9223372036854775807");
-        let said = desk.enter(Buy, 5, i64::MAX, Ioc);
-        assert_eq!(said, ["accepted ", "trade 1@1099511627776", "trade 1@9223372036854775807", "canceled 3"]);
-        desk.enter(Sell, 9, 1, Ioc);
+        let said = desk.enter("buy 5 @ 9223372036854775807 ioc");
+        assert_eq!(said.len(), 4);
+        assert_eq!(said[3], "6 canceled I");
+        desk.enter("sell 9 @ 1 ioc");
         assert_eq!(desk.draw(), " | ");
     }
 
     #[test]
-    fn what_names_no_resting_order_does_nothing() {
-        let mut desk = Alone::new(TRADES_MAX);
-        desk.enter(Buy, 5, 100, Day);
+    fn what_names_no_open_order_does_nothing() {
+        let mut desk = Alone::new();
+        desk.enter("buy 5 @ 100");
         let gone = OrderRef::new(Seq(77), 0);
-        assert!(desk.run(&Request::Cancel { order_ref: gone, total: Qty(0) }).is_empty());
-        assert!(desk.run(&Request::Modify { order_ref: gone, side: Buy, total: Qty(1) }).is_empty());
-        desk.seq = 78;
-        let incoming = desk.incoming(Buy, 5, 100, Day);
-        assert!(desk.run(&Request::Replace { orig: gone, total: Qty(5), incoming }).is_empty());
-        assert_eq!(desk.effects, [Effect::Stands { token: 78, leaves_qty: Qty(0), side: Buy }]);
+        assert!(desk.cancel(77, 0).is_empty());
+        assert!(desk.ask(&Request::Modify { order_ref: gone, side: Side::Buy, total: Qty(1) }).is_empty());
+        assert!(desk.replace(77, "buy 5 @ 100").is_empty());
+        assert_eq!(desk.effects, [Effect::Stands { token: 4, leaves_qty: Qty(0), side: Side::Buy }]);
         assert_eq!(desk.draw(), "1:5@100 | ");
     }
 
     #[test]
     fn effects_tell_stage_three_all_it_needs() {
-        let mut desk = Alone::new(TRADES_MAX);
-        desk.enter(Sell, 5, 100, Day);
+        let mut desk = Alone::new();
+        desk.enter("sell 5 @ 100");
         assert!(desk.effects.is_empty(), "a booked order stands as it was admitted");
-        desk.enter(Buy, 7, 100, Day);
+        desk.enter("buy 7 @ 100");
         let fill = Effect::Fill {
             match_number: MatchNumber::new(Seq(2), 0),
-            instrument: InstrumentId(1),
+            instrument: ONE,
             price: Price(100),
             qty: Qty(5),
             aggressor_buys: true,
             resting: 1,
             aggressor: 2,
+            cross: false,
         };
-        assert_eq!(desk.effects, [fill, Effect::Stands { token: 2, leaves_qty: Qty(2), side: Buy }]);
-        desk.seq = 3;
-        let incoming = desk.incoming(Buy, 1, 99, Day);
-        let request = Request::Replace { orig: OrderRef::new(Seq(2), 0), total: Qty(6), incoming };
-        assert_eq!(desk.run(&request), ["replaced 2"]);
-        let stands = Effect::Stands { token: 3, leaves_qty: Qty(1), side: Buy };
+        assert_eq!(desk.effects, [fill, Effect::Stands { token: 2, leaves_qty: Qty(2), side: Side::Buy }]);
+        assert_eq!(desk.replace(2, "buy 6 @ 99"), ["3 replaces 2, booked"]);
+        let stands = Effect::Stands { token: 3, leaves_qty: Qty(1), side: Side::Buy };
         assert_eq!(desk.effects, [Effect::Gone { token: 2 }, stands]);
         assert_eq!(desk.draw(), "3:1@99 | ");
+    }
+
+    #[test]
+    fn a_quote_takes_the_place_of_the_one_before() {
+        let mut desk = Alone::new();
+        let quote = |desk: &mut Alone, old: [Option<u64>; 2], lines: [Option<&str>; 2]| {
+            desk.seq += 1;
+            let seq = Seq(desk.seq);
+            let new = [0u32, 1].map(|side| {
+                let mut incoming = desk.incoming(lines[side as usize]?);
+                incoming.order.order_ref = OrderRef::new(seq, side);
+                incoming.token = seq.0 as u32 * 10 + side;
+                Some(incoming)
+            });
+            let old = [0, 1].map(|side| Some(OrderRef::new(Seq(old[side as usize]?), side)));
+            desk.run(&Request::Quote { instrument: ONE, key: OrderKey(seq.0), old, new })
+        };
+        let said = quote(&mut desk, [None, None], [Some("buy 5 @ 99"), Some("sell 5 @ 101")]);
+        assert_eq!(said, ["1 booked @ 99", "1 booked @ 101"]);
+        desk.enter("sell 2 @ 99 firm 2");
+        let said = quote(&mut desk, [Some(1), Some(1)], [Some("buy 4 @ 100"), None]);
+        assert_eq!(said, ["1 canceled U", "1 canceled U", "3 booked @ 100"]);
+        desk.ask(&Request::SetPhase { instrument: ONE, phase: Phase::Halted, reason: *b"T1  " });
+        let said = quote(&mut desk, [Some(3), None], [Some("buy 4 @ 98"), Some("sell 4 @ 105")]);
+        assert_eq!(said, ["5 rejected Halted"]);
+        assert_eq!(desk.draw(), "3:4@100 | ");
+    }
+
+    #[test]
+    fn a_slice_goes_by_plane_side_and_line_and_stops_at_its_cause() {
+        let mut desk = Alone::new();
+        desk.enter_all(&[
+            "sell 1 @ 105 at-close",
+            "sell 1 @ 90 stop 90",
+            "buy 1 @ 120 trail 3",
+            "buy 1 @ 120 stop 110",
+            "buy 1 @ 120 stop 108",
+            "buy 1 @ 100 primary 0",
+            "sell 1 @ 103 hidden",
+            "sell 1 @ 102",
+            "buy 1 @ 98 gtc",
+            "buy 1 @ 99",
+        ]);
+        let cause = desk.seq + 1;
+        desk.enter("buy 1 @ 97");
+        let keys = |said: Vec<alloc::string::String>| {
+            let key = |line: &alloc::string::String| line.split(' ').next().unwrap().parse::<u64>().unwrap();
+            said.iter().map(key).collect::<Vec<_>>()
+        };
+        let mut twin = Alone::new();
+        twin.matching = desk.matching.clone();
+        let said = desk.slice(all_orders(cause));
+        assert_eq!(keys(said), [10, 9, 8, 7, 6, 5, 4, 2, 3, 1]);
+        assert_eq!(desk.draw(), "11:1@97 | ");
+        let day = Slice { day_only: true, side: Some(Side::Buy), ..all_orders(cause) };
+        let mut out = Vec::new();
+        let mut voice = Voice::new(&mut out, Seq(20), Nanos(0), Stage::Matching);
+        twin.matching.apply(&Request::Slice(day), &mut voice, &mut twin.effects);
+        let said = out.iter().map(|event| crate::alone::said(&event.body)).collect();
+        assert_eq!(keys(said), [10, 6, 5, 4, 3]);
+    }
+
+    #[test]
+    fn good_till_time_orders_end_oldest_first_of_equal_times() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 1 @ 90 until 300", "buy 1 @ 91 until 200", "sell 1 @ 110 until 300"]);
+        desk.enter_all(&["buy 1 @ 92 until 200 hidden", "buy 1 @ 93 until 100"]);
+        assert_eq!(desk.matching.next_due(), Some(Nanos(100)));
+        assert_eq!(desk.cancel(5, 0), ["5 canceled U"]);
+        assert_eq!(desk.tick(199), [""; 0]);
+        assert_eq!(desk.tick(300), ["2 canceled T", "4 canceled T", "1 canceled T", "3 canceled T"]);
+        assert_eq!(desk.matching.next_due(), None);
+    }
+
+    /// A timer of the very command may take what it names.
+    #[test]
+    fn timers_fire_before_a_command() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 5 @ 90 until 10", "buy 5 @ 91 until 20"]);
+        desk.time = 10;
+        assert_eq!(desk.cancel(1, 2), ["1 canceled T"]);
+        desk.time = 20;
+        assert_eq!(desk.replace(2, "buy 5 @ 92"), ["2 canceled T"]);
+        assert_eq!(desk.draw(), " | ");
+    }
+
+    #[test]
+    fn the_price_test_refuses_short_sales_at_the_bid() {
+        let rules = InstrumentRules { short_restricted: true, ..InstrumentRules::PLAIN };
+        let mut desk = Alone::with_rules(rules);
+        desk.enter("buy 5 @ 100");
+        assert_eq!(desk.enter("sell 1 @ 100 short"), ["3 rejected ShortRestricted"]);
+        assert_eq!(desk.enter("sell 1 @ 101 short"), ["4 booked @ 101"]);
+        assert_eq!(desk.enter("sell 1 market short ioc"), ["5 rejected ShortRestricted"]);
+        assert_eq!(desk.enter("sell 1 @ 99 stop 98 short"), ["6 booked @ 99, shows 0"]);
+        assert_eq!(desk.enter("sell 1 @ 100"), ["7 accepted", "1@100: 2 leaves 4, 7"]);
+    }
+
+    /// Every kind of order, rule and request at random: what stage 3 knows and what the books have agree
+    /// after each, nothing is crossed, and two runs say the same.
+    #[test]
+    fn random_requests_keep_every_invariant() {
+        for seed in 0..24 {
+            let mut desk = Alone::new();
+            let mut twin = Alone::new();
+            let mut rng = crate::testing::Rng::new(seed);
+            desk.matching.trades_max = if seed % 3 == 0 { 5 } else { TRADES_MAX };
+            twin.matching.trades_max = desk.matching.trades_max;
+            for step in 0..1_500 {
+                let lately = desk.seq.saturating_sub(rng.below(40));
+                let line = random_line(&mut rng, lately, desk.time);
+                let choice = rng.below(100);
+                for desk in [&mut desk, &mut twin] {
+                    desk.seq += 1;
+                    desk.time += u64::from(choice % 7 == 0) * 10;
+                }
+                let order_ref = OrderRef::new(Seq(lately), 0);
+                let request = match choice {
+                    0..60 => Request::Enter(desk.incoming(&line)),
+                    60..72 => random_replace(&desk, &line, order_ref),
+                    72..84 => Request::Cancel { order_ref, total: Qty(rng.below(12)) },
+                    84..88 => random_modify(&desk, order_ref, rng.below(12)),
+                    88..92 => Request::Tick,
+                    92 | 93 => Request::Slice(Slice {
+                        firm: Some(FirmId(1 + rng.below(2) as u32)),
+                        day_only: rng.below(2) == 0,
+                        ..all_orders(desk.seq)
+                    }),
+                    94 => random_rules(&mut rng, &desk),
+                    _ => random_phase(&mut rng),
+                };
+                let events = desk.events(&request);
+                assert_eq!(events, twin.events(&request), "seed {seed} step {step}: {request:?}");
+            }
+        }
+    }
+
+    fn random_line(rng: &mut crate::testing::Rng, lately: u64, time: u64) -> alloc::string::String {
+        use alloc::format;
+        let side = if rng.below(2) == 0 { "buy" } else { "sell" };
+        let (qty, price, other) = (1 + rng.below(12), 95 + rng.below(11), 95 + rng.below(11));
+        let terms = match rng.below(26) {
+            0 => format!("@ {price} ioc"),
+            1 => format!("@ {price} fok"),
+            2 => format!("@ {price} ioc min {}", 1 + rng.below(qty)),
+            3 => format!("@ {price} post"),
+            4 => format!("@ {price} post slides"),
+            5 => format!("@ {price} hidden"),
+            6 => format!("@ {price} floor {}", 1 + rng.below(4)),
+            7 => format!("@ {price} floor {} random {}", 3 + rng.below(4), 1 + rng.below(2)),
+            8 => format!("@ {price} primary -{}", rng.below(3)),
+            9 => format!("@ {price} market-peg -{}", 1 + rng.below(3)),
+            10 => format!("@ {price} mid -{}", rng.below(2)),
+            11 | 12 => {
+                let further = if side == "buy" { price + 1 + rng.below(4) } else { price - 1 - rng.below(4) };
+                let hidden = if rng.below(3) == 0 { " hidden" } else { "" };
+                let floor = if hidden.is_empty() && rng.below(2) == 0 { " floor 2" } else { "" };
+                format!("@ {price} to {further}{hidden}{floor}")
+            }
+            13 | 14 => format!("@ {price} stop {other}"),
+            15 => format!("market stop {other}"),
+            16 => format!("@ {price} stop {other} ioc"),
+            17 => format!("@ {price} trail {}", 1 + rng.below(4)),
+            18 => format!("@ {price} until {}", time + 1 + rng.below(100)),
+            19 | 20 => format!("@ {price} with {lately}"),
+            21 => "market ioc".into(),
+            22 => format!("@ {price} at-close"),
+            23 => format!("@ {price} stop {other} with {lately} gtc"),
+            _ => format!("@ {price}"),
+        };
+        let stp =
+            ["", "", " stp newest", " stp oldest", " stp both", " stp decrement"][rng.below(6) as usize];
+        let group = ["", "", " stp-group 1"][rng.below(3) as usize];
+        format!("{side} {qty} {terms}{stp}{group} firm {}", 1 + rng.below(2))
+    }
+
+    /// Stage 1 passes on only what leaves something of an open order's chain.
+    fn random_replace(desk: &Alone, line: &str, orig: OrderRef) -> Request {
+        let Some(slot) = desk.matching.books.find(orig) else { return Request::Tick };
+        let original = desk.matching.books.order(slot);
+        let extra = desk.matching.books.extra(slot);
+        let mut incoming = desk.incoming(line);
+        incoming.pair = None;
+        incoming.order.side = original.side;
+        incoming.order.terms = OrderTerms {
+            oco: incoming.order.terms.oco,
+            ..extra.map_or_else(OrderTerms::default, |extra| extra.terms)
+        };
+        incoming.order.display = original.display();
+        incoming.order.time_in_force = extra.map_or(TimeInForce::Day, |extra| extra.time_in_force);
+        incoming.order.options = ironbell_types::OrderOptions::default();
+        if incoming.order.terms.market {
+            incoming.order.price = Price(0);
+        } else if incoming.order.price.0 == 0 {
+            incoming.order.price = Price(100);
+        }
+        let discretion = incoming.order.terms.discretion.0;
+        if discretion != 0 {
+            incoming.order.price =
+                Price(if original.side.is_buy() { discretion - 1 } else { discretion + 1 });
+        }
+        let total = Qty(original.executed + incoming.order.qty.0);
+        Request::Replace { orig, total, incoming }
+    }
+
+    fn random_modify(desk: &Alone, order_ref: OrderRef, total: u64) -> Request {
+        let Some(slot) = desk.matching.books.find(order_ref) else { return Request::Tick };
+        let side = match desk.matching.books.order(slot).side {
+            Side::Sell => Side::SellShortExempt,
+            side => side,
+        };
+        Request::Modify { order_ref, side, total: Qty(total) }
+    }
+
+    fn random_rules(rng: &mut crate::testing::Rng, desk: &Alone) -> Request {
+        let mut rules = desk.matching.trading(ONE).rules;
+        if desk.matching.orders() == 0 {
+            rules.algorithm = Algorithm::ALL[rng.below(3) as usize];
+        }
+        rules.batch_ns = 1_000_000;
+        rules.top_order_max = Qty(rng.below(3));
+        rules.reference = Price(100 * rng.below(2) as i64);
+        rules.static_bps = 1_000;
+        rules.collar_bps = 300 * rng.below(2) as u16;
+        rules.band_bps = 400 * rng.below(2) as u16;
+        rules.limit_state_ns = 50;
+        rules.volatility_ns = 50;
+        Request::SetRules { instrument: ONE, rules }
+    }
+
+    /// Mostly Continuous, which ends every other phase with a cross.
+    fn random_phase(rng: &mut crate::testing::Rng) -> Request {
+        let phase = match rng.below(6) {
+            0 => Phase::ALL[rng.below(8) as usize],
+            _ => Phase::Continuous,
+        };
+        Request::SetPhase { instrument: ONE, phase, reason: *b"TEST" }
     }
 }
