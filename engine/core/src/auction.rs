@@ -403,6 +403,14 @@ impl Matching {
         self.agenda.note(place, self.trading[place].next_due(expiry));
     }
 
+    /// For tests: panics when an instrument's next timer is not the one that was noted.
+    pub(crate) fn check_agenda(&self) {
+        for (place, trading) in self.trading.iter().enumerate() {
+            let expiry = self.books.expiry(trading.instrument()).map(|(due, _)| due);
+            self.agenda.check(place, trading.next_due(expiry));
+        }
+    }
+
     fn instruments(&self) -> impl Iterator<Item = InstrumentId> + use<> {
         (1..=self.trading.len() as u32).map(InstrumentId)
     }
@@ -626,6 +634,10 @@ mod tests {
         /// until NS, with KEY (a pair), stop PRICE.
         fn enter(&mut self, line: &str) -> Vec<String> {
             self.seq += 1;
+            self.run(&Request::Enter(self.incoming(line)))
+        }
+
+        fn incoming(&self, line: &str) -> Incoming {
             let mut words = line.split(' ');
             let side = if words.next() == Some("buy") { Side::Buy } else { Side::Sell };
             let qty = Qty(words.next().unwrap().parse().unwrap());
@@ -668,8 +680,7 @@ mod tests {
                 }
             }
             let token = self.seq as u32;
-            let incoming = Incoming { order, token, slides: false, stp: Stp::Off, pair };
-            self.run(&Request::Enter(incoming))
+            Incoming { order, token, slides: false, stp: Stp::Off, pair }
         }
 
         fn enter_all(&mut self, lines: &[&str]) {
@@ -1037,6 +1048,56 @@ mod tests {
         ];
         assert_eq!(said, expected);
         assert_eq!(pit.draw(), " | 8:8@99");
+    }
+
+    /// What would expire beyond the most that one command takes waits for the next, and the timers due
+    /// after it with it.
+    #[test]
+    fn one_command_takes_off_no_more_than_so_many_expired_orders() {
+        let mut pit = Pit::new();
+        pit.schedule(0, 1, PreOpen);
+        pit.schedule(1, 9, OpeningAuction);
+        pit.next(&DAY);
+        pit.tick(SECOND);
+        for _ in 0..=EXPIRIES_MAX {
+            // Without the checks of the whole book after each.
+            pit.seq += 1;
+            let incoming = pit.incoming("buy 1 @ 100 until 5000000000");
+            let mut out = Vec::new();
+            let mut voice = Voice::new(&mut out, Seq(pit.seq), pit.time, Stage::Matching);
+            pit.matching.apply(&Request::Enter(incoming), &mut voice, &mut pit.effects);
+        }
+        let said = pit.tick(9 * SECOND);
+        assert_eq!(said.len(), EXPIRIES_MAX as usize);
+        assert!(said.iter().all(|line| line.ends_with(":1 Timeout")));
+        assert_eq!(pit.matching.orders(), 1);
+        let last = pit.seq - 1;
+        assert_eq!(pit.tick(9 * SECOND), [format!("canceled {last}:1 Timeout"), "OpeningAuction".into()]);
+    }
+
+    #[test]
+    fn a_cancel_in_a_cross_under_way_takes_its_order_out_of_it() {
+        let mut pit = Pit::in_phase(PreOpen);
+        pit.enter_all(&["buy 1 @ 100", "buy 1 @ 100", "buy 1 @ 100", "sell 3 @ 100"]);
+        pit.matching.trades_max = 1;
+        assert_eq!(pit.phase(Continuous), ["trade 1@100 2x5"]);
+        let all = pit.cancel(4);
+        assert_eq!(all, ["trade 1@100 3x5", "canceled 4:1 User"]);
+        // The cross is over before the halt comes.
+        let said = pit.next(&Request::MarketWideHalt { level: 1 });
+        assert_eq!(said, ["Opening 2@100", "Continuous", "Halted MWC1"]);
+        assert_eq!(pit.draw(), " | 5:1@100");
+    }
+
+    #[test]
+    fn a_delisting_closes_for_good() {
+        let mut pit = Pit::new();
+        pit.schedule(0, 1, Continuous);
+        pit.next(&DAY);
+        assert!(pit.next(&Request::Delist { instrument: ONE }).is_empty(), "closed already");
+        assert_eq!(pit.matching.next_due(), None);
+        assert!(pit.tick(2 * SECOND).is_empty());
+        assert!(pit.next(&DAY).is_empty());
     }
 
     #[test]

@@ -548,6 +548,11 @@ impl Agenda {
         Some(self.nodes[1]).filter(|due| *due != NEVER)
     }
 
+    /// Panics when something else was noted.
+    pub(crate) fn check(&self, place: usize, due: Option<Nanos>) {
+        assert_eq!(self.nodes[self.room + place], due.unwrap_or(NEVER), "place {place}");
+    }
+
     /// The first place from `from` on that has something due by `now`.
     pub(crate) fn first_due(&self, from: usize, now: Nanos) -> Option<usize> {
         let is_due = |node: usize| self.nodes[node] <= now && self.nodes[node] != NEVER;
@@ -759,6 +764,66 @@ mod tests {
         trading.open_day(Nanos(0));
         let empty = Statistics { instrument: InstrumentId(1), ..Statistics::default() };
         assert_eq!(trading.statistics(), empty);
+    }
+
+    /// Two instruments that will not do the same are not listed alike.
+    #[test]
+    fn the_listing_tells_apart_whatever_decides_later_outcomes() {
+        struct Bytes(Vec<u8>);
+        impl Sink for Bytes {
+            fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+                self.0.extend(bytes);
+            }
+        }
+        let listed = |trading: &Trading| {
+            let mut bytes = Bytes(Vec::new());
+            trading.list(&mut bytes);
+            bytes.0
+        };
+        let crossing = Crossing {
+            kind: CrossKind::Opening,
+            price: 5,
+            qty: 0,
+            said: false,
+            then: None,
+            closes_day: false,
+            served: [OrderRef(0); 2],
+        };
+        let changes: [fn(&mut Trading); 18] = [
+            |t| t.phase = Phase::Paused,
+            |t| t.rules.short_restricted = true,
+            |t| t.delisted = true,
+            |t| t.set_schedule(2, 7, Some(Phase::Closed)),
+            |t| t.set_schedule(3, 7, Some(Phase::Closed)),
+            |t| t.note_cross(7),
+            |t| t.limit_state_since = Some(Nanos(0)),
+            |t| t.volatility_since = Some(Nanos(0)),
+            |t| t.indicative_due = Some(Nanos(0)),
+            |t| t.restart_batch(Nanos(9)),
+            |t| t.note_trade(5, 1),
+            |t| t.is_awake = true,
+            |t| t.partners.push(OrderRef(4)),
+            |t| t.partners.push(OrderRef(5)),
+            |t| t.crossing.as_mut().unwrap().qty = 1,
+            |t| t.crossing.as_mut().unwrap().said = true,
+            |t| t.crossing.as_mut().unwrap().then = Some((Phase::Closed, NO_REASON)),
+            |t| t.crossing.as_mut().unwrap().served[1] = OrderRef(1),
+        ];
+        let mut before = trading(PLAIN);
+        before.crossing = Some(crossing);
+        let mut seen = Vec::from([listed(&before)]);
+        for change in changes {
+            let mut after = before.clone();
+            change(&mut after);
+            let listed = listed(&after);
+            assert!(!seen.contains(&listed), "change {} is not listed", seen.len());
+            seen.push(listed);
+        }
+        let mut scheduled = before.clone();
+        scheduled.set_schedule(0, 1, Some(Phase::Closed));
+        let before_day = listed(&scheduled);
+        scheduled.open_day(Nanos(0));
+        assert_ne!(listed(&scheduled), before_day);
     }
 
     /// The twin looks at all of them.
