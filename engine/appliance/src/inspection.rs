@@ -2,13 +2,13 @@
 //! it from its shadow, a stopped one from a replay of its journal.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use ironbell_client::itch_book;
-use ironbell_core::{BookOrder, Engine};
+use ironbell_core::{BookOrder, Credit, Engine, Exposure, Located, Position};
 use ironbell_types::{
-    Account, AccountId, Amount, AssetId, Firm, FirmId, Instrument, InstrumentRules, KillScope, Mpid, Port,
-    PortId, Price, Qty, Seq, Side, TIERS, Username,
+    Account, AccountId, Amount, AssetId, Firm, FirmId, Instrument, InstrumentId, InstrumentRules, KillScope,
+    Mpid, Port, PortId, Price, Qty, Seq, Side, TIERS, Username,
 };
 use serde::{Deserialize, Serialize};
 
@@ -190,6 +190,7 @@ fn stands(order: &BookOrder, waits: bool) -> &'static str {
 
 /// Names by numbers.
 struct Names {
+    instruments: BTreeMap<InstrumentId, Instrument>,
     mpids: BTreeMap<FirmId, Mpid>,
     ports: BTreeMap<PortId, Username>,
 }
@@ -197,9 +198,14 @@ struct Names {
 impl Names {
     fn of(engine: &Engine) -> Self {
         Self {
+            instruments: engine.instruments().map(|i| (i.id, *i)).collect(),
             mpids: engine.firms().map(|f| (f.id, f.mpid)).collect(),
             ports: engine.ports().map(|p| (p.id, p.username)).collect(),
         }
+    }
+
+    fn instrument(&self, id: InstrumentId) -> Option<&Instrument> {
+        self.instruments.get(&id)
     }
 
     fn mpid(&self, id: FirmId) -> String {
@@ -316,7 +322,15 @@ pub fn phases(engine: &Engine) -> Vec<PhaseLine> {
 /// Limits, switches and settings: of the venue, each instrument, firm, account and port.
 #[must_use]
 pub fn risk(engine: &Engine) -> Vec<RiskLine> {
-    let mut lines = RiskLines { engine, lines: Vec::new() };
+    let mut lines = RiskLines {
+        engine,
+        names: Names::of(engine),
+        exposures: grouped(engine.exposures(), |e| e.firm),
+        locates: grouped(engine.locates(), |l| l.firm),
+        credits: grouped(engine.credits(), |c| c.account),
+        positions: grouped(engine.positions(), |p| p.account),
+        lines: Vec::new(),
+    };
     lines.venue();
     engine.instruments().for_each(|instrument| lines.instrument(instrument));
     engine.firms().for_each(|firm| lines.firm(firm));
@@ -327,11 +341,24 @@ pub fn risk(engine: &Engine) -> Vec<RiskLine> {
 
 struct RiskLines<'a> {
     engine: &'a Engine,
+    names: Names,
+    exposures: BTreeMap<FirmId, Vec<Exposure>>,
+    locates: BTreeMap<FirmId, Vec<Located>>,
+    credits: BTreeMap<AccountId, Vec<Credit>>,
+    positions: BTreeMap<AccountId, Vec<Position>>,
     lines: Vec<RiskLine>,
 }
 
+fn grouped<K: Ord, T>(items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> BTreeMap<K, Vec<T>> {
+    let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for item in items {
+        groups.entry(key(&item)).or_default().push(item);
+    }
+    groups
+}
+
 impl RiskLines<'_> {
-    fn put(&mut self, scope: &str, name: &impl ToString, rule: &str, limit: impl ToString, used: String) {
+    fn put(&mut self, scope: &str, name: &dyn Display, rule: &str, limit: &dyn Display, used: String) {
         self.lines.push(RiskLine {
             scope: scope.to_owned(),
             name: name.to_string(),
@@ -341,12 +368,12 @@ impl RiskLines<'_> {
         });
     }
 
-    fn set(&mut self, scope: &str, name: &impl ToString, rule: &str, setting: impl ToString) {
+    fn set(&mut self, scope: &str, name: &dyn Display, rule: &str, setting: &dyn Display) {
         self.put(scope, name, rule, setting, String::new());
     }
 
-    fn kill_switch(&mut self, scope: &str, name: &impl ToString, which: KillScope) {
-        self.set(scope, name, "kill switch", Switch(self.engine.killed(which)));
+    fn kill_switch(&mut self, scope: &str, name: &dyn Display, which: KillScope) {
+        self.set(scope, name, "kill switch", &Switch(self.engine.killed(which)));
     }
 
     fn decimals(&self, asset: AssetId) -> u8 {
@@ -361,13 +388,13 @@ impl RiskLines<'_> {
         let name = String::new();
         self.kill_switch("venue", &name, KillScope::Venue);
         let levels = self.engine.decline_levels().map(|level| units(level.into(), 8));
-        self.set("venue", &name, "decline levels", levels.join(", "));
+        self.set("venue", &name, "decline levels", &levels.join(", "));
         for tier in 1..TIERS as u8 {
             let from = match self.engine.tier_volume_min(tier) {
                 0 => "cannot be reached".to_owned(),
                 volume => format!("from {volume} lots a day"),
             };
-            self.set("venue", &name, &format!("tier {tier}"), from);
+            self.set("venue", &name, &format!("tier {tier}"), &from);
         }
     }
 
@@ -375,7 +402,7 @@ impl RiskLines<'_> {
         let (scope, name, id) = ("instrument", &instrument.symbol, instrument.id);
         self.kill_switch(scope, name, KillScope::Instrument(id));
         if self.engine.restricted(FirmId(0), id) {
-            self.set(scope, name, "restricted", "for every firm");
+            self.set(scope, name, "restricted", &"for every firm");
         }
         let plain = self.engine.fees(id, 0);
         for tier in 0..TIERS as u8 {
@@ -383,7 +410,7 @@ impl RiskLines<'_> {
             // Tiers that pay what tier 0 pays need no lines of their own.
             if tier == 0 || Some(fees) != plain {
                 let words = operator::fees_in_words(&fees, self.decimals(instrument.quote));
-                self.set(scope, name, &format!("fees of tier {tier}"), words);
+                self.set(scope, name, &format!("fees of tier {tier}"), &words);
             }
         }
     }
@@ -391,64 +418,64 @@ impl RiskLines<'_> {
     fn firm(&mut self, firm: &Firm) {
         let (scope, name, engine) = ("firm", &firm.mpid, self.engine);
         let disabled = engine.order_entry_disabled(firm.id).unwrap_or(false);
-        self.set(scope, name, "order entry", if disabled { "disabled" } else { "enabled" });
+        self.set(scope, name, "order entry", &if disabled { "disabled" } else { "enabled" });
         self.kill_switch(scope, name, KillScope::Firm(firm.id));
-        self.set(scope, name, "tier", engine.firm_tier(firm.id).unwrap_or(0));
-        for e in engine.exposures().into_iter().filter(|e| e.firm == firm.id) {
+        self.set(scope, name, "tier", &engine.firm_tier(firm.id).unwrap_or(0));
+        for e in self.exposures.remove(&firm.id).unwrap_or_default() {
             let (code, used) =
                 (asset_code(engine, e.asset), |amount: Amount| units(amount.0, self.decimals(e.asset)));
             let (gross, bought, sold) = (used(e.gross), used(e.net_buy), used(e.net_sell));
             let limit = self.amount_limit(e.asset, e.gross_max);
-            self.put(scope, name, &format!("gross exposure {code}"), limit, gross);
+            self.put(scope, name, &format!("gross exposure {code}"), &limit, gross);
             let limit = self.amount_limit(e.asset, e.net_max);
             self.put(scope, name, &format!("net exposure {code}, bought"), &limit, bought);
-            self.put(scope, name, &format!("net exposure {code}, sold"), limit, sold);
+            self.put(scope, name, &format!("net exposure {code}, sold"), &limit, sold);
         }
         for instrument in engine.instruments().filter(|i| engine.restricted(firm.id, i.id)) {
-            self.set(scope, name, &format!("restricted {}", instrument.symbol), Switch(true));
+            self.set(scope, name, &format!("restricted {}", instrument.symbol), &Switch(true));
         }
-        for l in engine.locates().into_iter().filter(|l| l.firm == firm.id) {
-            let Some(instrument) = engine.instruments().find(|i| i.id == l.instrument) else { continue };
-            let measures = operator::measures(engine, instrument);
+        for l in self.locates.remove(&firm.id).unwrap_or_default() {
+            let Some(instrument) = self.names.instrument(l.instrument).copied() else { continue };
+            let measures = operator::measures(engine, &instrument);
             let (located, used) = (measures.quantity(l.located.into()), measures.quantity(l.used.into()));
-            self.put(scope, name, &format!("located {}", instrument.symbol), located, used);
+            self.put(scope, name, &format!("located {}", instrument.symbol), &located, used);
         }
     }
 
     fn account(&mut self, account: &Account) {
         let (scope, name, engine) = ("account", &account.id, self.engine);
-        self.set(scope, name, "firm", Names::of(engine).mpid(account.firm));
-        for c in engine.credits().into_iter().filter(|c| c.account == account.id) {
+        self.set(scope, name, "firm", &self.names.mpid(account.firm));
+        for c in self.credits.remove(&account.id).unwrap_or_default() {
             let (limit, used) =
                 (self.amount_limit(c.asset, c.credit_max), units(c.used.0, self.decimals(c.asset)));
-            self.put(scope, name, &format!("credit {}", asset_code(engine, c.asset)), limit, used);
+            self.put(scope, name, &format!("credit {}", asset_code(engine, c.asset)), &limit, used);
         }
-        for p in engine.positions().into_iter().filter(|p| p.account == account.id) {
-            let Some(instrument) = engine.instruments().find(|i| i.id == p.instrument) else { continue };
-            let measures = operator::measures(engine, instrument);
+        for p in self.positions.remove(&account.id).unwrap_or_default() {
+            let Some(instrument) = self.names.instrument(p.instrument).copied() else { continue };
+            let measures = operator::measures(engine, &instrument);
             let limit = |limit: Option<Qty>| {
                 limit.map_or_else(|| "none".to_owned(), |limit| measures.quantity(limit.0.into()))
             };
             let (long, short) = (measures.quantity(p.long), measures.quantity(p.short));
-            self.put(scope, name, &format!("long {}", instrument.symbol), limit(p.long_max), long);
-            self.put(scope, name, &format!("short {}", instrument.symbol), limit(p.short_max), short);
+            self.put(scope, name, &format!("long {}", instrument.symbol), &limit(p.long_max), long);
+            self.put(scope, name, &format!("short {}", instrument.symbol), &limit(p.short_max), short);
         }
     }
 
     fn port(&mut self, port: &Port) {
         let (scope, name, engine) = ("port", &port.username, self.engine);
-        self.set(scope, name, "firm", Names::of(engine).mpid(port.firm));
-        self.set(scope, name, "account", port.account);
-        self.set(scope, name, "logged in", Switch(engine.incarnation(port.id).is_some()));
+        self.set(scope, name, "firm", &self.names.mpid(port.firm));
+        self.set(scope, name, "account", &port.account);
+        self.set(scope, name, "logged in", &Switch(engine.incarnation(port.id).is_some()));
         self.kill_switch(scope, name, KillScope::Port(port.id));
         if let Some(rules) = engine.port_rules(port.id) {
-            self.set(scope, name, "qty cap", format!("{} lots", rules.limits.qty_max));
+            self.set(scope, name, "qty cap", &format!("{} lots", rules.limits.qty_max));
             let decimals = engine.instruments().map(|i| self.decimals(i.quote)).max().unwrap_or(0);
-            self.set(scope, name, "notional cap", units(rules.limits.notional_max.0, decimals));
-            self.set(scope, name, "rules", operator::port_in_words(&rules));
+            self.set(scope, name, "notional cap", &units(rules.limits.notional_max.0, decimals));
+            self.set(scope, name, "rules", &operator::port_in_words(&rules));
         }
         for instrument in engine.instruments().filter(|i| !engine.entitled(port.id, i.id)) {
-            self.set(scope, name, &format!("entitled {}", instrument.symbol), Switch(false));
+            self.set(scope, name, &format!("entitled {}", instrument.symbol), &Switch(false));
         }
     }
 }
@@ -458,33 +485,32 @@ impl RiskLines<'_> {
 pub fn statements(engine: &Engine, account: Option<u32>) -> Vec<Statement> {
     let names = Names::of(engine);
     let date = engine.last_day().map_or_else(String::new, |day| Date(day.date).to_string());
-    let balances = ledger(engine);
+    let mut balances = grouped(ledger(engine), |b| b.account.clone());
+    let mut trades = trades(engine, &names);
     let of_account = engine.accounts().filter(|a| account.is_none_or(|number| a.id.0 == number));
     of_account
         .map(|a| Statement {
             account: a.id.0,
             mpid: names.mpid(a.firm),
             date: date.clone(),
-            balances: balances.iter().filter(|b| b.account == a.id.to_string()).cloned().collect(),
-            trades: trades(engine, &names, a.id),
+            balances: balances.remove(&a.id.to_string()).unwrap_or_default(),
+            trades: trades.remove(&a.id).unwrap_or_default(),
         })
         .collect()
 }
 
-fn trades(engine: &Engine, names: &Names, account: AccountId) -> Vec<TradeLine> {
-    let mut lines = Vec::new();
+/// The day's trades by account; one that traded with itself has both sides.
+fn trades(engine: &Engine, names: &Names) -> BTreeMap<AccountId, Vec<TradeLine>> {
+    let mut lines: BTreeMap<AccountId, Vec<TradeLine>> = BTreeMap::new();
     for trade in engine.day_trades() {
-        let Some(instrument) = engine.instruments().find(|i| i.id == trade.settled.instrument) else {
-            continue;
-        };
+        let Some(instrument) = names.instrument(trade.settled.instrument) else { continue };
         let measures = operator::measures(engine, instrument);
-        let sides = [
+        let asset = asset_code(engine, instrument.quote);
+        for (side, account, key, fee) in [
             ('B', trade.settled.buyer, trade.buyer, trade.settled.buyer_fee),
             ('S', trade.settled.seller, trade.seller, trade.settled.seller_fee),
-        ];
-        // An account that traded with itself has both.
-        for (side, _, key, fee) in sides.into_iter().filter(|(_, whose, _, _)| *whose == account) {
-            lines.push(TradeLine {
+        ] {
+            lines.entry(account).or_default().push(TradeLine {
                 match_number: trade.settled.match_number.0,
                 symbol: instrument.symbol.to_string(),
                 side,
@@ -492,7 +518,7 @@ fn trades(engine: &Engine, names: &Names, account: AccountId) -> Vec<TradeLine> 
                 price: measures.price(trade.price.0),
                 amount: units(trade.settled.quote.0, measures.quote_decimals),
                 fee: units(fee.0, measures.quote_decimals),
-                asset: asset_code(engine, instrument.quote),
+                asset: asset.clone(),
                 port: names.port(key.port()),
                 user_ref_num: key.num().0,
                 busted: trade.busted,

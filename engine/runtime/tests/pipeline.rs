@@ -205,7 +205,7 @@ fn run(seed: u64) {
         }
         idle = if work > 0 { 0 } else { idle + 1 };
     }
-    assert_eq!(numbers.len(), 0);
+    assert!(numbers.is_empty());
     assert!(sequencer.is_quiet());
 
     let mut twin = Engine::new(config);
