@@ -256,14 +256,25 @@ fn sigterm_seals_and_what_is_inspected_is_the_same_running_or_stopped() {
     assert_eq!(json["epoch"], 2, "the genesis was written in epoch 1");
     let running = out(&["inspect", "ledger", "--config", &config]);
     assert!(running.contains("world") && running.contains("-1000"), "{running}");
+    let views = ["ledger", "book", "risk", "phases", "statement"];
+    let whence = |view: &str| {
+        let output = ironbell(&["inspect", view, "--config", &config]);
+        (String::from_utf8_lossy(&output.stderr).into_owned(), output.stdout)
+    };
+    let live = views.map(whence);
+    assert!(live.iter().all(|(said, _)| said.starts_with("from the running node, at seq ")), "{live:?}");
     assert_eq!(node.stop().expect("it ends"), 0);
-    assert_eq!(out(&["inspect", "ledger", "--config", &config]), running);
+    let replayed = views.map(whence);
+    assert!(replayed.iter().all(|(said, _)| said.starts_with("from its journal, ")), "{replayed:?}");
+    assert_eq!(replayed.map(|(_, shown)| shown), live.map(|(_, shown)| shown));
     assert_eq!(
         out(&["inspect", "book", "--config", &config]).lines().count(),
         1,
         "an empty book is a heading"
     );
     assert_refused(&ironbell(&["status", "--config", &config]), &["admin.sock"]);
+    assert_refused(&ironbell(&["ctl", "close-day", "--config", &config]), &["admin.sock", "ironbell run"]);
+    assert_refused(&ironbell(&["inspect", "statement", "9", "--config", &config]), &["no account 9"]);
     let frames = out(&["inspect", "journal", "--json", "--config", &config]);
     let last: serde_json::Value =
         serde_json::from_str(frames.lines().last().expect("a frame")).expect("JSON");
@@ -272,4 +283,99 @@ fn sigterm_seals_and_what_is_inspected_is_the_same_running_or_stopped() {
     assert_eq!(last["commit_seq"], replayed["seq"], "the last frame carries the commit of everything");
     assert_refused(&ironbell(&["replay", &data, "--shards", "4"]), &["--shards 4"]);
     assert!(out(&["help"]).contains("replay-lobster"));
+}
+
+/// An operator's whole day: each command is journaled, so the same holds after a restart.
+#[test]
+fn operators_speak_in_words_and_hear_what_was_done() {
+    let mut node = trial("ctl");
+    node.start().expect("it starts");
+    let config = node.config_path().to_str().expect("UTF-8").to_owned();
+    let ctl = |line: &str| {
+        let words = ["ctl", "--config", &config].into_iter().chain(line.split(' ')).collect::<Vec<_>>();
+        ironbell(&words)
+    };
+    let done = |line: &str| {
+        let output = ctl(line);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.starts_with("seq "), "{said}");
+        said
+    };
+    for (line, part) in [
+        ("rules ANVL --reference 150.25 --static 20% --limit-state 15s", "reference 150.25, static 20%"),
+        ("rules ANVL --collar 5%", "reference 150.25, static 20%, collar 5%"),
+        ("port alfa01 --rate 1000 --burst 100 --duplicates 5/1s --slide --stp oldest", "stp oldest"),
+        ("exposure ALFA USD --gross 5000 --net none", "gross exposure 5000.0000 USD"),
+        ("credit 1 USD 500", "credit 500.0000 USD"),
+        ("position 1 ANVL --long 100", "long 100, short no limit"),
+        ("restrict all ANVL on", "restricted list of every firm"),
+        ("entitle ALFA01 ANVL off", "may not trade"),
+        ("locate ALFA ANVL 1000 --id 1", "1000 of ANVL located"),
+        ("fees ANVL --maker -1bp --taker 3bp --minimum 0.01", "maker -1bp, taker 3bp, minimum 0.0100"),
+        ("tier 1 1000", "tier 1 from 1000 lots"),
+        ("firm-tier ALFA 1", "ALFA is in tier 1"),
+        ("decline-levels 4000 3500.5 3000", "3500.50000000"),
+        ("asset add BELL --decimals 0", "asset BELL"),
+        ("instrument add BELL --base BELL --quote USD --tick 0.01", "instrument BELL"),
+        ("firm add BETA", "firm BETA"),
+        ("account add 2 --firm BETA", "account 2 of BETA"),
+        ("fund 2 USD 100.5 --id 77", "100.5000 USD"),
+        ("phase BELL halted --reason T1", "BELL is halted"),
+        ("phase all continuous", "BELL is continuous"),
+        ("kill instrument BELL on", "is killed"),
+        ("kill venue off", "may go on"),
+        ("market-wide-halt 1", "ANVL is halted"),
+        ("delist BELL", "BELL is delisted"),
+        ("schedule ANVL 09:25 opening-auction", "09:25:00 opening-auction"),
+        ("close-day", "the day is closed"),
+        ("tick ANVL 0.05", "the tick is 0.05"),
+        ("symbol ANVL HAMR", "HAMR"),
+        ("open-day 2099-01-02", "2099-01-02"),
+    ] {
+        let said = done(line);
+        assert!(said.contains(part), "{line}: {said}");
+    }
+    for (line, part) in [
+        ("phase ANVL halted", "no instrument ANVL"),
+        ("fund 2 USD 100.5 --id 77", "used before"),
+        ("fund 2 USD -1000", "more than is available"),
+        ("bust 5 --reason E", "no trade of this day"),
+        ("tick HAMR 0.10", "close-day"),
+        ("rules HAMR --reference 1.01", "no whole number of ticks of 0.05"),
+    ] {
+        assert_refused(&ctl(line), &[part]);
+    }
+    // A port whose password is read, and never journaled.
+    let mut add = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["ctl", "--config", &config, "port", "add", "BETA01", "--firm", "BETA", "--account", "2"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    std::io::Write::write_all(&mut add.stdin.take().expect("it is piped"), b"geheim\n").expect("it reads");
+    let added = add.wait_with_output().expect("it ends");
+    assert!(String::from_utf8_lossy(&added.stdout).contains("port BETA01 of BETA, account 2"));
+    let sent = ctl("kill venue on --no-wait");
+    assert!(sent.status.success() && String::from_utf8_lossy(&sent.stdout).contains("not waited for"));
+    let json = ctl("kill venue off --json");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert!(json["done"]["seq"].as_u64().is_some(), "{json}");
+
+    let risk = |config: &str| ironbell(&["inspect", "risk", "--json", "--config", config]).stdout;
+    let before = risk(&config);
+    let text = String::from_utf8(before.clone()).expect("UTF-8");
+    for part in [
+        "\"gross exposure USD\",\"limit\":\"5000.0000\"",
+        "order entry",
+        "BETA01",
+        "located HAMR",
+        "rate 1000/s",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    node.kill();
+    node.start().expect("it starts again");
+    assert_eq!(risk(&config), before);
+    assert_eq!(node.stop().expect("it ends"), 0);
 }

@@ -49,6 +49,24 @@ fn the_demo_checks_everything_and_its_json_keeps_its_keys() {
     assert!(log.lines().any(|line| line.starts_with("Tag=order_to_ack,")), "{log}");
 }
 
+/// `ironbell demo | head` used to panic at the first line that nobody read.
+#[test]
+fn a_demo_whose_reader_has_gone_ends_well_all_the_same() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-head");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["demo", "--seconds", "1", "--rate", "500", "--dir"])
+        .arg(&dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut line = String::new();
+    BufReader::new(demo.stdout.take().expect("it is piped")).read_line(&mut line).expect("text");
+    assert!(line.contains("formatted"), "{line}");
+    let output = demo.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A demo that was killed used to leave its node running: on its ports, in its folder, on the machine's CPUs.
 #[test]
 fn a_killed_demo_takes_its_node_along() {

@@ -427,6 +427,15 @@ mod tests {
         }
     }
 
+    /// The example that people start from.
+    #[test]
+    fn the_example_is_a_genesis() {
+        let config: crate::config::Config = toml::from_str(include_str!("../node.toml")).expect("it parses");
+        let commands = config.genesis.commands(Nanos(0), || [1; 16]).expect("commands");
+        let controls = commands.iter().filter(|command| matches!(command, Command::Control(_)));
+        assert_eq!(controls.count(), config.genesis.ctl.len());
+    }
+
     #[test]
     fn a_genesis_becomes_commands_and_its_faults_are_named() {
         let text = r#"
