@@ -770,3 +770,33 @@ fn index_of(port: PortId) -> usize {
 fn port_id(index: usize) -> PortId {
     PortId(u32::try_from(index + 1).expect("port ids have 32 bits"))
 }
+
+#[cfg(test)]
+mod tests {
+    use ironbell_sync::ring;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_not_overtaken_when_room_is_made_meanwhile() {
+        let (ring, mut sequencer) = ring(2);
+        let mut to_sequencer = ToSequencer { ring, waiting: VecDeque::with_capacity(COMMANDS_MAX) };
+        let inbound = |received| Inbound { received, command: Command::Tick };
+        for received in 1..=4 {
+            to_sequencer.hand_on(inbound(received));
+        }
+        // The sequencer takes one between two looks of the gateway.
+        assert_eq!(sequencer.pop().map(|inbound| inbound.received), Ok(1));
+        assert!(to_sequencer.is_full(), "for all but what waits");
+        assert!(!to_sequencer.push(inbound(9)));
+        to_sequencer.hand_on(inbound(5));
+        assert_eq!(to_sequencer.hand_on_waiting(), 1);
+        let mut taken = Vec::new();
+        while let Ok(inbound) = sequencer.pop() {
+            taken.push(inbound.received);
+            to_sequencer.hand_on_waiting();
+        }
+        assert_eq!(taken, [2, 3, 4, 5]);
+        assert!(!to_sequencer.is_full() && to_sequencer.push(inbound(6)));
+    }
+}
