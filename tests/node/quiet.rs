@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ironbell_appliance::format;
 use ironbell_appliance::recovery::Replay;
 use ironbell_appliance::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
-use ironbell_client::order_entry::{Event, Member, NewOrder, OrderEntry, Replacement};
+use ironbell_client::order_entry::{Event, FullOrder, Member, NewOrder, OrderEntry, Replacement, TwoSided};
 use ironbell_device::mem;
 use ironbell_feed::Feed;
 use ironbell_gateway::{Gateway, LoginChecker};
@@ -19,8 +19,8 @@ use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
 use ironbell_store::SegmentMaker;
 use ironbell_sync::{Consumer, cursor, due, metrics, ring};
-use ironbell_types::{Credential, Nanos, Side, Symbol, Username};
-use ironbell_wire::ouch::OptionsBuf;
+use ironbell_types::{Capacity, Credential, Display, Nanos, Side, Symbol, TimeInForce, Username};
+use ironbell_wire::ouch::{OptionValue, OptionsBuf};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -60,6 +60,14 @@ instruments = [{ symbol = "ANVL", base = "ANVL", quote = "USD", tick = "0.01", m
 firms = [{ mpid = "ALFA" }]
 ports = [{ username = "ALFA01", password = "quiet", firm = "ALFA", account = 1 }]
 funds = [{ account = 1, asset = "USD", amount = "1000000000" }, { account = 1, asset = "ANVL", amount = "10000000" }]
+ctl = [
+    "rules ANVL --reference 100 --static 50% --collar 20% --band 40% --limit-state 15s --volatility 2m --short-restricted on",
+    "port ALFA01 --rate 1000000000 --burst 1000 --duplicates 100000/1s --slide --stp off",
+    "exposure ALFA USD --gross 900000000 --net 900000000",
+    "credit 1 USD 900000000",
+    "position 1 ANVL --long 9000000 --short 9000000",
+    "locate ALFA ANVL 1000000",
+]
 "#;
 
 /// Lets everybody in.
@@ -211,21 +219,58 @@ impl Node {
 
 type Trader = Member<mem::MemStream>;
 
-/// Sends an order, a crossing one, a replace or a cancel, and waits for its answer; returns how often the order
-/// path allocated meanwhile.
+/// Steps of a round: an order of every kind, what it trades with, and what takes it off again.
+const STEPS: u32 = 18;
+
+/// Sends the next request of the round and waits for its answer; returns how often the order path allocated
+/// meanwhile.
 fn trade(node: &mut Node, member: &mut Trader, step: u32) -> u64 {
     let symbol = Symbol::new("ANVL").expect("short");
     let (entry, price) = (member.entry(), 1_000_000 + u64::from(step % 50) * 100);
     let heard = entry.next_number();
     let last = entry.next_user_ref_num() - 1;
-    let sent = match step % 6 {
-        0 | 1 => {
-            entry.enter(&NewOrder::day(Side::Buy, 10, symbol, price - 10_000), &OptionsBuf::EMPTY).map(drop)
-        }
-        2 => entry.replace(last, &Replacement::day(20, price - 9_900), &OptionsBuf::EMPTY).map(drop),
+    let (buy, sell) = (
+        |price| NewOrder::day(Side::Buy, 10, symbol, price),
+        |price| NewOrder::day(Side::Sell, 10, symbol, price),
+    );
+    let plain = OptionsBuf::EMPTY;
+    let with = |options: &[OptionValue]| {
+        options.iter().fold(OptionsBuf::EMPTY, |mut buffer, option| *buffer.push(*option))
+    };
+    let sent = match step % STEPS {
+        0 | 1 => entry.enter(&buy(price - 10_000), &plain).map(drop),
+        2 => entry.replace(last, &Replacement::day(20, price - 9_900), &plain).map(drop),
         3 => entry.cancel(last, 5),
-        4 => entry.enter(&NewOrder::day(Side::Sell, 10, symbol, price), &OptionsBuf::EMPTY).map(drop),
-        _ => entry.enter(&NewOrder::ioc(Side::Buy, 10, symbol, price), &OptionsBuf::EMPTY).map(drop),
+        4 => entry.enter(&sell(price), &plain).map(drop),
+        5 => entry.enter(&NewOrder::ioc(Side::Buy, 10, symbol, price), &plain).map(drop),
+        // An iceberg, refreshed while it is traded away.
+        6 => {
+            let reserves = [OptionValue::MaxFloor(3), OptionValue::RandomReserves(1)];
+            entry.enter(&sell(price), &with(&reserves)).map(drop)
+        }
+        7 => entry.enter(&NewOrder::ioc(Side::Buy, 10, symbol, price), &plain).map(drop),
+        8 => {
+            let hidden = NewOrder { display: Display::Hidden, ..buy(price - 5_000) };
+            entry.enter(&hidden, &with(&[OptionValue::PriceType(b'R')])).map(drop)
+        }
+        // A quote in the place of the last round's.
+        10 => {
+            let quote = TwoSided { symbol, bid: (5, 9_000), ask: (5, 11_000) };
+            entry.mass_quote(Capacity::Principal, &[quote]).map(drop)
+        }
+        11 => entry.enter_full(&FullOrder::stop(Side::Sell, 5, symbol, 6_000)).map(drop),
+        13 => {
+            let until = NewOrder { time_in_force: TimeInForce::Gtt, ..buy(price - 20_000) };
+            entry.enter(&until, &with(&[OptionValue::ExpireTime(172_000)])).map(drop)
+        }
+        // Post-only beyond the other side: it slides.
+        15 => entry.enter(&sell(price - 15_000), &with(&[OptionValue::PostOnly(b'P')])).map(drop),
+        // A short sale against the price test is refused.
+        17 => {
+            let short = NewOrder { side: Side::SellShort, ..buy(price - 30_000) };
+            entry.enter(&short, &plain).map(drop)
+        }
+        _ => entry.cancel(last, 0),
     };
     sent.expect("there is room");
     let mut count = 0;
@@ -263,9 +308,9 @@ fn a_warm_order_path_makes_no_allocation() {
     let before = ALLOCATIONS.get();
     drop(std::hint::black_box(Box::new(before)));
     assert_eq!(ALLOCATIONS.get(), before + 1, "the allocator does not count");
-    let warm_up: u64 = (0..600).map(|step| trade(&mut node, &mut member, step)).sum();
+    let warm_up: u64 = (0..100 * STEPS).map(|step| trade(&mut node, &mut member, step)).sum();
     println!("{warm_up} allocations while warming up");
-    for step in 600..6_000 {
+    for step in 100 * STEPS..400 * STEPS {
         assert_eq!(trade(&mut node, &mut member, step), 0, "step {step}");
     }
 }
