@@ -68,8 +68,8 @@ use ironbell_types::{
     EventBody, Executed, Fees, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope,
     Login, Logout, MassCancel, MassCancelSlice, MatchNumber, ModifyOrder, Mpid, Nanos, OpenDay,
     OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, Peg, Phase, Port,
-    PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, ReplaceOrder, Scale, Seq,
-    Sequenced, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, ReplaceOrder, Scale, Seq, Sequenced, Side,
+    Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::oracle::{Balance, Order, Standing};
@@ -188,10 +188,7 @@ impl<V: Venue> Scenario<'_, V> {
             ["day", date] => {
                 let midnight = self.days * DAY_NS;
                 self.now = self.now.max(midnight);
-                self.run(Command::OpenDay(OpenDay {
-                    date: number(date)? as u32,
-                    midnight: Nanos(midnight),
-                }))
+                self.run(Command::OpenDay(OpenDay { date: number(date)? as u32, midnight: Nanos(midnight) }))
             }
             ["time", at] => {
                 self.now = self.instant(at)?;
@@ -204,8 +201,8 @@ impl<V: Venue> Scenario<'_, V> {
             }
             [
                 "rules" | "schedule" | "phase" | "port-rules" | "exposure" | "credit" | "position"
-                | "entitle" | "restrict" | "locate" | "kill" | "fees" | "tier" | "firm-tier" | "close" | "bust"
-                | "delist" | "retick" | "rename" | "decline-levels" | "decline",
+                | "entitle" | "restrict" | "locate" | "kill" | "fees" | "tier" | "firm-tier" | "close"
+                | "bust" | "delist" | "retick" | "rename" | "decline-levels" | "decline",
                 ..,
             ] => {
                 let control = self.control(words)?;
@@ -639,9 +636,9 @@ impl<V: Venue> Scenario<'_, V> {
                 phase: Some(parse_phase(phase)?),
             },
             ["phase", symbol, phase, ref reason @ ..] => {
-                let instrument =
-                    if symbol == "all" { InstrumentId::NONE } else { self.instrument(symbol)? };
-                let reason = Mpid::new(reason.first().copied().unwrap_or_default()).ok_or("four characters")?;
+                let instrument = if symbol == "all" { InstrumentId::NONE } else { self.instrument(symbol)? };
+                let reason =
+                    Mpid::new(reason.first().copied().unwrap_or_default()).ok_or("four characters")?;
                 Control::SetPhase { instrument, phase: parse_phase(phase)?, reason: reason.0 }
             }
             ["port-rules", member, ref rest @ ..] => {

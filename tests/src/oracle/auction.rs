@@ -138,12 +138,7 @@ impl Market {
 
     fn band_set(&self) -> Option<EventBody> {
         let (lower, upper) = self.band()?;
-        Some(EventBody::BandSet {
-            instrument: self.instrument,
-            reference: self.band_reference,
-            upper,
-            lower,
-        })
+        Some(EventBody::BandSet { instrument: self.instrument, reference: self.band_reference, upper, lower })
     }
 
     fn indicates(&self) -> bool {
@@ -173,13 +168,11 @@ impl Books {
             market.statistics = Statistics { instrument, ..Statistics::default() };
             let due = |at_s: u32| midnight.0 + u64::from(at_s) * 1_000_000_000;
             let entries = market.schedule.iter().enumerate();
-            market.today =
-                entries.filter_map(|(slot, entry)| entry.map(|(at_s, phase)| (due(at_s), slot, phase))).collect();
-            let begins = if market.delisted || !market.today.is_empty() {
-                Phase::Closed
-            } else {
-                Phase::Continuous
-            };
+            market.today = entries
+                .filter_map(|(slot, entry)| entry.map(|(at_s, phase)| (due(at_s), slot, phase)))
+                .collect();
+            let begins =
+                if market.delisted || !market.today.is_empty() { Phase::Closed } else { Phase::Continuous };
             for order in self.book(instrument) {
                 if order.standing == Standing::Rests && order.is_displayed() {
                     said.matching(rested(&order));
@@ -319,8 +312,7 @@ impl Books {
             return None;
         }
         let mut timers: Vec<(u64, Timer)> = Vec::new();
-        let expires =
-            |o: &&Order| o.instrument == instrument && o.accepted.time_in_force == TimeInForce::Gtt;
+        let expires = |o: &&Order| o.instrument == instrument && o.accepted.time_in_force == TimeInForce::Gtt;
         let expiry = |o: &Order| (o.accepted.terms.expire.0, Timer::Expiry(o.order_ref));
         timers.extend(self.orders.iter().filter(expires).map(expiry));
         if let Some(since) = market.limited_since {

@@ -89,10 +89,8 @@ impl Order {
 
     /// Whether what is left of it may rest.
     fn may_rest(&self) -> bool {
-        let rests = matches!(
-            self.accepted.time_in_force,
-            TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc
-        );
+        let rests =
+            matches!(self.accepted.time_in_force, TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc);
         rests && !self.accepted.terms.market
     }
 
@@ -135,8 +133,6 @@ pub(super) struct Turn {
     pub(super) trades: u32,
     refreshed: u32,
     pub(super) expired: u32,
-    /// Orders that executed.
-    executed: Vec<OrderRef>,
 }
 
 /// Prices that do not change during a run.
@@ -222,6 +218,40 @@ impl Books {
         orders.into_iter().map(|(_, order)| order).collect()
     }
 
+    /// Checks, by definition and over everything, what must hold after every command.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for order in &self.orders {
+            let rests = order.standing == Standing::Rests;
+            let in_cross = self.market(order.instrument).cross.is_some();
+            let shown = match order.accepted.terms.max_floor {
+                _ if !rests || !order.is_displayed() => order.shown == Shown::default(),
+                0 => order.shown.qty == order.leaves_qty,
+                _ => order.shown.qty <= order.leaves_qty && (in_cross || order.shown.qty > Qty::ZERO),
+            };
+            let paired = order
+                .pair
+                .is_none_or(|pair| self.order(pair).is_some_and(|other| other.pair == Some(order.order_ref)));
+            if !shown || !paired || order.standing == Standing::Runs {
+                return Err(format!("an order that cannot be: {order:?}"));
+            }
+        }
+        for market in &self.markets {
+            let trades = market.phase == Phase::Continuous && !market.is_batch() && market.cross.is_none();
+            let view = self.view(market.instrument);
+            let price = |o: &Order| Self::price_of(o, &view);
+            let bid = self.rests(market.instrument, true).filter_map(price).max();
+            let ask = self.rests(market.instrument, false).filter_map(price).min();
+            if let (Some(bid), Some(ask)) = (bid, ask)
+                && trades
+                && !market.unwoken
+                && bid >= ask
+            {
+                return Err(format!("instrument {}: crossed, bid {bid} ask {ask}", market.instrument));
+            }
+        }
+        Ok(())
+    }
+
     /// A new order: Rejected, or Accepted and what becomes of it.
     pub(super) fn enter(&mut self, new: &Admitted, said: &mut Said) {
         let accepted = new.accepted;
@@ -270,15 +300,15 @@ impl Books {
         said: &mut Said,
     ) {
         let channel = (first.port(), first.idx());
-        let of_quote = |o: &&Order| {
-            o.is_quote && o.instrument == instrument && (o.key.port(), o.key.idx()) == channel
-        };
-        let before: Vec<OrderRef> = self.orders.iter().filter(of_quote).map(|o| o.order_ref).collect();
+        let of_quote =
+            |o: &&Order| o.is_quote && o.instrument == instrument && (o.key.port(), o.key.idx()) == channel;
+        let before: Vec<Order> = self.orders.iter().filter(of_quote).copied().collect();
         self.advance(instrument, said);
         if let Some(reason) = self.closed(instrument) {
             return refuse(first, reason, ClOrdId::default(), said);
         }
-        if before.iter().any(|earlier| self.turn.executed.contains(earlier)) {
+        let untouched = |o: &Order| self.order(o.order_ref).is_some_and(|now| now.leaves_qty == o.leaves_qty);
+        if !before.iter().all(untouched) {
             return refuse(first, Reject::Other, ClOrdId::default(), said);
         }
         let mut earlier: Vec<Order> = self.orders.iter().filter(of_quote).copied().collect();
@@ -407,11 +437,7 @@ impl Books {
 
     fn view(&self, instrument: InstrumentId) -> View {
         let displayed = |buys| self.rests(instrument, buys).filter(|o| o.is_displayed()).map(|o| o.price);
-        View {
-            bid: displayed(true).max(),
-            ask: displayed(false).min(),
-            band: self.market(instrument).band(),
-        }
+        View { bid: displayed(true).max(), ask: displayed(false).min(), band: self.market(instrument).band() }
     }
 
     /// At which price a resting order trades: its own, of a peg what it follows, kept to its limit.
@@ -661,7 +687,7 @@ impl Books {
                 break;
             }
             let resting = self.order(best.order_ref).expect("a target is open");
-            let trades_before = self.turn.executed.len();
+            let matches_before = self.turn.matches;
             let shared =
                 resting.is_displayed() && self.market(order.instrument).rules.algorithm == Algorithm::ProRata;
             if shared {
@@ -671,7 +697,7 @@ impl Books {
             } else {
                 self.trade_in_run(order_ref, best, order.leaves_qty.min(resting.at_once()), said);
             }
-            traded_inside |= self.turn.executed.len() > trades_before
+            traded_inside |= self.turn.matches > matches_before
                 && view.band.is_some_and(|(lower, upper)| lower < best.price && best.price < upper);
         }
 
@@ -691,8 +717,8 @@ impl Books {
     /// What becomes of the rest of an order after its run.
     fn finish(&mut self, order: &Order, meets: bool, stopped: bool, exhausted: bool, said: &mut Said) {
         let order_ref = order.order_ref;
-        let beyond_collar =
-            order.accepted.terms.market && !self.targets(order, None, &self.view(order.instrument)).is_empty();
+        let beyond_collar = order.accepted.terms.market
+            && !self.targets(order, None, &self.view(order.instrument)).is_empty();
         if exhausted {
             self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
         } else if stopped || beyond_collar {
@@ -718,18 +744,17 @@ impl Books {
         let shares = self.market(order.instrument).rules.algorithm == Algorithm::ProRata;
         let reached = self.reached(order, limit, view);
         let open = |target: &Target| self.order(target.order_ref).expect("a target is open");
-        let ends_count = |resting: &Order| {
-            self.would_be_prevented(order, resting) && order.stp != Stp::CancelOldest
-        };
+        let ends_count =
+            |resting: &Order| self.would_be_prevented(order, resting) && order.stp != Stp::CancelOldest;
         let (mut offered, mut trades) = (0_u128, 0_u128);
         let mut counted: Vec<OrderRef> = Vec::new();
         for target in &reached {
             let resting = open(target);
             let line_ends_count = shares
                 && resting.is_displayed()
-                && reached.iter().any(|t| {
-                    t.price == target.price && open(t).is_displayed() && ends_count(&open(t))
-                });
+                && reached
+                    .iter()
+                    .any(|t| t.price == target.price && open(t).is_displayed() && ends_count(&open(t)));
             if !view.lets(target.price) || ends_count(&resting) || line_ends_count {
                 break;
             }
@@ -753,7 +778,7 @@ impl Books {
                 break;
             }
         }
-        offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX)
+        offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX - self.turn.trades)
     }
 
     /// Trades with one resting order, and does what a trade brings with it.
@@ -785,7 +810,9 @@ impl Books {
             }
         }
         let Some(order) = self.order(aggressor) else { return };
-        line.retain(|target| self.order(target.order_ref).is_some_and(|o| !self.would_be_prevented(&order, &o)));
+        line.retain(|target| {
+            self.order(target.order_ref).is_some_and(|o| !self.would_be_prevented(&order, &o))
+        });
         let shown: Vec<u128> = line
             .iter()
             .map(|target| u128::from(self.order(target.order_ref).expect("retained").shown.qty.0))
@@ -824,7 +851,6 @@ impl Books {
             if order.leaves_qty == Qty::ZERO {
                 self.remove(order_ref);
             }
-            self.turn.executed.push(order_ref);
             before
         });
         let executed = |before: &Order| Executed {
@@ -1010,7 +1036,8 @@ fn pro_rata(shown: &[u128], incoming: u128, top_order_max: u128) -> Vec<u128> {
     }
     let top = top_order_max.min(shown[0]).min(incoming);
     let rest = incoming - top;
-    let weights: Vec<u128> = shown.iter().enumerate().map(|(at, s)| if at == 0 { s - top } else { *s }).collect();
+    let weights: Vec<u128> =
+        shown.iter().enumerate().map(|(at, s)| if at == 0 { s - top } else { *s }).collect();
     let sum: u128 = weights.iter().sum();
     let mut shares: Vec<u128> = weights.iter().map(|w| rest * w / sum).collect();
     let over = rest - shares.iter().sum::<u128>();

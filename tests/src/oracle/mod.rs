@@ -379,7 +379,7 @@ impl Oracle {
         if let Some(order) = self.open.iter().find(|o| o.leaves_qty == Qty::ZERO) {
             return Err(format!("an open order with nothing left: {order:?}"));
         }
-        Ok(())
+        self.books.check()
     }
 
     fn port(&self, id: PortId) -> Option<&PortState> {
