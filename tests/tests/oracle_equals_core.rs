@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 
 use ironbell_core::{Config, Engine};
+use ironbell_tests::coverage::Coverage;
 use ironbell_tests::flow::Flow;
 use ironbell_tests::oracle::{Balance, Oracle};
 use ironbell_tests::rng::Rng;
@@ -24,23 +25,40 @@ fn the_engine_and_the_oracle_say_the_same() {
     let commands_wanted = setting("IRONBELL_COMMANDS", 20_000_000);
     let first_seed = setting("IRONBELL_SEED", 1);
     let (mut commands, mut events) = (0, 0);
+    let mut met = Coverage::new();
     for seed in first_seed.. {
         let length = Rng::new(!seed).between(100, 4_000) as usize;
         // Every eighth flow is compared whole after every command, up to a length that this is quick for.
         let thorough = seed % 8 == 0;
-        events += compare(seed, Flow::new(seed), if thorough { length.min(800) } else { length }, thorough);
+        let compared = if thorough { length.min(800) } else { length };
+        events += compare(seed, Flow::new(seed), compared, thorough, &mut met);
         commands += length as u64;
         if commands >= commands_wanted {
             break;
         }
     }
+    println!("{}\n{}", met.table(), met.pair_table());
     println!("{commands} commands, {events} events, first seed {first_seed}");
+    // A run this long meets everything, whatever its seeds.
+    if commands >= 2_000_000 {
+        let hardly = met.hardly_seen(20);
+        assert!(hardly.is_empty(), "hardly ever compared: {hardly:?}");
+    }
 }
 
 #[test]
 fn the_engine_and_the_oracle_agree_on_deep_books() {
     let seed = setting("IRONBELL_SEED", 1);
-    compare(seed, Flow::deep(seed), 9_000, false);
+    compare(seed, Flow::deep(seed), 9_000, false, &mut Coverage::new());
+}
+
+/// More pegs, trailing stops and sharing orders than there may be of each.
+#[test]
+fn the_engine_and_the_oracle_agree_on_crowded_books() {
+    let seed = setting("IRONBELL_SEED", 1);
+    for shares_by_size in [false, true] {
+        compare(seed, Flow::crowded(seed, shares_by_size), 14_000, false, &mut Coverage::new());
+    }
 }
 
 #[test]
@@ -119,7 +137,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        Self { engine: engine(KEY), oracle: Oracle::new(), out: Vec::new() }
+        Self { engine: engine(KEY), oracle: Oracle::new(KEY), out: Vec::new() }
     }
 
     /// Executes `command` on both and returns what the oracle said, or how they differ.
@@ -191,7 +209,8 @@ fn engine(key: u64) -> Engine {
 
 /// Runs `length` commands of a flow on both and returns how many events were said. Panics with the
 /// shrunken commands when they differ.
-fn compare(seed: u64, mut flow: Flow, length: usize, thorough: bool) -> usize {
+fn compare(seed: u64, mut flow: Flow, length: usize, thorough: bool, met: &mut Coverage) -> usize {
+    met.begin_venue();
     let mut commands = Vec::with_capacity(length);
     let mut events = 0;
     let outcome = caught(|| {
@@ -201,6 +220,7 @@ fn compare(seed: u64, mut flow: Flow, length: usize, thorough: bool) -> usize {
             let command = flow.next(&said);
             commands.push(command);
             said = pair.execute(&command)?;
+            met.hear(&command, &said);
             events += said.len();
             if thorough || number % CHECK_EVERY == 0 || number == length {
                 pair.compare_state()?;
@@ -297,7 +317,7 @@ fn caught(work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 // Small things.
 
 fn recorded(mut flow: Flow, length: usize) -> Vec<Sequenced> {
-    let mut oracle = Oracle::new();
+    let mut oracle = Oracle::new(KEY);
     let mut said = Vec::new();
     (0..length)
         .map(|_| {

@@ -58,6 +58,26 @@ struct Shape {
     deep: bool,
 }
 
+impl Shape {
+    const DEEP: Self = Self {
+        price_min: 1_000,
+        price_width: 40,
+        price_drift: 0,
+        qty_max: 10,
+        quote_funds: 1 << 60,
+        base_funds: 1 << 50,
+        vast_log2: 0,
+        immediate_percent: 2,
+        post_only_percent: 0,
+        channels: &[0],
+        admin_gap: 1_000,
+        mass_cancel_gap: 4_000,
+        disable_gap: 1_000_000,
+        new_day_gap: 1_000_000,
+        deep: true,
+    };
+}
+
 /// Seconds from a day's midnight to its begin, in flows with schedules.
 const SECONDS_AT_START: u64 = 51_200;
 
@@ -182,24 +202,20 @@ impl Flow {
     /// one instrument.
     #[must_use]
     pub fn deep(seed: u64) -> Self {
-        let shape = Shape {
-            price_min: 1_000,
-            price_width: 40,
-            price_drift: 0,
-            qty_max: 10,
-            quote_funds: 1 << 60,
-            base_funds: 1 << 50,
-            vast_log2: 0,
-            immediate_percent: 2,
-            post_only_percent: 0,
-            channels: &[0],
-            admin_gap: 1_000,
-            mass_cancel_gap: 4_000,
-            disable_gap: 1_000_000,
-            new_day_gap: 1_000_000,
-            deep: true,
-        };
-        Self::of(Rng::new(seed), Theme::Plain, shape)
+        Self::of(Rng::new(seed), Theme::Plain, Shape::DEEP)
+    }
+
+    /// A flow of one book with more pegs and more trailing stops than may rest, or with lines longer than
+    /// those that share by size; now and then an order takes much of it.
+    #[must_use]
+    pub fn crowded(seed: u64, shares_by_size: bool) -> Self {
+        let price_width = if shares_by_size { 1 } else { 40 };
+        let shape = Shape { price_width, mass_cancel_gap: 1_000_000, ..Shape::DEEP };
+        let mut flow = Self::of(Rng::new(seed), Theme::Mixed, shape);
+        flow.bias = Bias::crowded(shares_by_size);
+        flow.at_first = flow.bias.knobs_at_first.iter().copied().collect();
+        flow.opens_day = true;
+        flow
     }
 
     fn of(rng: Rng, theme: Theme, shape: Shape) -> Self {
@@ -525,7 +541,14 @@ impl Flow {
             return self.switch_order_entry();
         }
         if self.shape.deep {
-            return if self.rng.one_in(10) { self.replace() } else { self.enter() };
+            let crowded = self.theme != Theme::Plain;
+            return match self.rng.below(10) {
+                // Rarely, so that the book is crowded when it comes.
+                _ if crowded && self.seq.0 % 4_000 >= 3_990 => self.sweep(5_000),
+                _ if crowded && self.rng.one_in(300) => self.sweep(10),
+                0 => self.replace(),
+                _ => self.enter(),
+            };
         }
         let bias = self.bias;
         match self.rng.below(100) {
@@ -791,6 +814,20 @@ impl Flow {
             fault: self.fault(),
         };
         self.dress(&mut order);
+        Command::EnterOrder(order)
+    }
+
+    /// An order that takes much of the other side.
+    fn sweep(&mut self, usual_orders: u64) -> Command {
+        let Command::EnterOrder(mut order) = self.enter() else { unreachable!("an order enters") };
+        let far = self.shape.price_width as i64 * 2;
+        let low = self.shape.price_min as i64;
+        order.terms = OrderTerms::default();
+        order.price = Price(if order.side.is_buy() { low + far } else { low });
+        order.qty = Qty(self.shape.qty_max * usual_orders);
+        order.time_in_force = TimeInForce::Ioc;
+        order.options.min_qty = 0;
+        order.options.post_only = 0;
         Command::EnterOrder(order)
     }
 

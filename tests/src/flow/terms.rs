@@ -137,7 +137,7 @@ impl Flow {
         order.terms.peg = Peg::None;
         order.terms.peg_offset = 0;
         order.terms.discretion = Price(0);
-        if self.rng.one_in(4) {
+        if self.shape.deep || self.rng.one_in(4) {
             order.terms.trail = self.rng.between(1, self.shape.price_width.min(1 << 20)) as u32;
         } else {
             order.terms.stop = Price(self.price(order.side) as i64);

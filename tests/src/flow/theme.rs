@@ -147,6 +147,16 @@ pub(super) struct Bias {
 }
 
 impl Bias {
+    /// More of what is limited in number than may rest.
+    pub(super) fn crowded(shares_by_size: bool) -> Self {
+        if shares_by_size {
+            let algorithms = &[Algorithm::ProRata];
+            Self { iceberg: 5, stp: 5, knobs_at_first: &[Knob::Rules; 3], algorithms, ..Self::default() }
+        } else {
+            Self { peg: 45, discretion: 3, stop: 40, knobs_at_first: &[Knob::Rules; 3], ..Self::default() }
+        }
+    }
+
     pub(super) fn of(theme: Theme) -> Self {
         use Algorithm::{Batch, PriceTime, ProRata};
         let none = Self::default();
