@@ -9,6 +9,9 @@ use ironbell_tests::oracle::{Balance, Oracle};
 use ironbell_tests::scenario::{Resting, Venue, transcript};
 use ironbell_types::{Event, InstrumentId, Sequenced};
 
+/// Sizes of icebergs' parts depend on it.
+const KEY: u64 = 1;
+
 struct Core(Engine);
 
 impl Venue for Core {
@@ -20,13 +23,16 @@ impl Venue for Core {
     }
 
     fn book(&self, instrument: InstrumentId) -> Vec<Resting> {
-        let resting = |o: ironbell_core::BookOrder| Resting {
+        let order = |o: ironbell_core::BookOrder, waits| Resting {
             key: o.key,
             buys: o.buys,
             price: o.price,
             leaves_qty: o.leaves_qty,
+            shown_qty: o.shown_qty,
+            waits,
         };
-        self.0.book(instrument).map(resting).collect()
+        let resting = self.0.book(instrument).map(|o| order(o, false));
+        resting.chain(self.0.waiting(instrument).map(|o| order(o, true))).collect()
     }
 
     fn balances(&self) -> Vec<Balance> {
@@ -76,10 +82,10 @@ fn scenarios_go_as_they_are_told() {
     for file in files {
         let text = fs::read_to_string(&file).expect("a scenario is readable");
         let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-        let engine = Engine::new(Config { key: 1, orders: 16, accounts: 4 });
+        let engine = Engine::new(Config { key: KEY, orders: 16, accounts: 4 });
         let by_core = transcript(&text, &mut Core(engine)).unwrap_or_else(|why| panic!("{name}: {why}"));
         let by_oracle =
-            transcript(&text, &mut Naive(Oracle::new())).unwrap_or_else(|why| panic!("{name}: {why}"));
+            transcript(&text, &mut Naive(Oracle::new(KEY))).unwrap_or_else(|why| panic!("{name}: {why}"));
         assert_eq!(by_core, by_oracle, "{name}: core and oracle differ");
         if bless {
             fs::write(&file, &by_core).expect("a scenario is writable");
