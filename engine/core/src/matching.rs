@@ -407,11 +407,10 @@ impl Matching {
                 self.replace(orig, total, incoming, voice, effects);
             }
             Request::Cancel { order_ref, total } => {
-                let Some(slot) = self.books.find(order_ref) else { return };
-                let instrument = self.books.instrument(slot);
-                let quiet = self.prepare(instrument, voice, effects);
-                // A timer may have taken it.
-                if let Some(slot) = self.books.find(order_ref) {
+                let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
+                    return;
+                };
+                if let Some(slot) = slot {
                     let order = self.books.order(slot);
                     let leaves = total.0.saturating_sub(order.executed);
                     if leaves < order.leaves {
@@ -421,10 +420,10 @@ impl Matching {
                 self.finish(instrument, quiet, voice, effects);
             }
             Request::Modify { order_ref, side, total } => {
-                let Some(slot) = self.books.find(order_ref) else { return };
-                let instrument = self.books.instrument(slot);
-                let quiet = self.prepare(instrument, voice, effects);
-                if let Some(slot) = self.books.find(order_ref) {
+                let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
+                    return;
+                };
+                if let Some(slot) = slot {
                     self.modify(slot, side, total, voice, effects);
                 }
                 self.finish(instrument, quiet, voice, effects);
@@ -473,6 +472,23 @@ impl Matching {
             return false;
         }
         self.is_quiet(instrument)
+    }
+
+    /// Before a request of an open order, likewise; the order may be gone afterwards.
+    #[inline(always)]
+    fn prepare_order(
+        &mut self,
+        order_ref: OrderRef,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<(InstrumentId, Option<u32>, bool)> {
+        let slot = self.books.find(order_ref)?;
+        let instrument = self.books.instrument(slot);
+        if self.agenda.is_due(instrument.0 as usize - 1, voice.time()) {
+            self.advance(instrument, voice, effects);
+            return Some((instrument, self.books.find(order_ref), false));
+        }
+        Some((instrument, Some(slot), self.is_quiet(instrument)))
     }
 
     /// After it: the instrument wakes, and its next timer is noted. Where all is plain, before and
@@ -525,11 +541,16 @@ impl Matching {
     ) {
         let side = incoming.order.side;
         let instrument = incoming.order.instrument;
-        let before = self.standing(orig);
-        let quiet = self.prepare(instrument, voice, effects);
+        let mut found = self.books.find(orig);
+        let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
+        if is_due {
+            let before = self.standing(orig);
+            self.advance(instrument, voice, effects);
+            // What a timer took from the original its replacement has no funds for.
+            found = self.books.find(orig).filter(|_| self.standing(orig) == before);
+        }
+        let quiet = !is_due && self.is_quiet(instrument);
         let refused = Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side };
-        // What a timer took from the original its replacement has no funds for.
-        let found = self.books.find(orig).filter(|_| self.standing(orig) == before);
         if let Some(slot) = found {
             if let Some(reason) = self.refuse(incoming, true) {
                 let Accepted { key, cl_ord_id, .. } = incoming.order;
@@ -1056,7 +1077,9 @@ impl Matching {
                 }
             }
             assert!(self.next_meeting(instrument).is_none(), "an order of {instrument} meets the other side");
-            for slot in self.books.slots(instrument) {
+            for slot in
+                [true, false].into_iter().flat_map(|buys| self.books.line(instrument, Plane::Lit, buys))
+            {
                 assert!(!self.books.is_used_up(slot), "a displayed order of {instrument} shows nothing");
             }
         }
