@@ -61,8 +61,8 @@ mod native;
 pub const COMMANDS_MAX: usize = QUOTES_MAX;
 /// 200,000.0000, the other price that says so on an equity-exact one.
 const PRICE_MARKET_CROSS: u64 = 2_000_000_000;
-/// A scaled price must fit the 32 bits that it has in ITCH.
-const PRICE_SCALED_MAX: u64 = u32::MAX as u64;
+/// A scaled price must fit the 32 bits that it has in ITCH, also when a post-only order slides by a tick.
+const PRICE_SCALED_MAX: u64 = u32::MAX as u64 - 1;
 
 /// A message that becomes no command. It is answered by a debug packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

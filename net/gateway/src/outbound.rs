@@ -486,7 +486,8 @@ impl Encoder<'_> {
     fn price(&self, price: Price, instrument: InstrumentId) -> U64 {
         let ticks = u64::try_from(price.0).expect("no price is below 0");
         let tick = u64::from(self.price_tick(instrument));
-        U64::new(ticks.checked_mul(tick).expect("prices of orders were checked for the wire's range"))
+        // Prices of orders fit; that of a cross may be the reference that an operator set.
+        U64::new(ticks.saturating_mul(tick))
     }
 
     fn offset(&self, ticks: i32, instrument: InstrumentId) -> i32 {

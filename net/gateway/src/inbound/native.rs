@@ -3,8 +3,8 @@
 //! The first fault in this order counts: 1. side; 2. symbol; 3. quantity; 4. price; 5. time in force;
 //! 6. display; 7. capacity; 8. the other fields in the order of their block; 9. what follows the block.
 //!
-//! On equity-exact instruments quantities and prices have OUCH's ranges. On scaled ones they have 64 and 63
-//! bits, but what rests and is shown has the feed's 32: its price, and its MaxFloor or whole quantity.
+//! Prices have OUCH's ranges, as every trade has to fit the feed. So have quantities on equity-exact
+//! instruments; on scaled ones they have 64 bits, but what rests and is shown at a time has the feed's 32.
 //!
 //! A mass quote with a group that is none, or of less than 1 or more than 64 entries, or with numbers beyond
 //! the last one, is one faulty quote of its first number.
@@ -17,7 +17,7 @@ use ironbell_types::{
 use ironbell_wire::code::{peg, stp};
 use ironbell_wire::native::{self, Inbound, MassQuote, NO_GROUP, QUOTES_MAX, QuoteEntry, UNCHANGED};
 
-use super::{NotTaken, expire, stp_group};
+use super::{NotTaken, PRICE_SCALED_MAX, expire, stp_group};
 use crate::Directory;
 
 pub(super) fn commands(
@@ -79,19 +79,11 @@ fn new_order(m: &native::NewOrder, fault: Option<Reject>, port: &Port, directory
 fn check_new(m: &native::NewOrder, directory: &Directory, order: EnterOrder) -> Result<EnterOrder, Reject> {
     let side = Side::try_from(m.side).map_err(|_| Reject::Side)?;
     let instrument = directory.instrument_named(Symbol(m.symbol)).ok_or(Reject::Symbol)?;
-    let is_shown = m.display != Display::Hidden.code() && m.order_type != b'M' && rests(m.time_in_force);
-    let shown_qty = match m.max_floor.get() {
-        0 => order.qty,
-        floor => order.qty.min(Qty(floor.into())),
-    };
     check_qty(order.qty, instrument)?;
-    if is_shown {
-        check_shown_qty(shown_qty)?;
+    if m.display != Display::Hidden.code() && m.order_type != b'M' && rests(m.time_in_force) {
+        check_shown_qty(order.qty, m.max_floor.get(), m.random_reserves.get())?;
     }
     check_price(order.price, instrument)?;
-    if is_shown {
-        check_shown_price(order.price)?;
-    }
     let time_in_force = TimeInForce::try_from(m.time_in_force).map_err(|_| Reject::Other)?;
     let display = Display::try_from(m.display).map_err(|_| Reject::Display)?;
     let capacity = Capacity::try_from(m.capacity).map_err(|_| Reject::Other)?;
@@ -174,20 +166,20 @@ fn replace_order(
     }
 }
 
-/// A replacement names no instrument: tick and ranges are core's to check, but for what is shown.
+/// A replacement names no instrument: its tick and the ranges of equity-exact ones are core's to check.
 fn check_replace(
     m: &native::ReplaceOrder,
     directory: &Directory,
     order: ReplaceOrder,
 ) -> Result<ReplaceOrder, Reject> {
     if m.display != Display::Hidden.code() && rests(m.time_in_force) {
-        // How much of the total is left, and what the original showed, is not known here.
-        if order.max_floor.is_none_or(|floor| floor == 0) {
-            check_shown_qty(order.qty)?;
-        }
-        if order.wire_price > u32::MAX.into() {
-            return Err(Reject::Price);
-        }
+        // How much of the total is left, and what the original showed, is not known here. Core takes
+        // RandomReserves only below MaxFloor.
+        let floor = order.max_floor.unwrap_or(0);
+        check_shown_qty(order.qty, floor, order.random_reserves.unwrap_or(floor.saturating_sub(1)))?;
+    }
+    if order.wire_price > PRICE_SCALED_MAX {
+        return Err(Reject::Price);
     }
     let time_in_force = TimeInForce::try_from(m.time_in_force).map_err(|_| Reject::Other)?;
     let display = Display::try_from(m.display).map_err(|_| Reject::Display)?;
@@ -242,11 +234,10 @@ fn check_quote(
     let ask = QuoteSide { qty: Qty(entry.ask_quantity.get()), price: Price(entry.ask_price.get()) };
     for side in [bid, ask].iter().filter(|side| side.qty.0 != 0) {
         check_qty(side.qty, instrument)?;
-        check_shown_qty(side.qty)?;
+        check_shown_qty(side.qty, 0, 0)?;
     }
     for side in [bid, ask] {
         check_price(side.price, instrument)?;
-        check_shown_price(side.price)?;
     }
     let capacity = Capacity::try_from(m.capacity).map_err(|_| Reject::Other)?;
     Ok(Quote { instrument: instrument.id, bid, ask, capacity, ..quote })
@@ -265,24 +256,22 @@ fn check_qty(qty: Qty, instrument: &Instrument) -> Result<(), Reject> {
     if qty.0 == 0 || qty.0 > qty_max { Err(Reject::Quantity) } else { Ok(()) }
 }
 
-fn check_shown_qty(qty: Qty) -> Result<(), Reject> {
-    if qty.0 > u32::MAX.into() { Err(Reject::Quantity) } else { Ok(()) }
+/// The most that can be shown at a time: everything, or MaxFloor with what RandomReserves may add.
+fn check_shown_qty(qty: Qty, max_floor: u32, random_reserves: u32) -> Result<(), Reject> {
+    let shown_max = match max_floor {
+        0 => qty.0,
+        floor => qty.0.min(u64::from(floor) + u64::from(random_reserves)),
+    };
+    if shown_max > u32::MAX.into() { Err(Reject::Quantity) } else { Ok(()) }
 }
 
-/// Within OUCH's range on an equity-exact instrument; what is below 1 is core's to refuse, as a market order
-/// has no price.
+/// Within OUCH's range; what is below 1 is core's to refuse, as a market order has no price.
 fn check_price(price: Price, instrument: &Instrument) -> Result<(), Reject> {
     let ticks_max = match instrument.scale {
-        Scale::EquityExact { price_tick } => {
-            i64::try_from(EQUITY_WIRE_PRICE_MAX / u64::from(price_tick)).map_err(|_| Reject::Price)?
-        }
-        Scale::Scaled => i64::MAX,
+        Scale::EquityExact { price_tick } => EQUITY_WIRE_PRICE_MAX / u64::from(price_tick),
+        Scale::Scaled => PRICE_SCALED_MAX,
     };
-    if price.0 > ticks_max { Err(Reject::Price) } else { Ok(()) }
-}
-
-fn check_shown_price(price: Price) -> Result<(), Reject> {
-    if price.0 > u32::MAX.into() { Err(Reject::Price) } else { Ok(()) }
+    if u64::try_from(price.0).is_ok_and(|ticks| ticks > ticks_max) { Err(Reject::Price) } else { Ok(()) }
 }
 
 fn post_only(code: u8) -> Result<u8, Reject> {

@@ -257,8 +257,9 @@ fn each_fault_of_an_enter_order_has_its_refusal() {
         (ouch::EnterOrder { price: U64::new(EQUITY_WIRE_PRICE_MAX + 200), ..enter() }, Some(Reject::Price)),
         (ouch::EnterOrder { price: U64::new(u64::MAX), ..enter() }, Some(Reject::Price)),
         (ouch::EnterOrder { price: U64::new(1), ..scaled }, None),
-        (ouch::EnterOrder { price: U64::new(u32::MAX.into()), ..scaled }, None),
-        (ouch::EnterOrder { price: U64::new(u64::from(u32::MAX) + 1), ..scaled }, Some(Reject::Price)),
+        (ouch::EnterOrder { price: U64::new(u64::from(u32::MAX) - 1), ..scaled }, None),
+        // A sale that slides off a bid at this price would not fit the feed.
+        (ouch::EnterOrder { price: U64::new(u32::MAX.into()), ..scaled }, Some(Reject::Price)),
         (ouch::EnterOrder { time_in_force: b'3', ..enter() }, None),
         (ouch::EnterOrder { time_in_force: b'5', ..enter() }, Some(Reject::Other)),
         (ouch::EnterOrder { time_in_force: b'f', ..enter() }, Some(Reject::Other)),

@@ -96,7 +96,7 @@ fn a_new_order_says_all_it_said() {
         time_in_force: b'6',
         display: b'N',
         quantity: U64::new(u64::MAX),
-        price: I64::new(i64::MAX),
+        price: I64::new(i64::from(u32::MAX) - 1),
         stop_price: I64::new(60),
         discretion_price: I64::new(40),
         trail: U32::new(5),
@@ -118,7 +118,7 @@ fn a_new_order_says_all_it_said() {
         time_in_force: TimeInForce::Gtt,
         display: Display::Hidden,
         qty: Qty(u64::MAX),
-        price: Price(i64::MAX),
+        price: Price(i64::from(u32::MAX) - 1),
         options: OrderOptions {
             firm: false,
             customer_type: b'R',
@@ -154,6 +154,13 @@ fn each_fault_of_a_new_order_has_its_refusal() {
     let equity = native::NewOrder { symbol: *b"IRON    ", ..scaled };
     let ticks_max = EQUITY_WIRE_PRICE_MAX as i64 / 100;
     let above_32 = u64::from(u32::MAX) + 1;
+    let price_max = i64::from(u32::MAX) - 1;
+    let iceberg = |max_floor, random_reserves| native::NewOrder {
+        quantity: U64::new(above_32),
+        max_floor: U32::new(max_floor),
+        random_reserves: U32::new(random_reserves),
+        ..scaled
+    };
     let cases = [
         (native::NewOrder { symbol: *b"RUST    ", ..scaled }, Some(Reject::Symbol)),
         (native::NewOrder { quantity: U64::new(0), ..scaled }, Some(Reject::Quantity)),
@@ -163,9 +170,16 @@ fn each_fault_of_a_new_order_has_its_refusal() {
         (native::NewOrder { quantity: U64::new(above_32), max_floor: U32::new(1), ..scaled }, None),
         (native::NewOrder { quantity: U64::new(above_32), ..hidden }, None),
         (native::NewOrder { quantity: U64::new(above_32), time_in_force: b'3', ..scaled }, None),
-        (native::NewOrder { price: I64::new(above_32 as i64 - 1), ..scaled }, None),
-        (native::NewOrder { price: I64::new(above_32 as i64), ..scaled }, Some(Reject::Price)),
-        (native::NewOrder { price: I64::new(above_32 as i64), ..hidden }, None),
+        (iceberg(u32::MAX - 9, 9), None),
+        (iceberg(u32::MAX - 9, 10), Some(Reject::Quantity)),
+        (native::NewOrder { quantity: U64::new(above_32 - 1), ..iceberg(u32::MAX - 9, 10) }, None),
+        (native::NewOrder { display: b'N', ..iceberg(u32::MAX - 9, 10) }, None),
+        // Prices of trades have to fit it, and so has a slide by one tick.
+        (native::NewOrder { price: I64::new(price_max), ..scaled }, None),
+        (native::NewOrder { price: I64::new(price_max + 1), ..scaled }, Some(Reject::Price)),
+        (native::NewOrder { price: I64::new(price_max + 1), ..hidden }, Some(Reject::Price)),
+        (native::NewOrder { price: I64::new(i64::MAX), ..hidden }, Some(Reject::Price)),
+        (native::NewOrder { stop_price: I64::new(price_max + 1), ..scaled }, Some(Reject::Other)),
         // An equity-exact instrument has OUCH's ranges.
         (native::NewOrder { quantity: U64::new(999_999), ..equity }, None),
         (native::NewOrder { quantity: U64::new(1_000_000), display: b'N', ..equity }, Some(Reject::Quantity)),
@@ -288,6 +302,12 @@ fn a_replacement_names_every_time_in_force() {
     };
     assert_eq!(replaced(&message), expected);
     let (above_32, unchanged) = (U64::new(1 << 32), U32::new(native::UNCHANGED));
+    let wide = |max_floor, random_reserves| native::ReplaceOrder {
+        quantity: above_32,
+        max_floor: U32::new(max_floor),
+        random_reserves: U32::new(random_reserves),
+        ..message
+    };
     let cases = [
         (native::ReplaceOrder { time_in_force: b'g', ..message }, None),
         (native::ReplaceOrder { time_in_force: b'x', ..message }, Some(Reject::Other)),
@@ -300,8 +320,15 @@ fn a_replacement_names_every_time_in_force() {
         ),
         (native::ReplaceOrder { quantity: above_32, max_floor: U32::new(1), ..message }, None),
         (native::ReplaceOrder { quantity: above_32, display: b'N', ..message }, None),
-        (native::ReplaceOrder { price: above_32, ..message }, Some(Reject::Price)),
-        (native::ReplaceOrder { price: above_32, time_in_force: b'f', ..message }, None),
+        (native::ReplaceOrder { quantity: above_32, time_in_force: b'f', ..message }, None),
+        // The original's RandomReserves, which are not known here, are below the new MaxFloor.
+        (wide(1 << 31, native::UNCHANGED), None),
+        (wide((1 << 31) + 1, native::UNCHANGED), Some(Reject::Quantity)),
+        (wide(u32::MAX - 9, 9), None),
+        (wide(u32::MAX - 9, 10), Some(Reject::Quantity)),
+        (native::ReplaceOrder { price: U64::new(u64::from(u32::MAX) - 1), ..message }, None),
+        (native::ReplaceOrder { price: U64::new(u32::MAX.into()), ..message }, Some(Reject::Price)),
+        (native::ReplaceOrder { price: above_32, time_in_force: b'f', ..message }, Some(Reject::Price)),
     ];
     for (message, fault) in cases {
         assert_eq!(replaced(&message).fault, fault, "{message:?}");
@@ -431,7 +458,8 @@ fn any_order() -> impl Strategy<Value = native::NewOrder> {
     let pick = |codes: &'static [u8]| prop::sample::select(codes);
     let first = (pick(b"BSTE"), pick(b"036fgoc"), pick(b"YAN"), pick(b"APRO"), pick(b"URN"), pick(b"UPN"));
     let second = (pick(b"LM"), pick(b"LRPM"), pick(b"*NYOWD"), any::<u16>(), 0_u8..3, any::<u32>());
-    let numbers = (any::<u64>(), 0_i64..1 << 32, 0..i64::MAX, 0..i64::MAX, any::<i32>());
+    let price = || 0..i64::from(u32::MAX);
+    let numbers = (any::<u64>(), price(), price(), price(), any::<i32>());
     let others = prop::collection::vec(any::<u32>(), 6);
     (first, second, numbers, others, any::<bool>()).prop_map(
         |(first, second, numbers, others, is_grouped)| {
