@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use ironbell_types::{
     Accepted, AccountId, AdminRefusal, Algorithm, AssetId, CancelReason, Command, Control, CrossKind,
-    Display, Event, EventBody, FirmId, Instrument, InstrumentId, InstrumentRules, OrderKey, Peg, Phase,
-    PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
+    Display, Event, EventBody, FirmId, Instrument, InstrumentId, InstrumentRules, OrderKey, OrderRef, Peg,
+    Phase, PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
 };
 
 /// The name of what happened, with what it is told apart by.
@@ -258,6 +258,7 @@ pub struct Coverage {
     seen: BTreeMap<String, u64>,
     met: BTreeMap<(&'static str, Rule, Rule), u64>,
     orders: BTreeMap<OrderKey, Seen>,
+    keys: BTreeMap<OrderRef, OrderKey>,
     instruments: BTreeMap<InstrumentId, Surroundings>,
     ports: BTreeMap<PortId, BTreeSet<Rule>>,
     accounts: BTreeMap<PortId, (AccountId, FirmId)>,
@@ -439,7 +440,7 @@ impl Coverage {
                 self.ports.entry(*port).or_default().remove("dead man");
             }
             EventBody::Accepted(order) => {
-                self.take_in_order(order, matches!(command, Command::Quote(_)), false)
+                self.take_in_order(order, matches!(command, Command::Quote(_)), false);
             }
             EventBody::Replaced(replaced) => {
                 let key = replaced.order.key;
@@ -498,23 +499,11 @@ impl Coverage {
                 self.fate(busted.seller, "busted");
             }
             EventBody::Rested(rested) => {
-                let key =
-                    self.orders.iter().find(|(_, o)| o.instrument == rested.instrument).map(|(&k, _)| k);
-                // The event has no key: the last order that was accepted is the one that rests.
-                if let Some(key) = self.aggressor(command).or(key) {
+                if let Some(&key) = self.keys.get(&rested.order_ref) {
                     self.fate(key, "rested");
                 }
             }
             _ => {}
-        }
-    }
-
-    /// The order that a command brings in.
-    fn aggressor(&self, command: &Command) -> Option<OrderKey> {
-        match command {
-            Command::EnterOrder(enter) => Some(enter.key()),
-            Command::ReplaceOrder(it) => Some(OrderKey::new(it.port, it.user_ref_idx, it.user_ref_num)),
-            _ => None,
         }
     }
 
@@ -566,6 +555,7 @@ impl Coverage {
         let mut rules = traits(order);
         rules.extend(quoted.then_some("quote"));
         rules.extend(replaces.then_some("replacement"));
+        self.keys.insert(order.order_ref, order.key);
         self.orders.insert(order.key, Seen { rules, instrument: order.instrument, day: self.days });
         self.fate(order.key, if order.booked { "accepted booked" } else { "accepted unbooked" });
         self.surround(order.key);

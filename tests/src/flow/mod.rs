@@ -634,7 +634,7 @@ impl Flow {
         let user_ref_num = self.fresh_num(port, user_ref_idx);
         let last = self.last_nums.entry((port, user_ref_idx)).or_insert(0);
         // The ask's number is used up too, most often.
-        *last = last.saturating_add(u32::from(user_ref_num.0 % 16 != 0));
+        *last = last.saturating_add(u32::from(!user_ref_num.0.is_multiple_of(16)));
         let (mut bid, mut ask) = (self.quote_side(Side::Buy), self.quote_side(Side::Sell));
         match self.rng.below(80) {
             0 => bid.price = ask.price,
