@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use ironbell_types::{
     Accepted, CancelReason, Canceled, ClOrdId, Display, Event, EventBody, FirmId, InstrumentId,
     InstrumentRules, MatchNumber, Modified, Nanos, OrderKey, OrderRef, OrderTerms, Peg, Phase, PortId, Price,
-    Qty, Refreshed, Reject, Replaced, Seq, Shown, Side, Stage, Stp, TimeInForce,
+    Qty, Refreshed, Reject, Replaced, Seq, Shown, Side, Stage, Stp, TimeInForce, UserRefNum,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -400,6 +400,10 @@ impl Matching {
             Request::Enter(ref incoming) => {
                 let instrument = incoming.order.instrument;
                 let quiet = self.prepare(instrument, voice, effects);
+                if quiet && self.trading(instrument).is_calm() && is_calm(incoming) {
+                    self.enter_calm(&incoming.order, 0, incoming, None, voice, effects);
+                    return;
+                }
                 self.enter_new(incoming, voice, effects);
                 self.finish(instrument, quiet, voice, effects);
             }
@@ -557,23 +561,20 @@ impl Matching {
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id });
                 effects.push(refused);
             } else {
-                let original = *self.books.order(slot);
-                let orig_shown = self.books.shown(slot);
-                let leaves = total.0.saturating_sub(original.executed);
+                let Order { order_ref, key, executed, token, .. } = *self.books.order(slot);
+                let original = Original { order_ref, num: key.num(), shown: self.books.shown(slot) };
+                let leaves = total.0.saturating_sub(executed);
                 assert!(leaves > 0, "a replacement is of more than was executed");
                 self.books.remove(slot);
-                effects.push(Effect::Gone { token: original.token });
+                effects.push(Effect::Gone { token });
                 // Copied whole and changed: a struct update would move it field by field.
                 let mut order = incoming.order;
                 order.qty = Qty(leaves);
-                let booked = self.enter(
-                    &order,
-                    original.executed,
-                    incoming,
-                    Some((&original, orig_shown)),
-                    voice,
-                    effects,
-                );
+                let booked = if quiet && self.trading(instrument).is_calm() && is_calm(incoming) {
+                    self.enter_calm(&order, executed, incoming, Some(&original), voice, effects)
+                } else {
+                    self.enter(&order, executed, incoming, Some(&original), voice, effects)
+                };
                 if booked {
                     // Its hold stands beside its original's until this settles it.
                     effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty(leaves), side });
@@ -692,76 +693,69 @@ impl Matching {
         if is_free { None } else { Some(Reject::Other) }
     }
 
+    /// A plain order comes in where all is plain and orders trade as they come.
+    #[inline(always)]
+    fn enter_calm(
+        &mut self,
+        order: &Accepted,
+        executed: u64,
+        incoming: &Incoming,
+        original: Option<&Original>,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let aggressor = aggressor(order, executed, incoming);
+        self.start::<true>(&Entering { order, incoming, original }, aggressor, None, voice, effects)
+    }
+
     /// An order comes in: its acceptance is said, it waits, rests or runs, and what is left rests or is
     /// cancelled. Returns whether it was booked.
-    #[inline(always)]
     fn enter(
         &mut self,
         order: &Accepted,
         executed: u64,
         incoming: &Incoming,
-        original: Option<(&Order, Shown)>,
+        original: Option<&Original>,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        assert!(order.qty.0 > 0);
-        assert!(order.price.0 > 0 || order.terms.market);
-        let limit = order.price.0.cast_unsigned();
-        let entry = Order::new(
-            order.order_ref,
-            order.key,
-            order.qty.0,
-            executed,
-            limit,
-            incoming.token,
-            order.firm,
-            order.options.group.unwrap_or(0),
-            order.side,
-            order.display,
-            order.time_in_force,
-        );
-        let entering = Entering { order, entry, incoming, original };
-        if is_plain(order, incoming) && self.trading(order.instrument).is_continuous() {
-            let aggressor = Aggressor {
-                order: entry,
-                instrument: order.instrument,
-                limit: Some(limit),
-                market: false,
-                stp: incoming.stp,
-                stp_group: [0; 2],
-                partner: OrderRef(0),
-                slot: NONE,
-                band: self.trading(order.instrument).band(),
-                inside: false,
-            };
-            return self.start(&entering, aggressor, None, voice, effects);
+        let entering = Entering { order, incoming, original };
+        let mut aggressor = aggressor(order, executed, incoming);
+        aggressor.band = self.trading(order.instrument).band();
+        if is_plain(order, incoming) {
+            if self.trading(order.instrument).is_call() {
+                return self.enter_call(&entering, aggressor, None, voice, effects);
+            }
+            return self.start::<false>(&entering, aggressor, None, voice, effects);
         }
-        self.enter_special(&entering, voice, effects)
+        self.enter_special(&entering, aggressor, voice, effects)
     }
 
     #[inline(never)]
     fn enter_special(
         &mut self,
         entering: &Entering<'_>,
+        mut aggressor: Aggressor,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Entering { order, entry, incoming, .. } = *entering;
+        let Entering { order, incoming, .. } = *entering;
+        let price = aggressor.order.price;
         let instrument = order.instrument;
         let buys = order.side.is_buy();
         let trading = self.trading(instrument);
         let worth = match trading.static_range() {
             Some(range) if order.terms.market => range.upper,
-            _ => u64::MAX >> 1,
+            _ => i64::MAX as u64,
         };
-        let mut extra =
-            Extra::new(instrument, order.terms, order.time_in_force, incoming.stp, entry.price, worth);
-        let partner = incoming.pair.unwrap_or_default();
-        if let Some(slot) = self.books.find(partner) {
+        let is_call = trading.is_call();
+        let mut extra = Extra::new(instrument, order.terms, order.time_in_force, incoming.stp, price, worth);
+        aggressor.partner = incoming.pair.unwrap_or_default();
+        if let Some(slot) = self.books.find(aggressor.partner) {
             self.books.pair(slot, order.order_ref);
         }
         if order.terms.is_stop() {
-            return self.enter_stop(entering, extra, partner, voice, effects);
+            return self.enter_stop(entering, aggressor, extra, voice, effects);
         }
         let plane = match order.time_in_force {
             TimeInForce::AtOpen => Some(Plane::AtOpen),
@@ -769,45 +763,32 @@ impl Matching {
             _ => None,
         };
         if let Some(plane) = plane {
-            let mut entry = entry;
             if order.terms.market {
-                entry.price = MARKET_LINE[usize::from(buys)];
+                aggressor.order.price = MARKET_LINE[usize::from(buys)];
             }
-            extra.partner = partner;
+            extra.partner = aggressor.partner;
             entering.accept(order.price, true, 0, voice);
-            self.books.insert_special(plane, &entry, &extra);
+            self.books.insert_special(plane, &aggressor.order, &extra);
             return true;
         }
-        let trading = self.trading(instrument);
-        let limit = match (order.terms.peg, order.terms.market, order.terms.discretion.0) {
+        aggressor.market = order.terms.market;
+        aggressor.stp_group = order.terms.stp_group;
+        aggressor.limit = match (order.terms.peg, order.terms.market, order.terms.discretion.0) {
             (Peg::None, true, _) => Some(self.market_limit(instrument, buys, worth)),
-            (Peg::None, false, 0) => Some(entry.price),
+            (Peg::None, false, 0) => Some(price),
             (Peg::None, false, discretion) => Some(discretion.cast_unsigned()),
-            _ => self.quotes(instrument).peg(&order.terms, entry.price, buys),
+            _ => self.quotes(instrument).peg(&order.terms, price, buys),
         };
-        let aggressor = Aggressor {
-            order: entry,
-            instrument,
-            limit,
-            market: order.terms.market,
-            stp: incoming.stp,
-            stp_group: order.terms.stp_group,
-            partner,
-            slot: NONE,
-            band: trading.band(),
-            inside: false,
-        };
-        let extra = (!is_plain(order, incoming)).then_some(&mut extra);
-        if trading.is_call() {
-            self.enter_call(entering, aggressor, extra, voice, effects)
+        if is_call {
+            self.enter_call(entering, aggressor, Some(&mut extra), voice, effects)
         } else {
-            self.start(entering, aggressor, extra, voice, effects)
+            self.start::<false>(entering, aggressor, Some(&mut extra), voice, effects)
         }
     }
 
-    /// An order comes in that may trade.
+    /// An order comes in that may trade. `CALM`: it and all on its instrument are plain.
     #[inline(always)]
-    fn start(
+    fn start<const CALM: bool>(
         &mut self,
         entering: &Entering<'_>,
         mut aggressor: Aggressor,
@@ -817,8 +798,10 @@ impl Matching {
     ) -> bool {
         let Entering { order, incoming, .. } = *entering;
         let buys = aggressor.buys();
-        self.price_pegs(order.instrument, !buys);
-        let (mut stands, mut first) = self.look(&aggressor);
+        if !CALM {
+            self.price_pegs(order.instrument, !buys);
+        }
+        let (mut stands, mut first) = self.look::<CALM>(&aggressor);
         let mut killed = None;
         if order.options.is_post_only()
             && let Some(best) = first
@@ -853,7 +836,7 @@ impl Matching {
             self.cancel_rest(&mut aggressor, reason, voice, effects);
             self.books.unpair(aggressor.partner);
         } else {
-            let end = self.run(&mut aggressor, voice, effects);
+            let end = self.run::<CALM>(&mut aggressor, voice, effects);
             self.end_run(&mut aggressor, extra, rests, end, voice, effects);
         }
         let leaves_qty = Qty(aggressor.order.leaves);
@@ -898,12 +881,12 @@ impl Matching {
     fn enter_stop(
         &mut self,
         entering: &Entering<'_>,
+        mut aggressor: Aggressor,
         mut extra: Extra,
-        partner: OrderRef,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Entering { order, mut entry, .. } = *entering;
+        let order = entering.order;
         let instrument = order.instrument;
         let buys = order.side.is_buy();
         let last = self.trading(instrument).last_price();
@@ -911,29 +894,20 @@ impl Matching {
         let is_due = |last| is_due(stop_price(&extra, buys), buys, last);
         if self.trading(instrument).is_continuous() && last.is_some_and(is_due) {
             entering.accept(order.price, false, 0, voice);
-            self.trigger(instrument, entry, &extra, partner, voice, effects);
+            self.trigger(instrument, aggressor.order, &extra, aggressor.partner, voice, effects);
             return false;
         }
         let plane = if order.terms.trail == 0 { Plane::Stop } else { Plane::Trailing };
         let booked = plane == Plane::Stop || self.books.has_trailing_room(instrument);
         entering.accept(order.price, booked, 0, voice);
         if booked {
-            extra.partner = partner;
-            entry.price = order.terms.stop.0.cast_unsigned();
-            self.books.insert_special(plane, &entry, &extra);
+            extra.partner = aggressor.partner;
+            aggressor.order.price = order.terms.stop.0.cast_unsigned();
+            self.books.insert_special(plane, &aggressor.order, &extra);
             return true;
         }
-        voice.say(EventBody::Canceled(Canceled {
-            key: order.key,
-            order_ref: order.order_ref,
-            instrument,
-            qty: order.qty,
-            leaves_qty: Qty::ZERO,
-            reason: CancelReason::Immediate,
-            shown: Shown::default(),
-            shown_leaves: Qty::ZERO,
-        }));
-        self.books.unpair(partner);
+        self.books.unpair(aggressor.partner);
+        self.cancel_rest(&mut aggressor, CancelReason::Immediate, voice, effects);
         effects.push(entering.stands(Qty::ZERO));
         false
     }
@@ -1090,11 +1064,16 @@ impl Matching {
 struct Entering<'a> {
     /// As it is said, its quantity what is left of the chain.
     order: &'a Accepted,
-    /// As it would stand on the book.
-    entry: Order,
     incoming: &'a Incoming,
-    /// What it replaces, and how that stood on the feed.
-    original: Option<(&'a Order, Shown)>,
+    original: Option<&'a Original>,
+}
+
+/// What a new order replaces.
+struct Original {
+    order_ref: OrderRef,
+    num: UserRefNum,
+    /// How it stood on the feed.
+    shown: Shown,
 }
 
 impl Entering<'_> {
@@ -1107,10 +1086,10 @@ impl Entering<'_> {
         order.shown_qty = Qty(shown_qty);
         match self.original {
             None => voice.say(EventBody::Accepted(order)),
-            Some((original, orig_shown)) => voice.say(EventBody::Replaced(Replaced {
-                orig_user_ref_num: original.key.num(),
+            Some(original) => voice.say(EventBody::Replaced(Replaced {
+                orig_user_ref_num: original.num,
                 orig_order_ref: original.order_ref,
-                orig_shown,
+                orig_shown: original.shown,
                 order,
             })),
         }
@@ -1119,6 +1098,44 @@ impl Entering<'_> {
     fn stands(&self, leaves_qty: Qty) -> Effect {
         Effect::Stands { token: self.incoming.token, leaves_qty, side: self.order.side }
     }
+}
+
+/// The order as one that runs with its own limit.
+#[inline(always)]
+fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor {
+    assert!(order.qty.0 > 0);
+    assert!(order.price.0 > 0 || order.terms.market);
+    let limit = order.price.0.cast_unsigned();
+    Aggressor {
+        order: Order::new(
+            order.order_ref,
+            order.key,
+            order.qty.0,
+            executed,
+            limit,
+            incoming.token,
+            order.firm,
+            order.options.group.unwrap_or(0),
+            order.side,
+            order.display,
+            order.time_in_force,
+        ),
+        instrument: order.instrument,
+        limit: Some(limit),
+        market: false,
+        stp: incoming.stp,
+        stp_group: [0; 2],
+        partner: OrderRef(0),
+        slot: NONE,
+        band: None,
+        inside: false,
+    }
+}
+
+/// Whether an order is plain and trades with its own firm, too.
+#[inline(always)]
+fn is_calm(incoming: &Incoming) -> bool {
+    incoming.stp == Stp::Off && is_plain(&incoming.order, incoming)
 }
 
 /// Whether nothing but price and time decides about an order once it rests. What it asks for when it

@@ -182,6 +182,16 @@ impl Trading {
         self.crossing.and_then(|crossing| crossing.then).map_or(self.phase, |(phase, _)| phase)
     }
 
+    /// Plain orders trade as they come, by price and time, and nothing bounds a run but its limit.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.phase == Phase::Continuous
+            && self.rules.algorithm == Algorithm::PriceTime
+            && self.rules.band_bps == 0
+            && !self.rules.short_restricted
+            && self.crossing.is_none()
+    }
+
     // Prices.
 
     /// The last trade of the day.

@@ -69,11 +69,15 @@ pub(crate) struct Opposite {
 }
 
 impl Matching {
+    // In what follows `CALM` says that all on the instrument is plain, the aggressor too, that nothing
+    // bounds a run but its limit, and that time decides at each price: what most orders meet with. The
+    // rules are the same; the compiler leaves out what cannot be.
+
     /// The next order that the aggressor would trade with, whatever its price.
     #[inline(always)]
-    pub(crate) fn opposite(&self, aggressor: &Aggressor) -> Option<Opposite> {
+    fn opposite<const CALM: bool>(&self, aggressor: &Aggressor) -> Option<Opposite> {
         let (instrument, buys) = (aggressor.instrument, !aggressor.buys());
-        if self.books.is_plain(instrument) {
+        if CALM || self.books.is_plain(instrument) {
             let slot = self.books.first(instrument, Plane::Lit, buys)?;
             return Some(Opposite { slot, price: self.books.order(slot).price, plane: Plane::Lit });
         }
@@ -96,20 +100,20 @@ impl Matching {
 
     /// What keeps the aggressor from trading at a price of the other side, if anything does.
     #[inline(always)]
-    fn obstacle(aggressor: &Aggressor, price: u64) -> Option<End> {
+    fn obstacle<const CALM: bool>(aggressor: &Aggressor, price: u64) -> Option<End> {
         let beyond = |limit| !within(price, limit, !aggressor.buys());
         if aggressor.limit.is_none_or(beyond) {
             return Some(if aggressor.market { End::Stopped { by_band: false } } else { End::Dry });
         }
-        let banned = aggressor.band.is_some_and(|band| !band.contains(price));
+        let banned = !CALM && aggressor.band.is_some_and(|band| !band.contains(price));
         banned.then_some(End::Stopped { by_band: true })
     }
 
     /// Whether something stands within the aggressor's limit, and the first that it may trade with.
     #[inline(always)]
-    pub(crate) fn look(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
-        let Some(opposite) = self.opposite(aggressor) else { return (false, None) };
-        match Self::obstacle(aggressor, opposite.price) {
+    pub(crate) fn look<const CALM: bool>(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
+        let Some(opposite) = self.opposite::<CALM>(aggressor) else { return (false, None) };
+        match Self::obstacle::<CALM>(aggressor, opposite.price) {
             None => (true, Some(opposite.price)),
             Some(obstacle) => (obstacle != End::Dry, None),
         }
@@ -118,16 +122,16 @@ impl Matching {
     /// Trades until nothing is left or something stops it. The pegs' prices of the moment must have
     /// been taken ([`Self::price_pegs`]).
     #[inline(always)]
-    pub(crate) fn run(
+    pub(crate) fn run<const CALM: bool>(
         &mut self,
         aggressor: &mut Aggressor,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> End {
-        let shares = self.trading(aggressor.instrument).rules.algorithm == Algorithm::ProRata;
+        let shares = !CALM && self.trading(aggressor.instrument).rules.algorithm == Algorithm::ProRata;
         while aggressor.order.leaves > 0 {
-            let Some(opposite) = self.opposite(aggressor) else { return End::Dry };
-            if let Some(obstacle) = Self::obstacle(aggressor, opposite.price) {
+            let Some(opposite) = self.opposite::<CALM>(aggressor) else { return End::Dry };
+            if let Some(obstacle) = Self::obstacle::<CALM>(aggressor, opposite.price) {
                 return obstacle;
             }
             if self.trades_left() == 0 {
@@ -135,11 +139,11 @@ impl Matching {
             }
             if shares && opposite.plane == Plane::Lit {
                 self.share(aggressor, opposite.price, voice, effects);
-            } else if self.is_prevented(aggressor, opposite.slot) {
+            } else if !CALM && self.is_prevented(aggressor, opposite.slot) {
                 self.prevent(aggressor, opposite.slot, opposite.price, voice, effects);
             } else {
                 let qty = aggressor.order.leaves.min(self.books.tradable(opposite.slot));
-                self.trade(aggressor, opposite.slot, opposite.price, qty, voice, effects);
+                self.trade::<CALM>(aggressor, opposite.slot, opposite.price, qty, voice, effects);
             }
         }
         End::Done
@@ -147,7 +151,7 @@ impl Matching {
 
     /// One trade, and what follows from it: pairs and the next part of an iceberg order.
     #[inline(always)]
-    pub(crate) fn trade(
+    pub(crate) fn trade<const CALM: bool>(
         &mut self,
         aggressor: &mut Aggressor,
         slot: u32,
@@ -191,8 +195,11 @@ impl Matching {
             aggressor: order.token,
             cross: false,
         });
-        aggressor.inside |= aggressor.band.is_some_and(|band| band.lower < price && price < band.upper);
         self.trading_mut(instrument).note_trade(price, qty);
+        if CALM {
+            return self.books.execute(slot, qty);
+        }
+        aggressor.inside |= aggressor.band.is_some_and(|band| band.lower < price && price < band.upper);
         if is_special || aggressor.slot != NONE || aggressor.partner.0 != 0 {
             return self.execute_special(aggressor, slot, qty, voice, effects);
         }
