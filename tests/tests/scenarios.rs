@@ -1,6 +1,7 @@
 //! Runs every file of `scenarios/` on the engine and on the naive one. Both must tell what the file
 //! tells. `IRONBELL_BLESS=1` writes what they told into the files, to be read before it is committed.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
@@ -82,11 +83,7 @@ fn scenarios_go_as_they_are_told() {
     for file in files {
         let text = fs::read_to_string(&file).expect("a scenario is readable");
         let name = file.file_name().expect("a name").to_string_lossy().into_owned();
-        let engine = Engine::new(Config { key: KEY, orders: 16, accounts: 4 });
-        let by_core = transcript(&text, &mut Core(engine)).unwrap_or_else(|why| panic!("{name}: {why}"));
-        let by_oracle =
-            transcript(&text, &mut Naive(Oracle::new(KEY))).unwrap_or_else(|why| panic!("{name}: {why}"));
-        assert_eq!(by_core, by_oracle, "{name}: core and oracle differ");
+        let by_core = told_by_both(&name, &text);
         if bless {
             fs::write(&file, &by_core).expect("a scenario is writable");
         } else if by_core != text {
@@ -94,6 +91,79 @@ fn scenarios_go_as_they_are_told() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What both engines tell of the commands of `text`.
+fn told_by_both(name: &str, text: &str) -> String {
+    let engine = Engine::new(Config { key: KEY, orders: 16, accounts: 4 });
+    let by_core = transcript(text, &mut Core(engine)).unwrap_or_else(|why| panic!("{name}: {why}"));
+    let by_oracle =
+        transcript(text, &mut Naive(Oracle::new(KEY))).unwrap_or_else(|why| panic!("{name}: {why}"));
+    assert!(by_core == by_oracle, "{name}: core and oracle differ\n{}", first_difference(&by_oracle, &by_core));
+    by_core
+}
+
+const OPENING: &str = "instrument XYZ in USD
+day 20261120
+member alice
+member bob
+fund alice USD 100000000
+fund alice XYZ 100000000
+fund bob USD 100000000
+";
+
+/// The last words of a transcript.
+fn ends_with(told: &str, words: &[&str]) -> bool {
+    let lines: Vec<&str> = told.lines().collect();
+    lines.ends_with(words)
+}
+
+#[test]
+fn of_pegs_and_trailing_stops_1024_find_room() {
+    for (terms, room_is) in [("peg primary", "on the book, hidden"), ("trail 5", "waiting")] {
+        let mut text = OPENING.to_owned();
+        for number in 1..=1_024 {
+            writeln!(text, "alice {number}: buy 1 XYZ at 100 {terms}").expect("writing to a string");
+        }
+        writeln!(text, "bob 1: buy 1 XYZ at 100 {terms}").expect("writing to a string");
+        let told = told_by_both(terms, &text);
+        let refused =
+            ["> bob 1 accepted: buy 1 XYZ at 100", "> bob 1 cancelled: 1 gone, 0 left, Immediate, not shown"];
+        assert!(ends_with(&told, &refused), "{terms}");
+        // One leaves, one finds room.
+        writeln!(text, "alice cancel 7\nbob 2: buy 1 XYZ at 100 {terms}").expect("writing to a string");
+        let told = told_by_both(terms, &text);
+        assert!(ends_with(&told, &[&format!("> bob 2 accepted: buy 1 XYZ at 100, {room_is}")]), "{terms}");
+    }
+}
+
+#[test]
+fn of_a_pro_rata_line_4096_orders_share() {
+    let mut text = format!("{OPENING}rules XYZ pro-rata\n");
+    for number in 1..=4_096 {
+        writeln!(text, "alice {number}: sell 1 XYZ at 100").expect("writing to a string");
+    }
+    // By size the last in line would get both lots.
+    text.push_str("alice 4097: sell 9000000 XYZ at 100\nbob 1: buy 2 XYZ at 100\n");
+    let told = told_by_both("pro-rata line", &text);
+    let trades: Vec<&str> = told.lines().filter(|line| line.starts_with("> trade")).collect();
+    let expected = [
+        "> trade of 1 at 100: bob 1 (1 left) buys from alice 1 (0 left)",
+        "> trade of 1 at 100: bob 1 (0 left) buys from alice 2 (0 left)",
+    ];
+    assert_eq!(trades, expected);
+}
+
+#[test]
+fn a_slice_takes_1024_orders() {
+    let mut text = OPENING.to_owned();
+    for number in 1..=1_025 {
+        writeln!(text, "alice {number}: sell 1 XYZ at 100").expect("writing to a string");
+    }
+    text.push_str("alice 2000: mass cancel\nslice\nslice\n");
+    let told = told_by_both("slices", &text);
+    assert!(ends_with(&told, &["slice", "> alice 1025 cancelled: 1 gone, 0 left, Supervisory"]));
+    assert_eq!(told.lines().filter(|line| line.ends_with("Supervisory")).count(), 1_025);
 }
 
 fn first_difference(told: &str, happened: &str) -> String {

@@ -125,8 +125,9 @@ impl Market {
         day.high = day.high.max(price);
         day.low = day.low.min(price);
         day.close = price;
-        day.volume.0 += qty.0;
-        day.turnover += u128::from(price.0.unsigned_abs()) * u128::from(qty.0);
+        day.volume.0 = day.volume.0.saturating_add(qty.0);
+        let turnover = u128::from(price.0.unsigned_abs()) * u128::from(qty.0);
+        day.turnover = day.turnover.saturating_add(turnover);
         day.trades += 1;
     }
 
@@ -501,7 +502,7 @@ impl Books {
             let qty = bid.leaves_qty.min(ask.leaves_qty);
             let partners = self.trade(older.order_ref, newer.order_ref, price, qty, cross.kind, said);
             cross.partners.extend(partners.into_iter().flatten());
-            cross.qty.0 += qty.0;
+            cross.qty.0 = cross.qty.0.saturating_add(qty.0);
         }
         if self.turn.trades >= TRADES_MAX {
             self.market_mut(instrument).cross = Some(cross);
