@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use ironbell_wire::native::{self, Block};
 use ironbell_wire::ouch::{self, Inbound, OptionValue, OptionsBuf, OuchMessage, Outbound};
 use ironbell_wire::{IntoBytes, Type, U16, U32, U48, U64, itch, mold, soup};
 
@@ -61,6 +62,37 @@ fn order_executed(n: usize) -> ouch::OrderExecuted {
     }
 }
 
+fn new_order(n: usize) -> native::NewOrder {
+    native::NewOrder {
+        user_ref_num: native::U32::new(n as u32),
+        user_ref_idx: 0,
+        side: b'S',
+        time_in_force: b'g',
+        display: b'Y',
+        symbol: *b"XYZ     ",
+        quantity: native::U64::new(100),
+        price: native::I64::new(10_000 + n as i64),
+        stop_price: native::I64::new(9_900),
+        discretion_price: native::I64::new(0),
+        trail: native::U32::new(0),
+        max_floor: native::U32::new(0),
+        random_reserves: native::U32::new(0),
+        peg_offset: native::I32::new(0),
+        min_qty: native::U32::new(0),
+        expire_time: native::U32::new(0),
+        oco_user_ref_num: native::U32::new(0),
+        group_id: native::U16::new(native::NO_GROUP),
+        stp_group: [0; 2],
+        order_type: b'L',
+        peg: b'L',
+        stp: b'*',
+        post_only: b'U',
+        capacity: b'P',
+        customer_type: b'U',
+        cl_ord_id: *b"an order      ",
+    }
+}
+
 fn add_order(n: usize) -> itch::AddOrder {
     itch::AddOrder {
         message_type: Type::new(),
@@ -104,6 +136,17 @@ fn ouch_inbound() {
         let mut out = [0; ouch::MESSAGE_LEN_MAX];
         measure(&format!("encode OUCH Enter Order, {name}"), |n| put(&options, n, &mut out) as u64);
     }
+}
+
+fn native_inbound() {
+    let put = |n: usize, out: &mut [u8]| new_order(n).encode(out).expect("the buffer holds a new order");
+    let messages = encoded(put);
+    measure("decode native New Order", |n| match native::Inbound::parse(&messages[n]) {
+        Ok(native::Inbound::NewOrder(order)) => order.price.get() as u64 + order.quantity.get(),
+        other => panic!("{other:?}"),
+    });
+    let mut out = [0; ouch::MESSAGE_LEN_MAX];
+    measure("encode native New Order", |n| put(n, &mut out) as u64);
 }
 
 fn ouch_outbound() {
@@ -164,6 +207,7 @@ fn session() {
 fn main() {
     session();
     ouch_inbound();
+    native_inbound();
     ouch_outbound();
     feed();
 }
