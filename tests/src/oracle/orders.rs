@@ -127,8 +127,15 @@ fn check_terms(order: &Accepted, qty: Qty, now: Nanos) -> Result<(), Reject> {
 }
 
 impl Oracle {
-    /// Points 4 to 9: what has nothing to do with the order itself. `instrument` is one that may not exist.
-    fn check_access(&mut self, port: PortId, instrument: InstrumentId, now: Nanos) -> Result<(), Reject> {
+    /// Points 4 to 9: what has nothing to do with the order itself. `instrument` is one that may not exist
+    /// when the order is `new`.
+    fn check_access(
+        &mut self,
+        port: PortId,
+        instrument: InstrumentId,
+        new: bool,
+        now: Nanos,
+    ) -> Result<(), Reject> {
         self.take_token(port, now)?;
         let firm = self.port(port).expect("the port was just found").port.firm;
         let is_killed = |scope| self.killed.contains(&scope);
@@ -138,7 +145,7 @@ impl Oracle {
         {
             return Err(Reject::FirmNotAuthorized);
         }
-        if self.listed(instrument).is_none() {
+        if new && self.listed(instrument).is_none() {
             return Err(Reject::Symbol);
         }
         if !self.day_is_open || is_killed(KillScope::Instrument(instrument)) || is_killed(KillScope::Venue) {
@@ -230,7 +237,7 @@ impl Oracle {
         if let Some(fault) = enter.fault {
             return Err(fault);
         }
-        self.check_access(enter.port, enter.instrument, said.time())?;
+        self.check_access(enter.port, enter.instrument, true, said.time())?;
         if enter.qty == Qty::ZERO {
             return Err(Reject::Quantity);
         }
@@ -315,7 +322,7 @@ impl Oracle {
     fn check_replace(&mut self, replace: &ReplaceOrder, original: OrderKey, said: &Said) -> Replacing {
         let original = *self.open_order(original).expect("the original was just found");
         let instrument = original.accepted.instrument;
-        if let Err(reason) = self.check_access(replace.port, instrument, said.time()) {
+        if let Err(reason) = self.check_access(replace.port, instrument, false, said.time()) {
             return Replacing::Refused(reason);
         }
         let Some(accepted) = self.replacement(replace, &original, said) else {
@@ -455,7 +462,7 @@ impl Oracle {
         if let Some(fault) = quote.fault {
             return Err(fault);
         }
-        self.check_access(quote.port, quote.instrument, said.time())?;
+        self.check_access(quote.port, quote.instrument, true, said.time())?;
         for QuoteSide { qty, price } in [quote.bid, quote.ask] {
             if if qty == Qty::ZERO { price.0 != 0 } else { price.0 <= 0 } {
                 return Err(Reject::Price);
