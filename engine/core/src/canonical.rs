@@ -869,28 +869,37 @@ pub(crate) fn put_open(sink: &mut impl Sink, record: &OpenRecord) {
         key,
         order_ref,
         price,
+        worth,
         leaves,
         executed,
         hold,
+        fee_sum,
+        charged,
         base: _,
         quote: _,
         instrument,
         options,
-        fee_part,
         side,
         capacity,
+        time_in_force,
+        tier,
+        is_plain: _,
     } = record;
     sink.u64(key.0);
     sink.u64(order_ref.0);
     sink.u64(*price);
+    sink.u64(*worth);
     sink.u64(*leaves);
     sink.u64(*executed);
     sink.i128(*hold);
+    sink.i128(*fee_sum);
+    sink.i128(*charged);
     sink.u32(instrument.0);
     put_options(sink, options);
-    sink.u16(*fee_part);
     sink.u8(side.code());
     sink.u8(capacity.code());
+    sink.u8(time_in_force.code());
+    sink.u8(*tier);
 }
 
 #[cfg(test)]

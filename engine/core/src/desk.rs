@@ -1,15 +1,23 @@
 //! What stages 1 and 3 own: ports, accounts, and the risk side of every open order.
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, PortState},
+    fees,
     index::Index,
     ledger::{Balance, Ledger},
+    limits::{Done, Limits, Locates, Open, Place, is_short},
+    quotes::Quotes,
     slab::Slab,
+    sweep::Sweeps,
+    trades::{DayTrade, DayTrades},
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use ironbell_types::{
-    AccountId, Amount, AssetId, Capacity, Command, FirmId, Instrument, InstrumentId, MassCancelSlice,
-    OpenDay, OrderKey, OrderOptions, OrderRef, Price, Qty, Seq, Side,
+    AccountId, Amount, AssetId, Capacity, Fees, Instrument, InstrumentId, Nanos, OpenDay, OrderKey,
+    OrderOptions, OrderRef, OrderState, OrderTerms, Price, Qty, Side, TIERS, TimeInForce,
 };
 
 /// State of the accounts homed here.
@@ -19,13 +27,30 @@ pub(crate) struct Desk {
     pub(crate) ledger: Ledger,
     /// By instrument, the ledger entry of its fee account.
     pub(crate) fee_entries: Vec<u32>,
-    pub(crate) day: Option<OpenDay>,
+    /// The present day, or when none is open the last one.
+    pub(crate) last_day: Option<OpenDay>,
+    pub(crate) day_open: bool,
+    pub(crate) venue_killed: bool,
+    pub(crate) open: Slab<OpenRecord>,
+    /// By token, the terms of an order that is not plain.
+    terms: Vec<OrderTerms>,
+    pub(crate) by_key: Index,
+    pub(crate) sweeps: Sweeps,
+    pub(crate) limits: Limits,
+    pub(crate) locates: Locates,
+    pub(crate) trades: DayTrades,
+    pub(crate) quotes: Quotes,
+    /// Ports whose dead-man timer is armed.
+    pub(crate) dead_men: usize,
+    /// No dead-man timer is due before; `None` when none is armed.
+    pub(crate) dead_men_due: Option<Nanos>,
     /// Ids of the fundings done.
     pub(crate) fundings: BTreeSet<u64>,
-    pub(crate) open: Slab<OpenRecord>,
-    pub(crate) by_key: Index,
-    /// By cause, which only rises.
-    pub(crate) mass_cancels: Vec<PendingMassCancel>,
+    /// What the firms' receivable accounts are below zero, together.
+    pub(crate) owed: BTreeMap<AssetId, i128>,
+    /// By tier, the least volume for it; 0 is out of reach.
+    pub(crate) volume_min: [u64; TIERS],
+    pub(crate) decline_levels: [u64; 3],
 }
 
 /// The risk side of an open order. Its slot is the token that stage 2 knows it by.
@@ -34,42 +59,35 @@ pub(crate) struct OpenRecord {
     pub(crate) key: OrderKey,
     pub(crate) order_ref: OrderRef,
     pub(crate) price: u64,
+    /// What holds and limits reckon with, from when it came in to its end.
+    pub(crate) worth: u64,
     pub(crate) leaves: u64,
     /// What its chain has executed.
     pub(crate) executed: u64,
     pub(crate) hold: i128,
+    /// Σ notional × rate over its executions.
+    pub(crate) fee_sum: i128,
+    pub(crate) charged: i128,
     /// The account's ledger entries.
     pub(crate) base: u32,
     pub(crate) quote: u32,
     pub(crate) instrument: InstrumentId,
     pub(crate) options: OrderOptions,
-    /// Σ notional × rate modulo 10,000: all of the sum that matters, since what was charged is its
-    /// quotient rounded up. It keeps the sum from outgrowing any width.
-    pub(crate) fee_part: u16,
     pub(crate) side: Side,
     pub(crate) capacity: Capacity,
+    pub(crate) time_in_force: TimeInForce,
+    /// Of its firm when it came in; fees do not change while orders are open.
+    pub(crate) tier: u8,
+    pub(crate) is_plain: bool,
 }
+
+const _: () = assert!(size_of::<OpenRecord>() <= 144);
 
 impl OpenRecord {
     /// The entry of the asset it holds.
     pub(crate) fn held_in(&self) -> u32 {
         if self.side.is_buy() { self.quote } else { self.base }
     }
-}
-
-/// A mass cancel with a slice due.
-#[derive(Clone, Copy)]
-pub(crate) struct PendingMassCancel {
-    pub(crate) cause: Seq,
-    /// The slice now due.
-    pub(crate) slice: u32,
-    /// The instrument it works on.
-    pub(crate) instrument: InstrumentId,
-    /// Goes on to the next instrument.
-    pub(crate) all: bool,
-    pub(crate) firm: FirmId,
-    pub(crate) group: Option<u16>,
-    pub(crate) side: Option<Side>,
 }
 
 /// An open order as its account sees it.
@@ -95,46 +113,27 @@ pub struct OpenOrder {
     pub hold: Amount,
 }
 
-/// What a basis point is one of.
-const BPS: u128 = 10_000;
-
 /// Price × quantity × tick value, when it fits.
-pub(crate) fn notional(instrument: &Instrument, price: u64, qty: u64) -> Option<i128> {
+#[inline]
+pub(crate) fn notional(tick_value: u64, price: u64, qty: u64) -> Option<i128> {
     let product = u128::from(price) * u128::from(qty);
     // Nearly always both factors are 64 bits wide, and one widening multiplication does it.
     if let Ok(narrow) = u64::try_from(product) {
-        return i128::try_from(u128::from(narrow) * u128::from(instrument.tick_value)).ok();
+        return i128::try_from(u128::from(narrow) * u128::from(tick_value)).ok();
     }
-    i128::try_from(product.checked_mul(u128::from(instrument.tick_value))?).ok()
+    i128::try_from(product.checked_mul(u128::from(tick_value))?).ok()
 }
 
-/// A sum of notional × rate as whole units, rounded up, and what is over the last multiple of 10,000.
-/// Unsigned, so that a notional of 127 bits at the highest rate it was checked with, and the part
-/// carried along, always fit.
-pub(crate) fn fee(sum: u128) -> (i128, u16) {
-    let (whole, part) = match u64::try_from(sum) {
-        Ok(sum) => (u128::from(sum / BPS as u64), (sum % BPS as u64) as u16),
-        Err(_) => (sum / BPS, (sum % BPS) as u16),
-    };
-    (whole.cast_signed() + i128::from(part > 0), part)
+/// The most that what is left of a buy can still cost, fees included, when that fits.
+#[inline]
+pub(crate) fn cost_max(worth: i128, fees: &Fees, fee_sum: i128, charged: i128) -> Option<i128> {
+    worth.checked_add(fees::at_most(fees, fee_sum, charged, worth)?)
 }
 
-/// The most that what is left of an order can still cost, fees included, when that fits.
-pub(crate) fn worst_case(
-    instrument: &Instrument,
-    buys: bool,
-    price: u64,
-    leaves: u64,
-    fee_part: u16,
-) -> Option<i128> {
-    if !buys {
-        return i128::try_from(u128::from(leaves) * u128::from(instrument.lot_units)).ok();
-    }
-    let notional = notional(instrument, price, leaves)?;
-    let rate = i128::from(instrument.maker_fee_bps.max(instrument.taker_fee_bps));
-    let sum = notional.checked_mul(rate)?.checked_add(i128::from(fee_part))?;
-    let (fee, _) = fee(sum.cast_unsigned());
-    notional.checked_add(fee - i128::from(fee_part > 0))
+/// What a sell delivers at most. Both factors have 64 bits, but their product can have 128.
+#[inline]
+pub(crate) fn delivery(instrument: &Instrument, leaves: u64) -> Option<i128> {
+    i128::try_from(u128::from(leaves) * u128::from(instrument.lot_units)).ok()
 }
 
 impl Desk {
@@ -143,11 +142,23 @@ impl Desk {
             directory: Directory::default(),
             ledger: Ledger::new(accounts * 4, key),
             fee_entries: Vec::new(),
-            day: None,
+            last_day: None,
+            day_open: false,
+            venue_killed: false,
+            open: Slab::new(orders + 2),
+            terms: Vec::with_capacity(orders + 2),
+            by_key: Index::new(orders + 2, key),
+            sweeps: Sweeps::new(),
+            limits: Limits::default(),
+            locates: Locates::default(),
+            trades: DayTrades::new(),
+            quotes: Quotes::new(key),
+            dead_men: 0,
+            dead_men_due: None,
             fundings: BTreeSet::new(),
-            open: Slab::new(orders + 1),
-            by_key: Index::new(orders + 1, key),
-            mass_cancels: Vec::with_capacity(1024),
+            owed: BTreeMap::new(),
+            volume_min: [0; TIERS],
+            decline_levels: [0; 3],
         }
     }
 
@@ -155,30 +166,150 @@ impl Desk {
         self.by_key.get(key.0)
     }
 
-    /// Takes a record in, its hold included.
-    pub(crate) fn open(&mut self, record: OpenRecord) -> u32 {
+    /// The port that an open order came in on.
+    pub(crate) fn port_of(&self, record: &OpenRecord) -> &PortState {
+        self.directory.port(record.key.port()).expect("an order's port is known")
+    }
+
+    pub(crate) fn instrument(&self, id: InstrumentId) -> &Instrument {
+        &self.directory.instrument(id).expect("an order's instrument is known").instrument
+    }
+
+    /// An open order's terms.
+    pub(crate) fn terms(&self, token: u32) -> OrderTerms {
+        if self.open[token].is_plain { OrderTerms::default() } else { self.terms[token as usize] }
+    }
+
+    /// A stop is none any more.
+    pub(crate) fn triggered(&mut self, token: u32) {
+        assert!(!self.open[token].is_plain);
+        let terms = &mut self.terms[token as usize];
+        (terms.stop, terms.trail) = (Price(0), 0);
+    }
+
+    /// Takes a record in, its hold included; what is not plain about it is in `terms`.
+    #[inline]
+    pub(crate) fn open(&mut self, record: OpenRecord, terms: &OrderTerms) -> u32 {
         self.ledger.rehold(record.held_in(), 0, record.hold);
         let token = self.open.insert(record);
         self.by_key.insert(record.key.0, token);
+        self.directory.instrument_mut(record.instrument).expect("it was checked").orders += 1;
+        if !record.is_plain {
+            let place = token as usize;
+            if place >= self.terms.len() {
+                self.terms.resize(place + 1, OrderTerms::default());
+            }
+            self.terms[place] = *terms;
+        }
+        if self.is_counted(&record) {
+            self.count(&record, 1);
+        }
         token
     }
 
     /// Frees a record and its hold.
+    #[inline]
     pub(crate) fn close(&mut self, token: u32) {
+        let record = &self.open[token];
+        if self.is_counted(record) {
+            let record = *record;
+            self.count(&record, -1);
+        }
         let record = &self.open[token];
         self.ledger.rehold(record.held_in(), record.hold, 0);
         self.ledger.assert_covered(record.held_in());
         self.by_key.remove(record.key.0);
+        self.directory.instrument_mut(record.instrument).expect("an order's is known").orders -= 1;
         self.open.remove(token);
+    }
+
+    /// Whether anything counts an order besides its hold.
+    #[inline]
+    pub(crate) fn is_counted(&self, record: &OpenRecord) -> bool {
+        is_short(record.side) || (!self.limits.is_empty() && self.port_of(record).is_limited)
+    }
+
+    /// Counts an order as open, or with −1 as open no more.
+    #[cold]
+    pub(crate) fn count(&mut self, record: &OpenRecord, sign: i128) {
+        let (place, open) = (self.place(record), self.counts(record));
+        if is_short(record.side) {
+            self.locates.of(place.firm, place.instrument).open += sign * i128::from(open.leaves);
+        }
+        self.limits.shift(place, &open, sign);
+    }
+
+    /// Whose and where an open order counts.
+    pub(crate) fn place(&self, record: &OpenRecord) -> Place {
+        self.place_of(record.key, record.instrument)
+    }
+
+    fn place_of(&self, key: OrderKey, instrument: InstrumentId) -> Place {
+        let port = &self.directory.port(key.port()).expect("an order's port is known").port;
+        Place { firm: port.firm, account: port.account, instrument, quote: self.instrument(instrument).quote }
+    }
+
+    /// What an open order counts.
+    pub(crate) fn counts(&self, record: &OpenRecord) -> Open {
+        let tick_value = self.instrument(record.instrument).tick_value;
+        Open {
+            buys: record.side.is_buy(),
+            leaves: record.leaves,
+            worth: notional(tick_value, record.worth, record.leaves).expect("it fitted when it came in"),
+            hold: record.hold,
+        }
+    }
+
+    /// Counts an execution of a trade on both sides.
+    #[cold]
+    pub(crate) fn count_trade(&mut self, trade: &DayTrade) {
+        for buys in [true, false] {
+            let (place, done) = self.done(trade, buys);
+            self.limits.execute(place, &done);
+        }
+    }
+
+    fn done(&self, trade: &DayTrade, buys: bool) -> (Place, Done) {
+        let leg = if buys { &trade.buyer } else { &trade.seller };
+        let at =
+            |price: u64| notional(trade.tick_value, price, trade.qty.0).expect("it fitted when it traded");
+        let done = Done {
+            buys,
+            qty: trade.qty.0,
+            worth: at(leg.worth),
+            paid: at(trade.price.0.cast_unsigned()) + leg.fee,
+        };
+        (self.place_of(leg.key, trade.instrument), done)
+    }
+
+    /// Limits without counts, counted from the open orders and the day's trades. Takes time with their number.
+    pub(crate) fn counted(&self, mut limits: Limits) -> Limits {
+        for token in self.by_key.slots() {
+            let record = &self.open[token];
+            limits.shift(self.place(record), &self.counts(record), 1);
+        }
+        for trade in self.trades.iter() {
+            for buys in [true, false] {
+                let (place, done) = self.done(trade, buys);
+                limits.execute(place, &done);
+            }
+        }
+        limits
+    }
+
+    /// Notes of each port whether limits concern it.
+    pub(crate) fn note_limited(&mut self) {
+        for state in &mut self.directory.ports {
+            state.is_limited = self.limits.concern(state.port.firm, state.port.account);
+        }
     }
 
     pub(crate) fn open_order(&self, key: OrderKey) -> Option<OpenOrder> {
         let record = &self.open[self.find(key)?];
-        let account = self.directory.port(key.port())?.port.account;
         Some(OpenOrder {
             key,
             order_ref: record.order_ref,
-            account,
+            account: self.port_of(record).port.account,
             instrument: record.instrument,
             side: record.side,
             price: Price(record.price.cast_signed()),
@@ -188,10 +319,37 @@ impl Desk {
         })
     }
 
-    pub(crate) fn pending_asks(&self) -> impl Iterator<Item = Command> + '_ {
-        self.mass_cancels.iter().map(|pending| {
-            Command::MassCancelSlice(MassCancelSlice { cause: pending.cause, slice: pending.slice })
+    pub(crate) fn order_state(&self, key: OrderKey) -> OrderState {
+        let found = self.open_order(key);
+        let none = OrderState {
+            key,
+            open: false,
+            order_ref: OrderRef(0),
+            instrument: InstrumentId::NONE,
+            price: Price(0),
+            leaves_qty: Qty::ZERO,
+            executed_qty: Qty::ZERO,
+        };
+        found.map_or(none, |order| OrderState {
+            open: true,
+            order_ref: order.order_ref,
+            instrument: order.instrument,
+            price: order.price,
+            leaves_qty: order.leaves_qty,
+            executed_qty: order.executed_qty,
+            ..none
         })
+    }
+
+    /// The tokens of all open orders, in the order of their numbers.
+    pub(crate) fn tokens(&self) -> Vec<u32> {
+        let mut tokens: Vec<u32> = self.by_key.slots().collect();
+        tokens.sort_unstable_by_key(|token| self.open[*token].order_ref);
+        tokens
+    }
+
+    pub(crate) fn day(&self) -> Option<OpenDay> {
+        self.last_day.filter(|_| self.day_open)
     }
 
     /// Per asset, in id order, the sum over all accounts.
@@ -202,13 +360,26 @@ impl Desk {
             .keys()
             .map(|&asset| {
                 let of_asset = balances.iter().filter(|balance| balance.asset == asset);
-                // The sum of two 127-bit halves: members' is the outside world's negative, so it fits.
-                (asset, Amount(of_asset.map(|balance| balance.total.0).sum()))
+                // Those below zero first, so that no part of the sum leaves 128 bits.
+                let below = of_asset.clone().filter(|balance| balance.total < Amount::ZERO);
+                let above = of_asset.filter(|balance| balance.total > Amount::ZERO);
+                (asset, Amount(below.chain(above).map(|balance| balance.total.0).sum()))
             })
             .collect()
     }
 
     pub(crate) fn balances(&self) -> Vec<Balance> {
         self.ledger.balances()
+    }
+
+    pub(crate) fn total(&self, account: AccountId, asset: AssetId) -> i128 {
+        self.ledger.find(account, asset).map_or(0, |entry| self.ledger.total(entry))
+    }
+
+    /// Whether all that is below zero of an asset stays within 128 bits, which bounds all that is above,
+    /// when the outside world has `world` and firms owe `more` than now.
+    pub(crate) fn fits(&self, asset: AssetId, world: i128, more: i128) -> bool {
+        let owed = self.owed.get(&asset).copied().unwrap_or(0).checked_add(more);
+        owed.and_then(|owed| world.min(0).checked_sub(owed)).is_some_and(|below| below > i128::MIN)
     }
 }

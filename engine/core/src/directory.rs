@@ -1,51 +1,146 @@
 //! What administration defined, and the checks of its definitions.
 
+use crate::{
+    fees,
+    phase::{Range, static_range},
+    rate::{Bucket, Row},
+};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 use ironbell_types::{
-    Account, AccountId, AdminRefusal, Asset, AssetId, Firm, FirmId, Instrument, InstrumentId, Mpid, Port,
-    PortId, Symbol, UserRefIdx, UserRefNum, Username,
+    Account, AccountId, AdminRefusal, Asset, AssetId, Fees, Firm, FirmId, Instrument, InstrumentId,
+    InstrumentRules, Mpid, Nanos, Port, PortId, PortRules, Scale, Symbol, TIERS, UserRefIdx, UserRefNum,
+    Username,
 };
 
 /// Assets, instruments, firms, accounts and ports, with the numbers each port has consumed.
 #[derive(Clone, Default)]
 pub(crate) struct Directory {
     pub(crate) assets: BTreeMap<AssetId, Asset>,
-    pub(crate) instruments: Vec<Instrument>,
+    pub(crate) instruments: Vec<InstrumentState>,
     pub(crate) firms: Vec<FirmState>,
     pub(crate) accounts: BTreeMap<AccountId, Account>,
     pub(crate) ports: Vec<PortState>,
+    /// What a port may not trade.
+    pub(crate) denied: BTreeSet<(PortId, InstrumentId)>,
+    /// Restricted lists; firm 0 is every firm.
+    pub(crate) restricted: BTreeSet<(FirmId, InstrumentId)>,
     codes: BTreeSet<Symbol>,
     symbols: BTreeSet<Symbol>,
     mpids: BTreeSet<Mpid>,
     usernames: BTreeSet<Username>,
 }
 
-/// A firm and what it has switched.
+/// An instrument and what operators set for it, as far as accounts are concerned.
+#[derive(Clone)]
+pub(crate) struct InstrumentState {
+    pub(crate) instrument: Instrument,
+    /// Where orders may be priced; of the rules in force.
+    pub(crate) range: Option<Range>,
+    pub(crate) killed: bool,
+    pub(crate) delisted: bool,
+    /// It is on some restricted list.
+    pub(crate) is_restricted: bool,
+    /// By tier.
+    pub(crate) fees: [Fees; TIERS],
+    /// Open orders.
+    pub(crate) orders: u64,
+    pub(crate) rules: InstrumentRules,
+}
+
+impl InstrumentState {
+    fn new(instrument: Instrument) -> Self {
+        Self {
+            instrument,
+            range: None,
+            killed: false,
+            delisted: false,
+            is_restricted: false,
+            fees: [fees::defined(&instrument); TIERS],
+            orders: 0,
+            rules: InstrumentRules::PLAIN,
+        }
+    }
+
+    pub(crate) fn set_rules(&mut self, rules: InstrumentRules) {
+        (self.rules, self.range) = (rules, static_range(&rules));
+    }
+}
+
+/// A firm and what was switched.
 #[derive(Clone)]
 pub(crate) struct FirmState {
     pub(crate) firm: Firm,
     /// New orders and replacements are refused, on every port of it, until it enables them again.
     pub(crate) order_entry_disabled: bool,
+    pub(crate) killed: bool,
+    pub(crate) tier: u8,
 }
 
 /// A port and what it has done.
 #[derive(Clone)]
 pub(crate) struct PortState {
     pub(crate) port: Port,
+    pub(crate) rules: PortRules,
     /// Logins so far.
     pub(crate) incarnation: u32,
     pub(crate) logged_in: bool,
+    pub(crate) killed: bool,
+    /// There are instruments that it may not trade.
+    pub(crate) is_denied: bool,
+    /// A limit over many orders concerns its account or its firm.
+    pub(crate) is_limited: bool,
+    pub(crate) bucket: Bucket,
+    /// The equal orders that it sent last, while its rules count them.
+    pub(crate) row: Option<Row>,
+    pub(crate) dead_man: Option<DeadMan>,
     /// Last UserRefNum consumed on channel 0, which is all that most members use.
     last: UserRefNum,
     /// The same for the other channels, from the first use of any.
     lasts: Option<Box<[UserRefNum; 256]>>,
 }
 
+/// A timer that cancels a silent port's orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeadMan {
+    pub(crate) timeout_ns: u64,
+    /// When the port was heard last.
+    pub(crate) heard: Nanos,
+}
+
+impl DeadMan {
+    pub(crate) fn due(&self) -> Nanos {
+        Nanos(self.heard.0.saturating_add(self.timeout_ns))
+    }
+}
+
 impl PortState {
+    fn new(port: Port) -> Self {
+        let rules = PortRules::plain(port.limits);
+        Self {
+            port,
+            rules,
+            incarnation: 0,
+            logged_in: false,
+            killed: false,
+            is_denied: false,
+            is_limited: false,
+            bucket: Bucket::full(&rules),
+            row: None,
+            dead_man: None,
+            last: UserRefNum(0),
+            lasts: None,
+        }
+    }
+
+    /// The bucket is full, and rows of equal orders begin anew.
+    pub(crate) fn set_rules(&mut self, rules: PortRules) {
+        (self.rules, self.bucket, self.row) = (rules, Bucket::full(&rules), None);
+    }
+
     /// The last number consumed on a channel today; 0 before the first.
     pub(crate) fn last(&self, idx: UserRefIdx) -> UserRefNum {
         match &self.lasts {
@@ -81,6 +176,9 @@ impl PortState {
     }
 }
 
+/// The highest number of a firm, so that [`AccountId::receivable`] has room for it.
+const FIRM_MAX: u32 = (1 << 30) - 1;
+
 /// The record at a dense id from 1.
 fn dense<T>(records: &[T], id: u32) -> Option<&T> {
     records.get((id as usize).checked_sub(1)?)
@@ -93,13 +191,23 @@ fn check_next<T>(records: &[T], id: u32, id_max: u32) -> Result<(), AdminRefusal
     Ok(())
 }
 
-fn check(holds: bool, refusal: AdminRefusal) -> Result<(), AdminRefusal> {
+pub(crate) fn check(holds: bool, refusal: AdminRefusal) -> Result<(), AdminRefusal> {
     if holds { Ok(()) } else { Err(refusal) }
 }
 
 impl Directory {
-    pub(crate) fn instrument(&self, id: InstrumentId) -> Option<&Instrument> {
+    #[inline]
+    pub(crate) fn instrument(&self, id: InstrumentId) -> Option<&InstrumentState> {
         dense(&self.instruments, id.0)
+    }
+
+    pub(crate) fn instrument_mut(&mut self, id: InstrumentId) -> Option<&mut InstrumentState> {
+        self.instruments.get_mut((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// One that orders and controls may name.
+    pub(crate) fn listed(&self, id: InstrumentId) -> Option<&InstrumentState> {
+        self.instrument(id).filter(|state| !state.delisted)
     }
 
     pub(crate) fn firm(&self, id: FirmId) -> Option<&FirmState> {
@@ -137,14 +245,80 @@ impl Directory {
         check(instrument.price_tick() >= 1, AdminRefusal::Range)?;
         check(instrument.maker_fee_bps.max(instrument.taker_fee_bps) <= 10_000, AdminRefusal::Range)?;
         self.symbols.insert(instrument.symbol);
-        self.instruments.push(instrument);
+        self.instruments.push(InstrumentState::new(instrument));
         Ok(())
     }
 
+    /// A new tick for an instrument without orders; `tick_value` and `price_tick` as in its definition.
+    pub(crate) fn check_tick(
+        &self,
+        id: InstrumentId,
+        price_tick: u32,
+        tick_value: u64,
+    ) -> Result<(), AdminRefusal> {
+        let state = self.listed(id).ok_or(AdminRefusal::Unknown)?;
+        let is_scaled = matches!(state.instrument.scale, Scale::Scaled);
+        check(tick_value >= 1 && price_tick >= 1 && (!is_scaled || price_tick == 1), AdminRefusal::Range)
+    }
+
+    /// # Panics
+    ///
+    /// When [`Directory::check_tick`] refuses it.
+    pub(crate) fn change_tick(&mut self, id: InstrumentId, price_tick: u32, tick_value: u64) -> Instrument {
+        let state = self.instrument_mut(id).expect("a checked instrument");
+        if let Scale::EquityExact { price_tick: present } = &mut state.instrument.scale {
+            *present = price_tick;
+        }
+        state.instrument.tick_value = tick_value;
+        state.set_rules(InstrumentRules::PLAIN);
+        state.instrument
+    }
+
+    pub(crate) fn is_taken(&self, symbol: Symbol) -> bool {
+        self.symbols.contains(&symbol)
+    }
+
+    /// The old name is free again.
+    pub(crate) fn change_symbol(&mut self, id: InstrumentId, symbol: Symbol) -> Instrument {
+        assert!(self.symbols.insert(symbol));
+        let state = self.instrument_mut(id).expect("a checked instrument");
+        let old = core::mem::replace(&mut state.instrument.symbol, symbol);
+        let instrument = state.instrument;
+        self.symbols.remove(&old);
+        instrument
+    }
+
+    pub(crate) fn entitle(&mut self, port: PortId, instrument: InstrumentId, allowed: bool) {
+        let pair = (port, instrument);
+        if allowed {
+            self.denied.remove(&pair)
+        } else {
+            self.denied.insert(pair)
+        };
+        let all = (port, InstrumentId(0))..=(port, InstrumentId(u32::MAX));
+        let is_denied = self.denied.range(all).next().is_some();
+        self.port_mut(port).expect("a checked port").is_denied = is_denied;
+    }
+
+    pub(crate) fn restrict(&mut self, firm: FirmId, instrument: InstrumentId, restricted: bool) {
+        let pair = (firm, instrument);
+        if restricted {
+            self.restricted.insert(pair)
+        } else {
+            self.restricted.remove(&pair)
+        };
+        let is_restricted = self.restricted.iter().any(|(_, listed)| *listed == instrument);
+        self.instrument_mut(instrument).expect("a checked instrument").is_restricted = is_restricted;
+    }
+
+    pub(crate) fn is_restricted(&self, firm: FirmId, instrument: InstrumentId) -> bool {
+        self.restricted.contains(&(FirmId(0), instrument)) || self.restricted.contains(&(firm, instrument))
+    }
+
     pub(crate) fn define_firm(&mut self, firm: Firm) -> Result<(), AdminRefusal> {
-        check_next(&self.firms, firm.id.0, u32::MAX)?;
+        check_next(&self.firms, firm.id.0, FIRM_MAX)?;
         check(self.mpids.insert(firm.mpid), AdminRefusal::NameTaken)?;
-        self.firms.push(FirmState { firm, order_entry_disabled: false });
+        self.firms.push(FirmState { firm, order_entry_disabled: false, killed: false, tier: 0 });
         Ok(())
     }
 
@@ -163,13 +337,7 @@ impl Directory {
         let account = self.accounts.get(&port.account);
         check(account.is_some_and(|account| account.firm == port.firm), AdminRefusal::Unknown)?;
         self.usernames.insert(port.username);
-        self.ports.push(PortState {
-            port,
-            incarnation: 0,
-            logged_in: false,
-            last: UserRefNum(0),
-            lasts: None,
-        });
+        self.ports.push(PortState::new(port));
         Ok(())
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::{
     Balance, BookOrder, OpenOrder,
-    canonical::{self, Buffer, Sink},
-    desk::{Desk, worst_case},
+    canonical::{Buffer, Sink},
+    desk::Desk,
+    limits::is_short,
     matching::{Effect, Matching, Voice},
     risk, settlement,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use ironbell_types::{
-    Account, Amount, Asset, AssetId, Command, Event, Firm, FirmId, Instrument, InstrumentId, Nanos, OpenDay,
-    OrderKey, Port, PortId, Seq, Sequenced, Side, Stage,
+    Account, AccountId, Amount, Asset, AssetId, Command, Event, Firm, FirmId, Instrument, InstrumentId,
+    Nanos, OpenDay, OrderKey, Port, PortId, Seq, Sequenced, Stage,
 };
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -34,8 +35,8 @@ pub struct Engine {
     seq: Seq,
     time: Nanos,
     output_hash: u128,
-    desk: Desk,
-    matching: Matching,
+    pub(crate) desk: Desk,
+    pub(crate) matching: Matching,
     /// What stage 2 tells stage 3; empty between commands.
     effects: Vec<Effect>,
     buffer: Buffer,
@@ -86,11 +87,6 @@ impl Engine {
                 &mut Voice::new(out, *seq, *time, Stage::Settlement),
             );
             self.effects.clear();
-        } else if matches!(command, Command::DefineInstrument(_)) {
-            // A refused definition leaves the number of instruments as it was.
-            while self.matching.books().len() < self.desk.directory.instruments.len() {
-                self.matching.open_book();
-            }
         }
         for event in &out[first..] {
             let hash = xxh3_128_with_seed(self.buffer.event(event), self.key);
@@ -124,15 +120,28 @@ impl Engine {
         self.output_hash
     }
 
-    /// Slices of mass cancels that are due and not yet executed, by cause.
+    /// Slices that are due and not yet executed, by cause.
     pub fn pending_asks(&self) -> impl Iterator<Item = Command> + '_ {
-        self.desk.pending_asks()
+        self.desk.sweeps.asks()
     }
 
-    /// The present trading day.
+    /// A time that nothing is due before: when it comes and no command has, a Tick is wanted. It can be early
+    /// where a port has set back its dead-man timer, so that not every such tick does anything. Cheap.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanos> {
+        [self.matching.next_due(), self.desk.dead_men_due].into_iter().flatten().min()
+    }
+
+    /// The trading day that is open.
     #[must_use]
     pub fn day(&self) -> Option<OpenDay> {
-        self.desk.day
+        self.desk.day()
+    }
+
+    /// The latest trading day, open or not.
+    #[must_use]
+    pub fn last_day(&self) -> Option<OpenDay> {
+        self.desk.last_day
     }
 
     /// Assets in id order.
@@ -142,7 +151,7 @@ impl Engine {
 
     /// Instruments in id order.
     pub fn instruments(&self) -> impl Iterator<Item = &Instrument> {
-        self.desk.directory.instruments.iter()
+        self.desk.directory.instruments.iter().map(|state| &state.instrument)
     }
 
     /// Firms in id order.
@@ -173,9 +182,16 @@ impl Engine {
         Some(self.desk.directory.firm(firm)?.order_entry_disabled)
     }
 
-    /// A book's orders: bids best first and oldest first, then asks. Empty for an unknown instrument.
+    /// A book's orders: displayed, then hidden, then pegs, each bids best first and in line, then asks.
+    /// Empty for an unknown instrument.
     pub fn book(&self, instrument: InstrumentId) -> impl Iterator<Item = BookOrder> + '_ {
         self.matching.book(instrument)
+    }
+
+    /// Orders off the book: stops (buys lowest stop first, then sells highest first), trailing stops as
+    /// they came in, at-open, then at-close orders (bids in the order of their cross, then asks).
+    pub fn waiting(&self, instrument: InstrumentId) -> impl Iterator<Item = BookOrder> + '_ {
+        self.matching.waiting(instrument)
     }
 
     /// Every balance that is not zero, by account and asset, the outside world's and the fee
@@ -212,112 +228,104 @@ impl Engine {
         hasher.0.finalize().into()
     }
 
-    /// The canonical listing, version 2. Each table is preceded by its number of rows.
-    fn list(&self, sink: &mut impl Sink) {
-        let Desk { directory, ledger, fee_entries: _, day, fundings, open, by_key: _, mass_cancels } =
-            &self.desk;
-        sink.u32(2);
-        sink.u64(self.seq.0);
-        sink.u64(self.time.0);
-        sink.i128(self.output_hash.cast_signed());
-        sink.bool(day.is_some());
-        day.iter().for_each(|day| canonical::put_day(sink, day));
-
-        sink.u64(directory.assets.len() as u64);
-        directory.assets.values().for_each(|asset| canonical::put_asset(sink, asset));
-        sink.u64(directory.instruments.len() as u64);
-        directory.instruments.iter().for_each(|instrument| canonical::put_instrument(sink, instrument));
-        sink.u64(directory.firms.len() as u64);
-        for state in &directory.firms {
-            canonical::put_firm(sink, &state.firm);
-            sink.bool(state.order_entry_disabled);
-        }
-        sink.u64(directory.accounts.len() as u64);
-        directory.accounts.values().for_each(|account| canonical::put_account(sink, account));
-        sink.u64(directory.ports.len() as u64);
-        for state in &directory.ports {
-            canonical::put_port(sink, &state.port);
-            sink.u32(state.incarnation);
-            sink.bool(state.logged_in);
-            let used = || state.consumed();
-            sink.u32(used().count() as u32);
-            for (idx, num) in used() {
-                sink.u8(idx.0);
-                sink.u32(num.0);
-            }
-        }
-
-        sink.u64(fundings.len() as u64);
-        fundings.iter().for_each(|id| sink.u64(*id));
-        let balances = ledger.balances();
-        sink.u64(balances.len() as u64);
-        for Balance { account, asset, total, held } in balances {
-            sink.u32(account.0);
-            sink.u32(asset.0);
-            sink.i128(total.0);
-            sink.i128(held.0);
-        }
-        sink.u64(open.len() as u64);
-        let books = self.matching.books();
-        for instrument in &directory.instruments {
-            for slot in books.slots(instrument.id) {
-                let order = books.order(slot);
-                canonical::put_open(sink, &open[order.token]);
-                sink.u32(order.firm.0);
-                sink.u8(order.display.code());
-            }
-        }
-        sink.u64(mass_cancels.len() as u64);
-        for pending in mass_cancels {
-            sink.u64(pending.cause.0);
-            sink.u32(pending.slice);
-            sink.u32(pending.instrument.0);
-            sink.bool(pending.all);
-            sink.u32(pending.firm.0);
-            canonical::put_group(sink, pending.group);
-            sink.u8(pending.side.map_or(0, Side::code));
-        }
-    }
-
-    /// For tests: panics when a promise of this crate is broken. Money: sums are zero, only the
-    /// outside world is below zero, every hold is the worst case of its order and an account's held
-    /// their sum. Books: not crossed, in time order, sums right, and one risk record an order that
-    /// agrees with it. Takes time with the size of the state.
+    /// For tests: panics when a promise of this crate is broken. Money: sums are zero, only the outside
+    /// world and what firms owe are below zero, every hold is the worst case of its order and an account's
+    /// held their sum. Limits: what counts against them follows from open orders and the day's trades.
+    /// Books: not crossed, in line, sums right, and one risk record an order that agrees with it. Takes time
+    /// with the size of the state.
     pub fn check_invariants(&self) {
         assert!(self.effects.is_empty());
+        self.matching.check_invariants();
+        self.check_records();
+        self.check_money();
+        self.check_counts();
+    }
+
+    fn check_records(&self) {
+        let desk = &self.desk;
+        assert_eq!(self.matching.orders(), desk.open.len());
+        assert_eq!(self.matching.orders(), desk.by_key.len());
+        let mut seen = 0;
+        for state in &desk.directory.instruments {
+            let id = state.instrument.id;
+            let before = seen;
+            for order in self.book(id).chain(self.waiting(id)) {
+                seen += 1;
+                let token = desk.find(order.key).expect("an order of the books is open");
+                let record = &desk.open[token];
+                assert_eq!((record.key, record.order_ref), (order.key, order.order_ref));
+                assert_eq!(
+                    (record.leaves, record.instrument),
+                    (order.leaves_qty.0, id),
+                    "{}",
+                    order.order_ref
+                );
+                assert_eq!(record.side.is_buy(), order.buys);
+                assert_eq!(desk.port_of(record).port.firm, order.firm);
+                assert_eq!(
+                    Some(record.hold),
+                    desk.hold(record, record.leaves),
+                    "hold of {}",
+                    order.order_ref
+                );
+            }
+            assert_eq!(state.orders, seen - before, "open orders of {id}");
+        }
+        assert_eq!(seen, desk.open.len() as u64);
+    }
+
+    fn check_money(&self) {
         for (asset, sum) in self.ledger_sums() {
             assert_eq!(sum, Amount::ZERO, "asset {asset} does not sum up");
         }
-        let books = self.matching.books();
-        books.check_invariants();
-        assert_eq!(books.orders(), self.desk.open.len());
-        assert_eq!(books.orders(), self.desk.by_key.len());
+        let desk = &self.desk;
         let mut held = BTreeMap::new();
-        for instrument in self.instruments() {
-            for slot in books.slots(instrument.id) {
-                let order = books.order(slot);
-                let record = &self.desk.open[order.token];
-                assert_eq!((record.key, record.order_ref), (order.key, order.order_ref));
-                assert_eq!((record.leaves, record.executed), (order.leaves, order.executed));
-                assert_eq!((record.price, record.side), (order.price, order.side));
-                assert_eq!(record.instrument, instrument.id);
-                assert_eq!(self.desk.find(record.key), Some(order.token));
-                let buys = record.side.is_buy();
-                let worst = worst_case(instrument, buys, record.price, record.leaves, record.fee_part);
-                assert_eq!(Some(record.hold), worst, "hold of order {}", record.order_ref);
-                let asset = if buys { instrument.quote } else { instrument.base };
-                let account = self.desk.open_order(record.key).expect("found above").account;
-                *held.entry((account, asset)).or_insert(0) += record.hold;
-            }
+        for token in desk.tokens() {
+            let record = &desk.open[token];
+            let instrument = desk.instrument(record.instrument);
+            let asset = if record.side.is_buy() { instrument.quote } else { instrument.base };
+            *held.entry((desk.port_of(record).port.account, asset)).or_insert(0) += record.hold;
         }
+        let mut owed = BTreeMap::new();
         for Balance { account, asset, total, held: is_held } in self.balances() {
             let expected = held.remove(&(account, asset)).unwrap_or(0);
             assert_eq!(is_held.0, expected, "held by account {account} of asset {asset}");
-            if account != ironbell_types::AccountId::WORLD {
+            if account >= AccountId::receivable(FirmId(0)) {
+                assert!(total.0 <= 0, "a firm has {total} of {asset} in what it owes");
+                *owed.entry(asset).or_insert(0) -= total.0;
+            } else if account != AccountId::WORLD {
                 assert!(total.0 >= is_held.0, "account {account} has {total} and holds {is_held} of {asset}");
             }
         }
         assert!(held.is_empty());
+        assert_eq!(owed, desk.owed);
+    }
+
+    fn check_counts(&self) {
+        let desk = &self.desk;
+        let counted = desk.counted(desk.limits.uncounted());
+        assert_eq!(counted.positions, desk.limits.positions);
+        assert_eq!(counted.credits, desk.limits.credits);
+        assert_eq!(counted.exposures, desk.limits.exposures);
+        let mut shorts = BTreeMap::new();
+        for token in desk.tokens() {
+            let record = &desk.open[token];
+            if is_short(record.side) {
+                *shorts.entry((desk.port_of(record).port.firm, record.instrument)).or_insert(0) +=
+                    i128::from(record.leaves);
+            }
+        }
+        for (place, row) in &desk.locates.shorts {
+            assert_eq!(row.open, shorts.remove(place).unwrap_or(0), "open short sales of {place:?}");
+        }
+        assert!(shorts.is_empty());
+        let armed = || desk.directory.ports.iter().filter_map(|state| state.dead_man);
+        assert_eq!(armed().count(), desk.dead_men);
+        assert!(armed().all(|dead_man| desk.dead_men_due.is_some_and(|due| due <= dead_man.due())));
+        for state in &desk.directory.ports {
+            let concerned = desk.limits.concern(state.port.firm, state.port.account);
+            assert_eq!(state.is_limited, concerned, "limits of port {}", state.port.id);
+        }
     }
 }
 

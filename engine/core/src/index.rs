@@ -65,6 +65,11 @@ impl Index {
         }
     }
 
+    /// Every slot, in no order that anything may depend on.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.entries.iter().map(|entry| entry.slot).filter(|slot| *slot != NONE)
+    }
+
     pub(crate) fn get(&self, key: u64) -> Option<u32> {
         self.place(key).map(|place| self.entries[place].slot)
     }

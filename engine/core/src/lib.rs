@@ -42,18 +42,25 @@ mod index;
 mod ladder;
 mod slab;
 
-// Stages 1 and 3.
+// Stages 1 and 3: what operators do,
+mod control;
+// what an order is checked against,
+mod limits;
+mod rate;
+mod terms;
+// and what they keep.
 mod desk;
 mod directory;
 mod fees;
 mod ledger;
-mod limits;
-mod rate;
+mod quotes;
 mod sweep;
-mod terms;
 mod trades;
 
+// What is seen of it all.
 mod canonical;
+mod listing;
+mod views;
 #[cfg(test)]
 mod alone;
 #[cfg(test)]
@@ -62,6 +69,7 @@ mod testing;
 pub use desk::OpenOrder;
 pub use engine::{Config, Engine};
 pub use ledger::Balance;
+pub use views::{Credit, DayTrade, Exposure, Located, Position};
 
 use ironbell_types::{Display, FirmId, OrderKey, OrderRef, Price, Qty, Shown};
 

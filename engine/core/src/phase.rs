@@ -271,6 +271,11 @@ impl Trading {
         day.trades = day.trades.saturating_sub(1);
     }
 
+    /// Seconds after midnight and what begins then, as the operator set it.
+    pub(crate) fn schedule(&self) -> [Option<(u32, Phase)>; SCHEDULE_SLOTS] {
+        self.schedule
+    }
+
     /// The day's figures.
     pub(crate) fn statistics(&self) -> Statistics {
         self.statistics

@@ -1,67 +1,80 @@
 //! Stage 1, by account: checks and holds, and administration. What is admitted goes to stage 2.
 
 use crate::{
-    desk::{Desk, OpenRecord, PendingMassCancel, notional, worst_case},
+    desk::{Desk, OpenRecord, cost_max, delivery, notional},
+    directory::{DeadMan, InstrumentState, PortState},
+    limits::{Open, Place, is_short},
     matching::{Incoming, Request, Slice, Voice},
+    quotes::{Quoted, Sides},
+    rate::Row,
+    sweep::{Sweep, Whose},
+    terms::{Together, is_for_cross, rests},
 };
 use ironbell_types::{
-    Accepted, AccountId, AdminRefusal, AssetId, CancelOrder, ClOrdId, Command, EQUITY_QTY_MAX,
-    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, FirmId, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef,
-    Port, PortId, PortLimits, Price, Qty, Reject, ReplaceOrder, Scale, Seq, Side, TimeInForce, UserRefIdx,
-    UserRefNum,
+    Accepted, AccountId, AdminRefusal, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX,
+    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, Funding, Instrument, InstrumentId, Login, Logout,
+    MassCancel, MassCancelSlice, ModifyOrder, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions,
+    OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty, Quote, QuoteSide, Reject, ReplaceOrder, Scale,
+    Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches.
-#[derive(Clone)]
 struct Admitted {
+    worth: u64,
     hold: i128,
     base: u32,
     quote: u32,
-}
-
-/// What of a port decides about its orders.
-#[derive(Clone)]
-struct Owner {
-    firm: FirmId,
-    account: AccountId,
-    limits: PortLimits,
+    tier: u8,
 }
 
 /// Checks a command against accounts and ports; says what is refused or needs no book.
 pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -> Option<Request> {
+    if desk.dead_men > 0 {
+        desk.hear(command, voice.time());
+    }
     match command {
         Command::EnterOrder(enter) => desk.enter(enter, voice),
         Command::ReplaceOrder(replace) => desk.replace(replace, voice),
         Command::CancelOrder(cancel) => desk.cancel(cancel),
         Command::ModifyOrder(modify) => desk.modify(modify),
-        Command::MassCancel(mass_cancel) => {
-            desk.mass_cancel(mass_cancel, voice);
-            None
-        }
+        Command::Quote(quote) => desk.quote(quote, voice),
         Command::MassCancelSlice(slice) => desk.slice(*slice),
-        Command::DisableOrderEntry(switch) => {
-            desk.switch_order_entry(switch, true, voice);
-            None
-        }
-        Command::EnableOrderEntry(switch) => {
-            desk.switch_order_entry(switch, false, voice);
-            None
-        }
+        Command::Tick => Some(desk.tick(voice)),
+        Command::Control(control) => desk.control(control, voice),
+        Command::OpenDay(day) => desk.open_day(*day, voice),
+        Command::DefineInstrument(instrument) => desk.define_instrument(instrument, voice),
         _ => {
-            desk.administer(command, voice);
+            desk.answer(command, voice);
             None
         }
     }
 }
 
+/// The port that a command came in on, but for logins and logouts.
+fn port_of(command: &Command) -> Option<PortId> {
+    match command {
+        Command::EnterOrder(EnterOrder { port, .. })
+        | Command::ReplaceOrder(ReplaceOrder { port, .. })
+        | Command::CancelOrder(CancelOrder { port, .. })
+        | Command::ModifyOrder(ModifyOrder { port, .. })
+        | Command::MassCancel(MassCancel { port, .. })
+        | Command::DisableOrderEntry(OrderEntrySwitch { port, .. })
+        | Command::EnableOrderEntry(OrderEntrySwitch { port, .. })
+        | Command::Quote(Quote { port, .. })
+        | Command::OrderStateQuery(OrderStateQuery { port, .. }) => Some(*port),
+        Command::AccountQuery(query) => Some(query.port),
+        Command::DeadMan(dead_man) => Some(dead_man.port),
+        _ => None,
+    }
+}
+
 impl Desk {
-    /// Whether a number is new on its channel and names no open order, and whose it is.
-    fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<(OrderKey, Owner)> {
+    /// A number's name, when it is new on its channel and names no open order.
+    #[inline]
+    fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<OrderKey> {
         let state = self.directory.port(port)?;
-        let Port { firm, account, limits, .. } = state.port;
         let key = OrderKey::new(port, idx, num);
-        (num > state.last(idx) && self.find(key).is_none()).then_some((key, Owner { firm, account, limits }))
+        (num > state.last(idx) && self.find(key).is_none()).then_some(key)
     }
 
     fn consume(&mut self, key: OrderKey) {
@@ -69,20 +82,17 @@ impl Desk {
         port.consume(key.idx(), key.num());
     }
 
+    fn port(&self, key: OrderKey) -> &PortState {
+        self.directory.port(key.port()).expect("a fresh number is a known port's")
+    }
+
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
-        let (key, owner) = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
+        let key = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
         self.consume(key);
-        let admitted = match self.check_enter(enter, &owner) {
-            Ok(admitted) => admitted,
-            Err(reason) => {
-                voice.say(EventBody::Rejected { key, reason, cl_ord_id: enter.cl_ord_id });
-                return None;
-            }
-        };
         let order = Accepted {
             key,
             order_ref: OrderRef::new(voice.seq(), 0),
-            firm: owner.firm,
+            firm: self.port(key).port.firm,
             instrument: enter.instrument,
             side: enter.side,
             qty: enter.qty,
@@ -92,113 +102,253 @@ impl Desk {
             capacity: enter.capacity,
             cl_ord_id: enter.cl_ord_id,
             options: enter.options,
+            terms: enter.terms,
             booked: false,
+            shown_qty: Qty::ZERO,
         };
-        let token = self.open(record(&order, &admitted, 0));
-        Some(Request::Enter(Incoming { order, token }))
+        match self.check_enter(&order, enter.fault, voice.time()) {
+            Ok((admitted, pair)) => {
+                let token = self.open(record(&order, &admitted, 0), &order.terms);
+                Some(Request::Enter(self.incoming(&order, token, pair)))
+            }
+            Err(reason) => {
+                voice.say(EventBody::Rejected { key, reason, cl_ord_id: order.cl_ord_id });
+                None
+            }
+        }
     }
 
-    fn check_enter(&mut self, enter: &EnterOrder, owner: &Owner) -> Result<Admitted, Reject> {
-        if let Some(fault) = enter.fault {
+    /// Points 3 to 18.
+    #[inline]
+    fn check_enter(
+        &mut self,
+        order: &Accepted,
+        fault: Option<Reject>,
+        now: Nanos,
+    ) -> Result<(Admitted, Option<OrderRef>), Reject> {
+        if let Some(fault) = fault {
             return Err(fault);
         }
-        self.check_order_entry(owner)?;
-        let instrument = *self.directory.instrument(enter.instrument).ok_or(Reject::Symbol)?;
-        if self.day.is_none() {
-            return Err(Reject::Halted);
-        }
-        if enter.qty == Qty::ZERO {
+        self.check_sender(order.key, now)?;
+        self.directory.listed(order.instrument).ok_or(Reject::Symbol)?;
+        self.check_tradable(order.key, order.instrument)?;
+        if order.qty == Qty::ZERO {
             return Err(Reject::Quantity);
         }
-        if enter.price.0 <= 0 {
+        if !is_priced(order) {
             return Err(Reject::Price);
         }
-        if !is_offered(&enter.options, enter.time_in_force, enter.qty) {
-            return Err(Reject::MinQty);
+        Together::of(order).check(now)?;
+        let pair = self.check_pair(order)?;
+        self.check_range(order, order.terms.discretion)?;
+        self.check_caps(order)?;
+        self.check_row(order, now)?;
+        self.check_locate(order, 0)?;
+        Ok((self.check_funds(order, &[])?, pair))
+    }
+
+    /// Whether the port may send an order now: its rate, then its and its firm's switches.
+    fn check_sender(&mut self, key: OrderKey, now: Nanos) -> Result<(), Reject> {
+        let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
+        if !port.bucket.take(&port.rules, now) {
+            return Err(Reject::PortRate);
         }
-        self.check_worth(&instrument, owner, enter.side, enter.price, enter.qty, 0)
+        let (killed, firm) = (port.killed, port.port.firm);
+        let firm = self.directory.firm(firm).expect("a port's firm");
+        let stopped = killed || firm.killed || firm.order_entry_disabled;
+        if stopped { Err(Reject::FirmNotAuthorized) } else { Ok(()) }
     }
 
-    fn check_order_entry(&self, owner: &Owner) -> Result<(), Reject> {
-        let firm = self.directory.firm(owner.firm).expect("a port's firm");
-        if firm.order_entry_disabled { Err(Reject::FirmNotAuthorized) } else { Ok(()) }
+    /// Whether the port may trade the instrument now.
+    fn check_tradable(&self, key: OrderKey, instrument: InstrumentId) -> Result<(), Reject> {
+        let state = self.directory.instrument(instrument).expect("it was checked");
+        if !self.day_open || state.killed || self.venue_killed {
+            return Err(Reject::Halted);
+        }
+        let port = self.port(key);
+        if port.is_denied && self.directory.denied.contains(&(port.port.id, instrument)) {
+            return Err(Reject::FirmNotAuthorized);
+        }
+        if state.is_restricted && self.directory.is_restricted(port.port.firm, instrument) {
+            return Err(Reject::RestrictedStock);
+        }
+        Ok(())
     }
 
-    /// Caps and funds; `freed` counts as available.
-    fn check_worth(
-        &mut self,
-        instrument: &Instrument,
-        owner: &Owner,
-        side: Side,
-        price: Price,
-        qty: Qty,
-        freed: i128,
-    ) -> Result<Admitted, Reject> {
-        if qty > owner.limits.qty_max {
+    /// The order that this one is to be paired with.
+    fn check_pair(&self, order: &Accepted) -> Result<Option<OrderRef>, Reject> {
+        if order.terms.oco == UserRefNum(0) {
+            return Ok(None);
+        }
+        let named = OrderKey::new(order.key.port(), order.key.idx(), order.terms.oco);
+        let other = self.find(named).map(|token| &self.open[token]);
+        let pair = other.filter(|other| other.instrument == order.instrument && rests(order.time_in_force));
+        pair.map(|other| Some(other.order_ref)).ok_or(Reject::Other)
+    }
+
+    /// Whether price and discretion (0 is none) are in the static range, which a market order must have.
+    fn check_range(&self, order: &Accepted, discretion: Price) -> Result<(), Reject> {
+        let Some(range) = self.state(order).range else {
+            return if order.terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
+        };
+        let inside = |price: Price| range.contains(price.0.cast_unsigned());
+        let fits =
+            order.terms.market || inside(order.price) && (discretion == Price(0) || inside(discretion));
+        if fits { Ok(()) } else { Err(Reject::FatFinger) }
+    }
+
+    /// What a single order of the port may be.
+    fn check_caps(&self, order: &Accepted) -> Result<(), Reject> {
+        let limits = &self.port(order.key).rules.limits;
+        if order.qty > limits.qty_max {
             return Err(Reject::MaxQuantity);
         }
-        let price = price.0.cast_unsigned();
-        if notional(instrument, price, qty.0).is_none_or(|notional| notional > owner.limits.notional_max.0) {
-            return Err(Reject::OrderNotional);
+        let state = self.state(order);
+        let price = if order.terms.market { market_worth(state) } else { order.price.0.cast_unsigned() };
+        let notional = notional(state.instrument.tick_value, price, order.qty.0);
+        let fits = notional.is_some_and(|notional| notional <= limits.notional_max.0);
+        if fits { Ok(()) } else { Err(Reject::OrderNotional) }
+    }
+
+    fn check_row(&mut self, order: &Accepted, now: Nanos) -> Result<(), Reject> {
+        let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
+        if port.rules.duplicates_max == 0 {
+            return Ok(());
         }
-        let buys = side.is_buy();
-        let hold = worst_case(instrument, buys, price, qty.0, 0).ok_or(Reject::AggregateExposure)?;
-        let asset = if buys { instrument.quote } else { instrument.base };
-        let entry = self.ledger.find(owner.account, asset).ok_or(Reject::AggregateExposure)?;
+        let Accepted { instrument, side, qty, price, .. } = *order;
+        let first = Row { instrument, side, qty, price, begin: now, orders: 1 };
+        let exceeds = Row::exceeds(&mut port.row, &port.rules, first);
+        if exceeds { Err(Reject::DuplicateRate) } else { Ok(()) }
+    }
+
+    /// Whether enough is located for a short sale, when `freed` lots that are open count no more.
+    fn check_locate(&self, order: &Accepted, freed: u64) -> Result<(), Reject> {
+        let covered =
+            !is_short(order.side) || self.locates.cover(order.firm, order.instrument, order.qty.0, freed);
+        if covered { Ok(()) } else { Err(Reject::Locate) }
+    }
+
+    /// Limits over many orders, and funds; what orders `freed` count is not counted.
+    #[inline]
+    fn check_funds(&mut self, order: &Accepted, freed: &[u32]) -> Result<Admitted, Reject> {
+        let (account, is_limited) = {
+            let port = self.port(order.key);
+            (port.port.account, port.is_limited)
+        };
+        let state = self.state(order);
+        let Instrument { base, quote, tick_value, .. } = state.instrument;
+        let tier = self.directory.firm(order.firm).expect("a port's firm").tier;
+        let buys = order.side.is_buy();
+        let worth_price = worth_price(order, state);
+        let worth = notional(tick_value, worth_price, order.qty.0).ok_or(Reject::AggregateExposure)?;
+        let hold = if buys {
+            cost_max(worth, &state.fees[usize::from(tier)], 0, 0)
+        } else {
+            delivery(&state.instrument, order.qty.0)
+        };
+        let hold = hold.ok_or(Reject::AggregateExposure)?;
+        if is_limited {
+            let place = Place { firm: order.firm, account, instrument: order.instrument, quote };
+            let new = Open { buys, leaves: order.qty.0, worth, hold };
+            let mut opens = [Open::default(); 2];
+            for (open, token) in opens.iter_mut().zip(freed) {
+                *open = self.counts(&self.open[*token]);
+            }
+            if !self.limits.cover(place, &new, &opens[..freed.len()]) {
+                return Err(Reject::AggregateExposure);
+            }
+        }
+        let entry = self.ledger.find(account, if buys { quote } else { base });
+        let entry = entry.ok_or(Reject::AggregateExposure)?;
+        let of_entry = freed.iter().map(|token| &self.open[*token]).filter(|freed| freed.held_in() == entry);
+        let freed: i128 = of_entry.map(|freed| freed.hold).sum();
         if self.ledger.available(entry) + freed < hold {
             return Err(Reject::AggregateExposure);
         }
-        let other = self.ledger.open(owner.account, if buys { instrument.base } else { instrument.quote });
+        let other = self.ledger.open(account, if buys { base } else { quote });
         let (base, quote) = if buys { (other, entry) } else { (entry, other) };
-        Ok(Admitted { hold, base, quote })
+        // Until those freed are heard to be gone, all together hold the higher of both.
+        Ok(Admitted { worth: worth_price, hold: (hold - freed).max(0), base, quote, tier })
+    }
+
+    fn state(&self, order: &Accepted) -> &InstrumentState {
+        self.directory.instrument(order.instrument).expect("it was checked")
+    }
+
+    fn incoming(&self, order: &Accepted, token: u32, pair: Option<OrderRef>) -> Incoming {
+        let rules = &self.port(order.key).rules;
+        let stp = if order.terms.stp == Stp::Port { rules.stp } else { order.terms.stp };
+        Incoming { order: *order, token, slides: rules.slides, stp, pair }
     }
 
     fn replace(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
-        let (key, owner) = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
+        let key = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
         let orig_key = OrderKey::new(replace.port, replace.user_ref_idx, replace.orig_user_ref_num);
-        let orig = self.open[self.find(orig_key)?];
-        if let Err(reason) = self.check_order_entry(&owner) {
-            self.consume(key);
-            voice.say(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
-            return None;
-        }
-        let instrument = *self.directory.instrument(orig.instrument).expect("an open order's instrument");
-        let price = match replaced_price(replace, &instrument) {
-            Some(price) if replace.qty.0 > orig.executed => price,
-            _ => return Some(Request::Cancel { order_ref: orig.order_ref, total: Qty::ZERO }),
-        };
-        self.consume(key);
-        let leaves = Qty(replace.qty.0 - orig.executed);
-        let mut admitted = match self.check_worth(&instrument, &owner, orig.side, price, leaves, orig.hold) {
-            Ok(admitted) => admitted,
+        let orig_token = self.find(orig_key)?;
+        let orig = self.open[orig_token];
+        let now = voice.time();
+        let may = self.check_sender(key, now).and_then(|()| self.check_tradable(key, orig.instrument));
+        let admitted = may.and_then(|()| {
+            let order = self.replacement(replace, orig_token, OrderRef::new(voice.seq(), 0), now);
+            let Some(order) = order.filter(|_| replace.qty.0 > orig.executed) else { return Ok(None) };
+            let order = Accepted { qty: Qty(replace.qty.0 - orig.executed), ..order };
+            self.check_caps(&order)?;
+            self.check_locate(&order, if is_short(orig.side) { orig.leaves } else { 0 })?;
+            Ok(Some((self.check_funds(&order, &[orig_token])?, order)))
+        });
+        match admitted {
             Err(reason) => {
+                self.consume(key);
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
-                return None;
+                None
             }
-        };
-        // Until the original is heard to be gone the two together hold the higher of both.
-        admitted.hold = (admitted.hold - orig.hold).max(0);
+            Ok(None) => Some(Request::Cancel { order_ref: orig.order_ref, total: Qty::ZERO }),
+            Ok(Some((admitted, order))) => {
+                self.consume(key);
+                let token = self.open(record(&order, &admitted, orig.executed), &order.terms);
+                let incoming = self.incoming(&order, token, None);
+                Some(Request::Replace { orig: orig.order_ref, total: replace.qty, incoming })
+            }
+        }
+    }
+
+    /// The order that is asked for in place of another, its quantity the whole chain's; `None` when it is
+    /// none that could be (point 4).
+    fn replacement(
+        &self,
+        replace: &ReplaceOrder,
+        orig_token: u32,
+        order_ref: OrderRef,
+        now: Nanos,
+    ) -> Option<Accepted> {
+        let (orig, terms) = (&self.open[orig_token], self.terms(orig_token));
+        let instrument = self.instrument(orig.instrument);
         let order = Accepted {
-            key,
-            order_ref: OrderRef::new(voice.seq(), 0),
-            firm: owner.firm,
+            key: OrderKey::new(replace.port, replace.user_ref_idx, replace.user_ref_num),
+            order_ref,
+            firm: self.port_of(orig).port.firm,
             instrument: orig.instrument,
             side: orig.side,
-            qty: leaves,
-            price,
-            time_in_force: replace.time_in_force,
+            qty: replace.qty,
+            price: replaced_price(replace, instrument)?,
+            time_in_force: replaced_time(orig.time_in_force, replace.time_in_force)?,
             display: replace.display,
             capacity: orig.capacity,
             cl_ord_id: replace.cl_ord_id,
             options: inherit(replace.options, &orig.options),
+            terms: OrderTerms {
+                max_floor: replace.max_floor.unwrap_or(terms.max_floor),
+                random_reserves: replace.random_reserves.unwrap_or(terms.random_reserves),
+                expire: replace.expire,
+                oco: UserRefNum(0),
+                ..terms
+            },
             booked: false,
+            shown_qty: Qty::ZERO,
         };
-        let token = self.open(record(&order, &admitted, orig.executed));
-        Some(Request::Replace {
-            orig: orig.order_ref,
-            total: replace.qty,
-            incoming: Incoming { order, token },
-        })
+        let sound = replace.fault.is_none() && replace.qty != Qty::ZERO && is_priced(&order);
+        let fits = || Together::of(&order).check(now).is_ok() && self.check_range(&order, Price(0)).is_ok();
+        (sound && fits()).then_some(order)
     }
 
     fn cancel(&self, cancel: &CancelOrder) -> Option<Request> {
@@ -212,41 +362,142 @@ impl Desk {
         self.directory.port(modify.port)?;
         let key = OrderKey::new(modify.port, modify.user_ref_idx, modify.user_ref_num);
         let record = &self.open[self.find(key)?];
+        let leaves = modify.qty.0.saturating_sub(record.executed);
+        let becomes_short = !is_short(record.side) && is_short(modify.side) && leaves <= record.leaves;
+        let covered = || {
+            let firm = self.port_of(record).port.firm;
+            self.locates.cover(firm, record.instrument, leaves, 0)
+        };
         let request = Request::Modify { order_ref: record.order_ref, side: modify.side, total: modify.qty };
-        may_become(record.side, modify.side).then_some(request)
+        (may_become(record.side, modify.side) && (!becomes_short || covered())).then_some(request)
+    }
+
+    fn quote(&mut self, quote: &Quote, voice: &mut Voice<'_>) -> Option<Request> {
+        let (port, idx, bid) = (quote.port, quote.user_ref_idx, quote.user_ref_num);
+        let key = self.fresh(port, idx, bid)?;
+        let refused = |reason| EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() };
+        let Some(ask) = bid.0.checked_add(1) else {
+            self.consume(key);
+            voice.say(refused(Reject::Other));
+            return None;
+        };
+        let keys = [key, self.fresh(port, idx, UserRefNum(ask))?];
+        self.consume(keys[1]);
+        if let Err(reason) = self.check_quote(quote, key, voice.time()) {
+            voice.say(refused(reason));
+            return None;
+        }
+        let slot = self.quotes.open(port, idx, quote.instrument);
+        let old = self.quotes.standing(slot, |quoted| self.is_open(quoted));
+        match self.open_quote(quote, keys, &old, voice.seq()) {
+            Ok(new) => {
+                let quoted = |incoming: &Incoming| {
+                    let Accepted { key, order_ref, .. } = incoming.order;
+                    Quoted { key, order_ref }
+                };
+                self.quotes.replace(slot, old, [0, 1].map(|at| new[at].as_ref().map(quoted)));
+                let old = old.map(|side| side.map(|quoted| quoted.order_ref));
+                Some(Request::Quote { instrument: quote.instrument, key, old, new })
+            }
+            Err(reason) => {
+                voice.say(refused(reason));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_open(&self, quoted: &Quoted) -> bool {
+        self.find(quoted.key).is_some_and(|token| self.open[token].order_ref == quoted.order_ref)
+    }
+
+    /// Points 3 to 11 of a quote, both sides together.
+    fn check_quote(&mut self, quote: &Quote, key: OrderKey, now: Nanos) -> Result<(), Reject> {
+        if let Some(fault) = quote.fault {
+            return Err(fault);
+        }
+        self.check_sender(key, now)?;
+        self.directory.listed(quote.instrument).ok_or(Reject::Symbol)?;
+        self.check_tradable(key, quote.instrument)?;
+        let Quote { bid, ask, .. } = quote;
+        let is_priced = |side: &QuoteSide| {
+            if side.qty == Qty::ZERO { side.price == Price(0) } else { side.price.0 > 0 }
+        };
+        let both = bid.qty > Qty::ZERO && ask.qty > Qty::ZERO;
+        let sound = is_priced(bid) && is_priced(ask) && !(both && bid.price >= ask.price);
+        if sound { Ok(()) } else { Err(Reject::Price) }
+    }
+
+    /// Points 13 to 18 of a quote, for the bid, then for the ask, which finds the new bid counted in place of
+    /// the earlier one.
+    fn open_quote(
+        &mut self,
+        quote: &Quote,
+        keys: [OrderKey; 2],
+        old: &Sides,
+        seq: Seq,
+    ) -> Result<[Option<Incoming>; 2], Reject> {
+        let old = old.map(|side| side.and_then(|quoted| self.find(quoted.key)));
+        let mut freed = [0; 2];
+        let mut freed_count = 0;
+        let mut new = [None; 2];
+        for (at, (side, wanted)) in [(Side::Buy, quote.bid), (Side::Sell, quote.ask)].into_iter().enumerate()
+        {
+            if let Some(token) = old[at] {
+                freed[freed_count] = token;
+                freed_count += 1;
+            }
+            if wanted.qty == Qty::ZERO {
+                continue;
+            }
+            let order = Accepted {
+                key: keys[at],
+                order_ref: OrderRef::new(seq, at as u32),
+                firm: self.port(keys[at]).port.firm,
+                instrument: quote.instrument,
+                side,
+                qty: wanted.qty,
+                price: wanted.price,
+                time_in_force: TimeInForce::Day,
+                display: Display::Visible,
+                capacity: quote.capacity,
+                cl_ord_id: ClOrdId::default(),
+                options: OrderOptions::default(),
+                terms: OrderTerms::default(),
+                booked: false,
+                shown_qty: Qty::ZERO,
+            };
+            let checked = self.check_range(&order, Price(0)).and_then(|()| self.check_caps(&order));
+            match checked.and_then(|()| self.check_funds(&order, &freed[..freed_count])) {
+                Ok(admitted) => {
+                    let token = self.open(record(&order, &admitted, 0), &order.terms);
+                    new[at] = Some(self.incoming(&order, token, None));
+                }
+                Err(reason) => {
+                    new.iter().flatten().for_each(|bid: &Incoming| self.close(bid.token));
+                    return Err(reason);
+                }
+            }
+        }
+        Ok(new)
     }
 
     fn mass_cancel(&mut self, asked: &MassCancel, voice: &mut Voice<'_>) {
-        let Some((key, owner)) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else {
-            return;
-        };
+        let Some(key) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else { return };
         self.consume(key);
-        if let Err(reason) = self.check_mass_cancel(asked, &owner) {
+        if let Err(reason) = self.check_mass_cancel(asked, key) {
             voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
             return;
         }
         voice.say(EventBody::MassCancelAccepted(*asked));
-        if self.directory.instruments.is_empty() {
-            return;
-        }
-        let all = asked.instrument == InstrumentId::NONE;
-        self.mass_cancels.push(PendingMassCancel {
-            cause: voice.seq(),
-            slice: 0,
-            instrument: if all { InstrumentId(1) } else { asked.instrument },
-            all,
-            firm: asked.firm,
-            group: asked.group,
-            side: asked.side,
-        });
-        voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+        let all = Sweep::of(voice.seq(), Whose::Firm(asked.firm), asked.instrument);
+        self.ask(Sweep { group: asked.group, side: asked.side, ..all }, voice);
     }
 
-    fn check_mass_cancel(&self, asked: &MassCancel, owner: &Owner) -> Result<(), Reject> {
+    fn check_mass_cancel(&self, asked: &MassCancel, key: OrderKey) -> Result<(), Reject> {
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
-        if asked.firm != owner.firm {
+        if asked.firm != self.port(key).port.firm {
             return Err(Reject::FirmNotAuthorized);
         }
         if asked.instrument != InstrumentId::NONE && self.directory.instrument(asked.instrument).is_none() {
@@ -255,18 +506,47 @@ impl Desk {
         Ok(())
     }
 
-    fn switch_order_entry(&mut self, asked: &OrderEntrySwitch, disable: bool, voice: &mut Voice<'_>) {
-        let Some((key, owner)) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else {
-            return;
+    /// Takes in what is to be cancelled in slices; whether the first slice must be asked for.
+    pub(crate) fn sweep(&mut self, sweep: Sweep) -> bool {
+        !self.directory.instruments.is_empty() && self.sweeps.push(sweep)
+    }
+
+    /// Cancels in slices, and asks for the first.
+    pub(crate) fn ask(&mut self, sweep: Sweep, voice: &mut Voice<'_>) {
+        if self.sweep(sweep) {
+            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+        }
+    }
+
+    fn slice(&self, slice: MassCancelSlice) -> Option<Request> {
+        let sweep = self.sweeps.due(slice)?;
+        let (firm, port) = match sweep.whose {
+            Whose::All => (None, None),
+            Whose::Firm(firm) => (Some(firm), None),
+            Whose::Port(port) => (None, Some(port)),
         };
+        Some(Request::Slice(Slice {
+            cause: sweep.cause,
+            instrument: sweep.instrument,
+            firm,
+            port,
+            group: sweep.group,
+            side: sweep.side,
+            day_only: sweep.day_only,
+            reason: sweep.reason,
+        }))
+    }
+
+    fn switch_order_entry(&mut self, asked: &OrderEntrySwitch, disable: bool, voice: &mut Voice<'_>) {
+        let Some(key) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else { return };
         self.consume(key);
-        let foreign = (asked.firm != owner.firm).then_some(Reject::FirmNotAuthorized);
+        let own = self.port(key).port.firm;
+        let foreign = (asked.firm != own).then_some(Reject::FirmNotAuthorized);
         if let Some(reason) = asked.fault.or(foreign) {
             voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
             return;
         }
-        let firm = self.directory.firm_mut(owner.firm).expect("a port's firm");
-        firm.order_entry_disabled = disable;
+        self.directory.firm_mut(own).expect("a port's firm").order_entry_disabled = disable;
         voice.say(if disable {
             EventBody::OrderEntryDisabled(*asked)
         } else {
@@ -274,41 +554,82 @@ impl Desk {
         });
     }
 
-    fn slice(&self, slice: MassCancelSlice) -> Option<Request> {
-        let pending = &self.mass_cancels[self.pending(slice.cause)?];
-        (pending.slice == slice.slice).then_some(Request::Slice(Slice {
-            cause: pending.cause,
-            firm: pending.firm,
-            instrument: pending.instrument,
-            group: pending.group,
-            side: pending.side,
-        }))
+    /// Dead-man timers that are due fire, in the order of their ports; the books' timers follow in stage 2.
+    fn tick(&mut self, voice: &mut Voice<'_>) -> Request {
+        self.trades.make_room();
+        if self.dead_men_due.is_some_and(|due| due <= voice.time()) {
+            self.fire_dead_men(voice);
+        }
+        Request::Tick
     }
 
-    pub(crate) fn pending(&self, cause: Seq) -> Option<usize> {
-        self.mass_cancels.binary_search_by_key(&cause, |pending| pending.cause).ok()
+    #[cold]
+    fn fire_dead_men(&mut self, voice: &mut Voice<'_>) {
+        let (now, mut asked) = (voice.time(), false);
+        self.dead_men_due = None;
+        for place in 0..self.directory.ports.len() {
+            let state = &mut self.directory.ports[place];
+            let Some(dead_man) = state.dead_man else { continue };
+            if dead_man.due() > now {
+                self.note_dead_man(dead_man);
+                continue;
+            }
+            state.dead_man = None;
+            let port = state.port.id;
+            self.dead_men -= 1;
+            voice.say(EventBody::DeadManExpired { port });
+            asked |= self.sweep(Sweep::of(voice.seq(), Whose::Port(port), InstrumentId::NONE));
+        }
+        if asked {
+            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+        }
     }
 
-    fn administer(&mut self, command: &Command, voice: &mut Voice<'_>) {
+    /// Its timer, which is only ever set back, is not due before.
+    fn note_dead_man(&mut self, dead_man: DeadMan) {
+        let due = dead_man.due();
+        self.dead_men_due = Some(self.dead_men_due.map_or(due, |others| others.min(due)));
+    }
+
+    fn arm(&mut self, port: PortId, timeout_ns: u64, voice: &mut Voice<'_>) {
+        let Some(state) = self.directory.port_mut(port) else { return };
+        let dead_man = (timeout_ns > 0).then_some(DeadMan { timeout_ns, heard: voice.time() });
+        let was = core::mem::replace(&mut state.dead_man, dead_man);
+        self.dead_men = self.dead_men - usize::from(was.is_some()) + usize::from(dead_man.is_some());
+        dead_man.into_iter().for_each(|dead_man| self.note_dead_man(dead_man));
+        voice.say(EventBody::DeadManSet { port, timeout_ns });
+    }
+
+    /// A port that speaks is not dead.
+    fn hear(&mut self, command: &Command, now: Nanos) {
+        let state = port_of(command).and_then(|port| self.directory.port_mut(port));
+        if let Some(dead_man) = state.and_then(|state| state.dead_man.as_mut()) {
+            dead_man.heard = now;
+        }
+    }
+
+    /// What ends in stage 1, but for operators' commands.
+    fn answer(&mut self, command: &Command, voice: &mut Voice<'_>) {
         let directory = &mut self.directory;
         let done = match *command {
             Command::DefineAsset(asset) => {
                 directory.define_asset(asset).map(|()| EventBody::AssetDefined(asset))
             }
-            Command::DefineInstrument(instrument) => directory.define_instrument(instrument).map(|()| {
-                let fees = AccountId::fees(instrument.id);
-                self.fee_entries.push(self.ledger.open(fees, instrument.quote));
-                EventBody::InstrumentDefined(instrument)
-            }),
             Command::DefineFirm(firm) => directory.define_firm(firm).map(|()| EventBody::FirmDefined(firm)),
             Command::DefineAccount(account) => {
                 directory.define_account(account).map(|()| EventBody::AccountDefined(account))
             }
-            Command::DefinePort(port) => directory.define_port(port).map(|()| EventBody::PortDefined(port)),
+            Command::DefinePort(port) => directory.define_port(port).map(|()| {
+                self.note_limited();
+                EventBody::PortDefined(port)
+            }),
             Command::Fund(funding) => self.fund(&funding),
-            Command::OpenDay(day) => self.open_day(day),
+            Command::MassCancel(ref mass_cancel) => return self.mass_cancel(mass_cancel, voice),
+            Command::DisableOrderEntry(ref switch) => return self.switch_order_entry(switch, true, voice),
+            Command::EnableOrderEntry(ref switch) => return self.switch_order_entry(switch, false, voice),
             Command::Login(login) => return self.login(login, voice),
             Command::Logout(logout) => return self.logout(logout, voice),
+            Command::DeadMan(dead_man) => return self.arm(dead_man.port, dead_man.timeout_ns, voice),
             Command::AccountQuery(query) => {
                 if let Some(port) = self.directory.port(query.port) {
                     let next = UserRefNum(port.last(query.user_ref_idx).0.saturating_add(1));
@@ -317,17 +638,26 @@ impl Desk {
                 }
                 return;
             }
-            Command::Tick => return,
-            Command::EnterOrder(_)
-            | Command::ReplaceOrder(_)
-            | Command::CancelOrder(_)
-            | Command::ModifyOrder(_)
-            | Command::MassCancel(_)
-            | Command::MassCancelSlice(_)
-            | Command::DisableOrderEntry(_)
-            | Command::EnableOrderEntry(_) => unreachable!("an order command is not administrative"),
+            Command::OrderStateQuery(query) => {
+                if self.directory.port(query.port).is_some() {
+                    let key = OrderKey::new(query.port, query.user_ref_idx, query.user_ref_num);
+                    voice.say(EventBody::OrderState(self.order_state(key)));
+                }
+                return;
+            }
+            _ => unreachable!("stage 2 has a part in it"),
         };
         voice.say(done.unwrap_or_else(EventBody::AdminRefused));
+    }
+
+    fn define_instrument(&mut self, instrument: &Instrument, voice: &mut Voice<'_>) -> Option<Request> {
+        if let Err(refusal) = self.directory.define_instrument(*instrument) {
+            voice.say(EventBody::AdminRefused(refusal));
+            return None;
+        }
+        self.fee_entries.push(self.ledger.open(AccountId::fees(instrument.id), instrument.quote));
+        voice.say(EventBody::InstrumentDefined(*instrument));
+        Some(Request::OpenBook { day_open: self.day_open })
     }
 
     fn fund(&mut self, funding: &Funding) -> Result<EventBody, AdminRefusal> {
@@ -335,9 +665,8 @@ impl Desk {
         if !self.directory.accounts.contains_key(&account) || !self.directory.assets.contains_key(&asset) {
             return Err(AdminRefusal::Unknown);
         }
-        let world = self.world(asset);
-        let world_after = world.checked_sub(amount.0).filter(|total| *total > i128::MIN);
-        if amount.0 == 0 || world_after.is_none() {
+        let world = self.total(AccountId::WORLD, asset).checked_sub(amount.0);
+        if amount.0 == 0 || !world.is_some_and(|world| world > i128::MIN && self.fits(asset, world, 0)) {
             return Err(AdminRefusal::Range);
         }
         if self.fundings.contains(&id) {
@@ -355,19 +684,20 @@ impl Desk {
         Ok(EventBody::Funded { id, account, asset, amount })
     }
 
-    fn world(&self, asset: AssetId) -> i128 {
-        self.ledger.find(AccountId::WORLD, asset).map_or(0, |entry| self.ledger.total(entry))
-    }
-
-    fn open_day(&mut self, day: OpenDay) -> Result<EventBody, AdminRefusal> {
-        if self.day.is_some_and(|present| day.date <= present.date) {
-            return Err(AdminRefusal::Day);
+    fn open_day(&mut self, day: OpenDay, voice: &mut Voice<'_>) -> Option<Request> {
+        if self.last_day.is_some_and(|last| day.date <= last.date) {
+            voice.say(EventBody::AdminRefused(AdminRefusal::Day));
+            return None;
         }
-        self.day = Some(day);
+        (self.last_day, self.day_open) = (Some(day), true);
         for port in &mut self.directory.ports {
             port.new_day();
         }
-        Ok(EventBody::DayOpened(day))
+        self.trades.clear();
+        self.trades.make_room();
+        self.limits.new_day();
+        voice.say(EventBody::DayOpened(day));
+        Some(Request::OpenDay { midnight: day.midnight })
     }
 
     fn login(&mut self, login: Login, voice: &mut Voice<'_>) {
@@ -380,9 +710,14 @@ impl Desk {
 
     fn logout(&mut self, logout: Logout, voice: &mut Voice<'_>) {
         let Some(port) = self.directory.port_mut(logout.port) else { return };
-        if port.logged_in && port.incarnation == logout.incarnation {
-            port.logged_in = false;
-            voice.say(EventBody::LoggedOut { port: logout.port, incarnation: logout.incarnation });
+        if !port.logged_in || port.incarnation != logout.incarnation {
+            return;
+        }
+        port.logged_in = false;
+        let cancels = port.rules.cancels_on_disconnect;
+        voice.say(EventBody::LoggedOut { port: logout.port, incarnation: logout.incarnation });
+        if cancels {
+            self.ask(Sweep::of(voice.seq(), Whose::Port(logout.port), InstrumentId::NONE), voice);
         }
     }
 }
@@ -392,36 +727,47 @@ fn record(order: &Accepted, admitted: &Admitted, executed: u64) -> OpenRecord {
         key: order.key,
         order_ref: order.order_ref,
         price: order.price.0.cast_unsigned(),
+        worth: admitted.worth,
         leaves: order.qty.0,
         executed,
         hold: admitted.hold,
+        fee_sum: 0,
+        charged: 0,
         base: admitted.base,
         quote: admitted.quote,
         instrument: order.instrument,
         options: order.options,
-        fee_part: 0,
         side: order.side,
         capacity: order.capacity,
+        time_in_force: order.time_in_force,
+        tier: admitted.tier,
+        is_plain: order.terms.is_plain(),
     }
 }
 
-/// A minimum quantity is offered only as fill-or-kill.
-fn is_offered(options: &OrderOptions, time_in_force: TimeInForce, qty: Qty) -> bool {
-    let whole = time_in_force == TimeInForce::Ioc && u64::from(options.min_qty) == qty.0;
-    options.min_qty == 0 || whole
+fn is_priced(order: &Accepted) -> bool {
+    if order.terms.market { order.price == Price(0) } else { order.price.0 > 0 }
 }
 
-/// The price in ticks of a replacement without fault.
+/// What a market order is worth at most.
+fn market_worth(state: &InstrumentState) -> u64 {
+    state.range.expect("a market order has a static range").upper
+}
+
+/// The price that holds and limits reckon with.
+fn worth_price(order: &Accepted, state: &InstrumentState) -> u64 {
+    if order.terms.market {
+        return market_worth(state);
+    }
+    let discretion = if order.side.is_buy() { order.terms.discretion } else { Price(0) };
+    order.price.max(discretion).0.cast_unsigned()
+}
+
+/// The price in ticks of a replacement, when it is a whole number of them.
 fn replaced_price(replace: &ReplaceOrder, instrument: &Instrument) -> Option<Price> {
     let tick = u64::from(instrument.price_tick());
-    let faultless = replace.fault.is_none()
-        && fits_wire(replace, instrument)
-        && replace.wire_price != 0
-        && replace.wire_price.is_multiple_of(tick)
-        && replace.qty.0 != 0
-        && is_offered(&replace.options, replace.time_in_force, replace.qty);
     let ticks = i64::try_from(replace.wire_price / tick).ok()?;
-    faultless.then_some(Price(ticks))
+    (fits_wire(replace, instrument) && replace.wire_price.is_multiple_of(tick)).then_some(Price(ticks))
 }
 
 /// Whether price and total are within what OUCH gives an equity-exact instrument. The gateway checks this
@@ -432,6 +778,16 @@ fn fits_wire(replace: &ReplaceOrder, instrument: &Instrument) -> bool {
             replace.wire_price <= EQUITY_WIRE_PRICE_MAX && replace.qty.0 <= u64::from(EQUITY_QTY_MAX)
         }
         Scale::Scaled => true,
+    }
+}
+
+/// An order for a cross stays one for that cross, and no other becomes one; day, which is all that OUCH can
+/// say of it, keeps what it is.
+fn replaced_time(original: TimeInForce, given: TimeInForce) -> Option<TimeInForce> {
+    if is_for_cross(original) {
+        (given == TimeInForce::Day || given == original).then_some(original)
+    } else {
+        (!is_for_cross(given)).then_some(given)
     }
 }
 

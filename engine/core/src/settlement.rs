@@ -1,30 +1,47 @@
-//! Stage 3, by account: posts both legs and both fees of each trade at once, and sets every hold to
-//! the exact worst case of what is left.
+//! Stage 3, by account: posts both legs and both fees of each trade at once, sets every hold to the exact
+//! worst case of what is left, and posts back what is busted.
 
 use crate::{
-    desk::{Desk, OpenRecord, fee, notional, worst_case},
+    desk::{Desk, OpenRecord, cost_max, delivery, notional},
+    fees,
+    limits::is_short,
     matching::{Effect, Voice},
+    sweep::{Sweep, Whose},
+    trades::{DayTrade, Leg},
 };
 use ironbell_types::{
-    Amount, EventBody, Instrument, InstrumentId, MatchNumber, Price, Qty, Seq, Settled, Side,
+    AccountId, Amount, AssetId, Busted, Control, EventBody, FirmId, InstrumentId, KillScope, MatchNumber,
+    OrderKey, Price, Qty, Seq, Settled, Side,
 };
 
 /// Posts what stage 2 did, in its order.
 pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>) {
     for effect in effects {
         match *effect {
-            Effect::Fill { match_number, instrument, price, qty, aggressor_buys, resting, aggressor } => {
-                let fill = Fill { match_number, instrument, price, qty, aggressor_buys, resting, aggressor };
+            Effect::Fill {
+                match_number,
+                instrument,
+                price,
+                qty,
+                aggressor_buys,
+                resting,
+                aggressor,
+                cross,
+            } => {
+                let fill =
+                    Fill { match_number, instrument, price, qty, aggressor_buys, resting, aggressor, cross };
                 desk.fill(&fill, voice);
             }
             Effect::Stands { token, leaves_qty, side } => desk.stands(token, leaves_qty, side),
+            Effect::Slid { token, price } => desk.open[token].price = price.0.cast_unsigned(),
+            Effect::Triggered { token } => desk.triggered(token),
             Effect::Gone { token } => desk.close(token),
             Effect::Sliced { cause, more } => desk.sliced(cause, more, voice),
+            Effect::Busted { match_number, reason } => desk.bust(match_number, reason, voice),
         }
     }
 }
 
-#[derive(Clone)]
 struct Fill {
     match_number: MatchNumber,
     instrument: InstrumentId,
@@ -33,90 +50,258 @@ struct Fill {
     aggressor_buys: bool,
     resting: u32,
     aggressor: u32,
+    cross: bool,
+}
+
+/// What a trade's sides pay for it.
+struct Charges {
+    buyer: i128,
+    seller: i128,
 }
 
 impl Desk {
     fn fill(&mut self, fill: &Fill, voice: &mut Voice<'_>) {
-        let instrument = *self.directory.instrument(fill.instrument).expect("a trade's instrument is known");
-        let quote = notional(&instrument, fill.price.0.cast_unsigned(), fill.qty.0)
+        let instrument = *self.instrument(fill.instrument);
+        let quote = notional(instrument.tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
             .expect("what traded fits, since the buyer's hold of more did");
         let base = i128::from(fill.qty.0) * i128::from(instrument.lot_units);
-        let maker = execute(&mut self.open[fill.resting], fill.qty, quote, instrument.maker_fee_bps);
-        let taker = execute(&mut self.open[fill.aggressor], fill.qty, quote, instrument.taker_fee_bps);
-        let (buyer, seller, buyer_fee, seller_fee) = if fill.aggressor_buys {
-            (fill.aggressor, fill.resting, taker, maker)
-        } else {
-            (fill.resting, fill.aggressor, maker, taker)
+        let (buyer, seller) =
+            if fill.aggressor_buys { (fill.aggressor, fill.resting) } else { (fill.resting, fill.aggressor) };
+        let counted = [buyer, seller].map(|token| self.is_counted(&self.open[token]));
+        self.recount([buyer, seller], counted, -1);
+        let mut charges = Charges {
+            buyer: self.execute(buyer, fill, quote),
+            seller: self.execute(seller, fill, quote).min(quote),
         };
-        assert!(seller_fee <= quote);
-        let (buyer, seller) = (&self.open[buyer], &self.open[seller]);
+
         let fees = self.fee_entries[fill.instrument.0 as usize - 1];
-        self.ledger.post(seller.base, buyer.base, base);
-        self.ledger.post(buyer.quote, seller.quote, quote);
-        self.ledger.post(buyer.quote, fees, buyer_fee);
-        self.ledger.post(seller.quote, fees, seller_fee);
-        let account = |record: &OpenRecord| {
-            self.directory.port(record.key.port()).expect("an order's port is known").port.account
+        let (bought, sold) = (&self.open[buyer], &self.open[seller]);
+        self.ledger.post(sold.base, bought.base, base);
+        self.ledger.post(bought.quote, sold.quote, quote);
+        let (buyer_quote, seller_quote) = (bought.quote, sold.quote);
+        // What comes in first, since a rebate is paid from it.
+        if charges.buyer >= 0 {
+            self.charge(buyer_quote, fees, &mut charges.buyer);
+            self.charge(seller_quote, fees, &mut charges.seller);
+        } else {
+            self.charge(seller_quote, fees, &mut charges.seller);
+            self.charge(buyer_quote, fees, &mut charges.buyer);
+        }
+        self.open[buyer].charged += charges.buyer;
+        self.open[seller].charged += charges.seller;
+
+        let (bought, sold) = (&self.open[buyer], &self.open[seller]);
+        let leg = |record: &OpenRecord, fee| Leg { key: record.key, worth: record.worth, fee };
+        let trade = DayTrade {
+            match_number: fill.match_number,
+            instrument: fill.instrument,
+            busted: false,
+            price: fill.price,
+            qty: fill.qty,
+            tick_value: instrument.tick_value,
+            buyer: leg(bought, charges.buyer),
+            seller: leg(sold, charges.seller),
         };
         voice.say(EventBody::Settled(Settled {
             match_number: fill.match_number,
             instrument: fill.instrument,
-            buyer: account(buyer),
-            seller: account(seller),
+            buyer: self.port_of(bought).port.account,
+            seller: self.port_of(sold).port.account,
             base: Amount(base),
             quote: Amount(quote),
-            buyer_fee: Amount(buyer_fee),
-            seller_fee: Amount(seller_fee),
+            buyer_fee: Amount(charges.buyer),
+            seller_fee: Amount(charges.seller),
         }));
+        self.trades.push(trade);
+        if counted != [false; 2] {
+            self.count_trade(&trade);
+            if is_short(self.open[seller].side) {
+                let firm = self.port_of(&self.open[seller]).port.firm;
+                self.locates.of(firm, fill.instrument).executed += i128::from(fill.qty.0);
+            }
+            self.recount([buyer, seller], counted, 1);
+        }
         // The aggressor's hold is set once, when it is heard what stands of it.
-        self.set_hold(fill.resting, &instrument);
+        let resting = &self.open[fill.resting];
+        self.set(fill.resting, resting.leaves, resting.side);
+    }
+
+    fn recount(&mut self, tokens: [u32; 2], counted: [bool; 2], sign: i128) {
+        for (token, counted) in tokens.into_iter().zip(counted) {
+            if counted {
+                let record = self.open[token];
+                self.count(&record, sign);
+            }
+        }
+    }
+
+    /// Counts an execution and returns what it adds to what is due: the difference to what was charged.
+    #[inline]
+    fn execute(&mut self, token: u32, fill: &Fill, quote: i128) -> i128 {
+        let record = &mut self.open[token];
+        let state = self.directory.instrument(fill.instrument).expect("a trade's instrument is known");
+        let fees = &state.fees[usize::from(record.tier)];
+        let rate_bps = if fill.cross {
+            fees.maker_bps.max(fees.taker_bps)
+        } else if token == fill.resting {
+            fees.maker_bps
+        } else {
+            fees.taker_bps
+        };
+        record.leaves -= fill.qty.0;
+        record.executed += fill.qty.0;
+        record.fee_sum = fees::add(record.fee_sum, quote, rate_bps);
+        fees::due(record.fee_sum, fees.minimum) - record.charged
+    }
+
+    /// Posts a fee, or a rebate as far as the fee account has it.
+    #[inline]
+    fn charge(&mut self, member: u32, fees: u32, charge: &mut i128) {
+        if *charge >= 0 {
+            self.ledger.post(member, fees, *charge);
+        } else {
+            *charge = (*charge).max(-self.ledger.total(fees));
+            self.ledger.post(fees, member, -*charge);
+        }
     }
 
     fn stands(&mut self, token: u32, leaves_qty: Qty, side: Side) {
-        let record = &mut self.open[token];
-        assert!(leaves_qty.0 <= record.leaves);
-        (record.leaves, record.side) = (leaves_qty.0, side);
-        let instrument =
-            *self.directory.instrument(record.instrument).expect("an order's instrument is known");
-        self.set_hold(token, &instrument);
+        assert!(leaves_qty.0 <= self.open[token].leaves);
+        self.set(token, leaves_qty.0, side);
     }
 
-    /// Sets the hold to the worst case of what is left; an order with nothing left is closed.
-    fn set_hold(&mut self, token: u32, instrument: &Instrument) {
-        let record = &mut self.open[token];
-        if record.leaves == 0 {
+    /// Sets what is left of an order and its hold to the worst case of that; an order with nothing left is
+    /// closed.
+    #[inline]
+    fn set(&mut self, token: u32, leaves: u64, side: Side) {
+        if leaves == 0 {
             return self.close(token);
         }
-        let hold = worst_case(instrument, record.side.is_buy(), record.price, record.leaves, record.fee_part)
-            .expect("the worst case of a part fits, since that of the whole did");
+        let record = &self.open[token];
+        assert!(record.side.is_buy() == side.is_buy());
+        let counted = self.is_counted(record) || is_short(side);
+        if counted {
+            let record = *record;
+            self.count_if_counted(&record, -1);
+        }
+        let hold =
+            self.hold(&self.open[token], leaves).expect("the worst case of a part fits, as of the whole");
+        let record = &mut self.open[token];
         self.ledger.rehold(record.held_in(), record.hold, hold);
         self.ledger.assert_covered(record.held_in());
-        record.hold = hold;
+        (record.leaves, record.side, record.hold) = (leaves, side, hold);
+        if counted {
+            let record = *record;
+            self.count_if_counted(&record, 1);
+        }
     }
 
-    /// A slice is done: the next is for the same instrument while it has more, else for the next one.
-    fn sliced(&mut self, cause: Seq, more: bool, voice: &mut Voice<'_>) {
-        let place = self.pending(cause).expect("a slice is of a pending mass cancel");
-        let instruments = self.directory.instruments.len();
-        let pending = &mut self.mass_cancels[place];
-        if !more {
-            if !pending.all || pending.instrument.0 as usize >= instruments {
-                self.mass_cancels.remove(place);
-                return;
-            }
-            pending.instrument.0 += 1;
+    fn count_if_counted(&mut self, record: &OpenRecord, sign: i128) {
+        if self.is_counted(record) {
+            self.count(record, sign);
         }
-        pending.slice += 1;
-        voice.say(EventBody::MassCancelAsked { cause, slice: pending.slice });
+    }
+
+    /// The worst case of what is left of an order.
+    #[inline]
+    pub(crate) fn hold(&self, record: &OpenRecord, leaves: u64) -> Option<i128> {
+        let state = self.directory.instrument(record.instrument).expect("an order's instrument is known");
+        if !record.side.is_buy() {
+            return delivery(&state.instrument, leaves);
+        }
+        let worth = notional(state.instrument.tick_value, record.worth, leaves)?;
+        cost_max(worth, &state.fees[usize::from(record.tier)], record.fee_sum, record.charged)
+    }
+
+    fn sliced(&mut self, cause: Seq, more: bool, voice: &mut Voice<'_>) {
+        let instruments = self.directory.instruments.len();
+        if let Some(slice) = self.sweeps.advance(cause, more, instruments) {
+            voice.say(EventBody::MassCancelAsked { cause, slice });
+        }
+    }
+
+    /// Posts a trade back; what a side does not have any more its firm owes, and is killed for.
+    fn bust(&mut self, match_number: MatchNumber, reason: u8, voice: &mut Voice<'_>) {
+        let trade = self.trades.bust(match_number);
+        let DayTrade { instrument, price, qty, tick_value, .. } = trade;
+        let definition = *self.instrument(instrument);
+        let base = i128::from(qty.0) * i128::from(definition.lot_units);
+        let quote = notional(tick_value, price.0.cast_unsigned(), qty.0).expect("it fitted when it traded");
+        let (buyer, seller) = (self.party(trade.buyer.key), self.party(trade.seller.key));
+        let fees = AccountId::fees(instrument);
+
+        let buyer_owes = self.give_back(&buyer, seller.account, definition.base, base);
+        let seller_owes = self.give_back(&seller, buyer.account, definition.quote, quote);
+        let rebate = |leg: &Leg| (-leg.fee).max(0);
+        let buyer_short = self.give_back(&buyer, fees, definition.quote, rebate(&trade.buyer));
+        let seller_short = self.give_back(&seller, fees, definition.quote, rebate(&trade.seller));
+        for (party, leg) in [(&buyer, &trade.buyer), (&seller, &trade.seller)] {
+            let entry = self.fee_entries[instrument.0 as usize - 1];
+            let member = self.ledger.open(party.account, definition.quote);
+            self.ledger.post(entry, member, leg.fee.max(0).min(self.ledger.total(entry)));
+        }
+        voice.say(EventBody::Busted(Busted {
+            match_number,
+            reason,
+            instrument,
+            price,
+            qty,
+            buyer: trade.buyer.key,
+            seller: trade.seller.key,
+            buyer_owes: Amount(buyer_owes),
+            seller_owes: Amount(seller_owes),
+        }));
+        let mut asked = false;
+        for (party, owes) in [(buyer, buyer_owes.max(buyer_short)), (seller, seller_owes.max(seller_short))] {
+            if owes > 0 {
+                let scope = KillScope::Firm(party.firm);
+                voice.say(EventBody::Controlled(Control::Kill { scope, on: true }));
+                asked |= self.kill(scope, voice.seq());
+            }
+        }
+        if asked {
+            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+        }
+    }
+
+    fn party(&self, key: OrderKey) -> Party {
+        let port = &self.directory.port(key.port()).expect("an order's port is known").port;
+        Party { firm: port.firm, account: port.account }
+    }
+
+    /// Posts `amount` to another account, from what is available and the rest from what the firm owes; returns
+    /// that rest.
+    fn give_back(&mut self, from: &Party, to: AccountId, asset: AssetId, amount: i128) -> i128 {
+        let (giver, taker) = (self.ledger.open(from.account, asset), self.ledger.open(to, asset));
+        let had = amount.min(self.ledger.available(giver));
+        self.ledger.post(giver, taker, had);
+        let owes = amount - had;
+        if owes > 0 {
+            let receivable = self.ledger.open(AccountId::receivable(from.firm), asset);
+            self.ledger.post(receivable, taker, owes);
+            *self.owed.entry(asset).or_insert(0) += owes;
+        }
+        owes
+    }
+
+    /// Switches on a kill switch; whether slices must be asked for.
+    pub(crate) fn kill(&mut self, scope: KillScope, cause: Seq) -> bool {
+        let switch = self.kill_switch(scope).expect("a killed scope was checked");
+        if core::mem::replace(switch, true) {
+            return false;
+        }
+        let (whose, instrument) = match scope {
+            KillScope::Port(port) => (Whose::Port(port), InstrumentId::NONE),
+            KillScope::Firm(firm) => (Whose::Firm(firm), InstrumentId::NONE),
+            KillScope::Instrument(instrument) => (Whose::All, instrument),
+            KillScope::Venue => (Whose::All, InstrumentId::NONE),
+        };
+        self.sweep(Sweep::of(cause, whose, instrument))
     }
 }
 
-/// Counts an execution and returns the fee it adds: the difference of cumulative fees, each rounded up.
-fn execute(record: &mut OpenRecord, qty: Qty, notional: i128, rate_bps: u16) -> i128 {
-    record.leaves -= qty.0;
-    record.executed += qty.0;
-    let (whole, part) = fee(notional.cast_unsigned() * u128::from(rate_bps) + u128::from(record.fee_part));
-    let charged = whole - i128::from(record.fee_part > 0);
-    record.fee_part = part;
-    charged
+/// A side of a trade to bust.
+struct Party {
+    firm: FirmId,
+    account: AccountId,
 }

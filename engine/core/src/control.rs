@@ -1,0 +1,366 @@
+//! Operators' commands: each is checked, said, and carried out; the books' part is stage 2's.
+
+use crate::{
+    desk::{Desk, notional},
+    directory::check,
+    limits::{Credit, Exposure, Limits, Position},
+    matching::{Request, Voice},
+    sweep::{Sweep, Whose},
+};
+use alloc::vec;
+use ironbell_types::{
+    AccountId, AdminRefusal, Algorithm, Amount, AssetId, CancelReason, Control, EventBody, Fees, FirmId,
+    InstrumentId, InstrumentRules, KillScope, MatchNumber, Phase, PortId, Qty, SCHEDULE_SLOTS, Stp, TIERS,
+};
+
+/// The highest of a rule's basis points: what is at or above the whole is no range.
+const RULE_BPS_MAX: u16 = 9_999;
+const FEE_BPS_MAX: u16 = 10_000;
+const BATCH_NS_MIN: u64 = 1_000_000;
+/// The end of the second day, so that a session may pass midnight.
+const SCHEDULE_S_END: u32 = 172_800;
+
+type Checked = Result<(), AdminRefusal>;
+
+impl Desk {
+    pub(crate) fn control(&mut self, control: &Control, voice: &mut Voice<'_>) -> Option<Request> {
+        if let Err(refusal) = self.check_control(control) {
+            voice.say(EventBody::AdminRefused(refusal));
+            return None;
+        }
+        voice.say(EventBody::Controlled(*control));
+        self.carry_out(control, voice)
+    }
+
+    /// In each, the refusals in the order of their codes.
+    fn check_control(&self, control: &Control) -> Checked {
+        match *control {
+            Control::SetRules { instrument, ref rules } => self.check_rules(instrument, rules),
+            Control::SetSchedule { instrument, slot, at_s, .. } => {
+                self.know_instrument(instrument)?;
+                let fits = usize::from(slot) < SCHEDULE_SLOTS && at_s < SCHEDULE_S_END;
+                check(fits, AdminRefusal::Range)
+            }
+            Control::SetPhase { instrument, phase, .. } => {
+                if instrument != InstrumentId::NONE {
+                    self.know_instrument(instrument)?;
+                }
+                check(self.day_open || phase == Phase::Closed, AdminRefusal::Day)
+            }
+            Control::SetPortRules { port, ref rules } => {
+                self.know_port(port)?;
+                check(rules.stp != Stp::Port, AdminRefusal::Range)
+            }
+            Control::SetExposure { firm, asset, gross_max, net_max } => {
+                self.know_firm(firm)?;
+                self.know_asset(asset)?;
+                let sound = |limit: Option<Amount>| limit.is_none_or(|limit| limit >= Amount::ZERO);
+                check(sound(gross_max) && sound(net_max), AdminRefusal::Range)
+            }
+            Control::SetCredit { account, asset, credit_max } => {
+                self.know_account(account)?;
+                self.know_asset(asset)?;
+                check(credit_max.is_none_or(|limit| limit >= Amount::ZERO), AdminRefusal::Range)
+            }
+            Control::SetPosition { account, instrument, .. } => {
+                self.know_account(account)?;
+                self.know_instrument(instrument)
+            }
+            Control::Entitle { port, instrument, .. } => {
+                self.know_port(port)?;
+                self.know_instrument(instrument)
+            }
+            Control::Restrict { firm, instrument, .. } => {
+                if firm != FirmId(0) {
+                    self.know_firm(firm)?;
+                }
+                self.know_instrument(instrument)
+            }
+            Control::Locate { id, firm, instrument, qty } => self.check_located(id, firm, instrument, qty),
+            Control::Kill { scope, .. } => match scope {
+                KillScope::Port(port) => self.know_port(port),
+                KillScope::Firm(firm) => self.know_firm(firm),
+                KillScope::Instrument(instrument) => self.know_instrument(instrument),
+                KillScope::Venue => Ok(()),
+            },
+            Control::SetFees { instrument, tier, ref fees } => self.check_fees(instrument, tier, fees),
+            Control::SetTier { tier, .. } => {
+                check((1..TIERS).contains(&usize::from(tier)), AdminRefusal::Range)
+            }
+            Control::SetFirmTier { firm, tier } => {
+                self.know_firm(firm)?;
+                check(usize::from(tier) < TIERS, AdminRefusal::Range)
+            }
+            Control::CloseDay => check(self.day_open, AdminRefusal::Day),
+            Control::Bust { match_number, reason } => self.check_bust(match_number, reason),
+            Control::Delist { instrument } => self.know_instrument(instrument),
+            Control::ChangeTick { instrument, price_tick, tick_value } => {
+                self.directory.check_tick(instrument, price_tick, tick_value)?;
+                check(!self.day_open, AdminRefusal::Day)?;
+                check(self.is_idle(instrument), AdminRefusal::Busy)
+            }
+            Control::ChangeSymbol { instrument, symbol } => {
+                check(!self.directory.is_taken(symbol), AdminRefusal::NameTaken)?;
+                self.know_instrument(instrument)?;
+                check(!self.day_open, AdminRefusal::Day)
+            }
+            Control::SetDeclineLevels { levels: [first, second, third] } => {
+                check(0 < first && first < second && second < third, AdminRefusal::Range)
+            }
+            Control::MarketWideHalt { level } => {
+                check((1..=3).contains(&level), AdminRefusal::Range)?;
+                check(self.day_open, AdminRefusal::Day)
+            }
+        }
+    }
+
+    fn know_instrument(&self, id: InstrumentId) -> Checked {
+        check(self.directory.listed(id).is_some(), AdminRefusal::Unknown)
+    }
+
+    fn know_port(&self, id: PortId) -> Checked {
+        check(self.directory.port(id).is_some(), AdminRefusal::Unknown)
+    }
+
+    fn know_firm(&self, id: FirmId) -> Checked {
+        check(self.directory.firm(id).is_some(), AdminRefusal::Unknown)
+    }
+
+    fn know_account(&self, id: AccountId) -> Checked {
+        check(self.directory.accounts.contains_key(&id), AdminRefusal::Unknown)
+    }
+
+    fn know_asset(&self, id: AssetId) -> Checked {
+        check(self.directory.assets.contains_key(&id), AdminRefusal::Unknown)
+    }
+
+    /// Whether no order is open on it.
+    fn is_idle(&self, instrument: InstrumentId) -> bool {
+        self.directory.instrument(instrument).is_some_and(|state| state.orders == 0)
+    }
+
+    fn check_rules(&self, instrument: InstrumentId, rules: &InstrumentRules) -> Checked {
+        let state = self.directory.listed(instrument).ok_or(AdminRefusal::Unknown)?;
+        let bps_max = rules.static_bps.max(rules.collar_bps).max(rules.band_bps);
+        let batch = rules.algorithm != Algorithm::Batch || rules.batch_ns >= BATCH_NS_MIN;
+        let fits = rules.reference.0 >= 0 && i64::try_from(rules.top_order_max.0).is_ok();
+        check(bps_max <= RULE_BPS_MAX && batch && fits, AdminRefusal::Range)?;
+        let stays = rules.algorithm == state.rules.algorithm;
+        check(stays || self.is_idle(instrument), AdminRefusal::Busy)
+    }
+
+    fn check_located(&self, id: u64, firm: FirmId, instrument: InstrumentId, qty: i64) -> Checked {
+        self.know_firm(firm)?;
+        self.know_instrument(instrument)?;
+        check(!self.locates.ids.contains(&id), AdminRefusal::Repeated)?;
+        let shorts = self.locates.shorts.get(&(firm, instrument)).copied().unwrap_or_default();
+        let after = shorts.located.unwrap_or(0) + i128::from(qty);
+        check(qty >= 0 || after >= shorts.used(), AdminRefusal::Funds)
+    }
+
+    /// No two firms may trade with each other at a loss of the venue.
+    fn check_fees(&self, instrument: InstrumentId, tier: u8, fees: &Fees) -> Checked {
+        let state = self.directory.listed(instrument).ok_or(AdminRefusal::Unknown)?;
+        let bps_max = fees.maker_bps.unsigned_abs().max(fees.taker_bps.unsigned_abs());
+        check(usize::from(tier) < TIERS && bps_max <= FEE_BPS_MAX, AdminRefusal::Range)?;
+        let mut after = state.fees;
+        after[usize::from(tier)] = *fees;
+        let maker_bps = after.iter().map(|fees| i32::from(fees.maker_bps)).min();
+        let taker_bps = after.iter().map(|fees| i32::from(fees.taker_bps)).min();
+        check(
+            maker_bps.zip(taker_bps).is_some_and(|(maker, taker)| maker + taker >= 0),
+            AdminRefusal::Range,
+        )?;
+        check(self.is_idle(instrument), AdminRefusal::Busy)
+    }
+
+    fn check_bust(&self, match_number: MatchNumber, reason: u8) -> Checked {
+        let trade = self.trades.find(match_number).ok_or(AdminRefusal::Unknown)?;
+        let instrument = self.instrument(trade.instrument);
+        let base = i128::from(trade.qty.0) * i128::from(instrument.lot_units);
+        let quote = notional(trade.tick_value, trade.price.0.cast_unsigned(), trade.qty.0);
+        let rebates = trade.buyer.fee.min(0).checked_add(trade.seller.fee.min(0));
+        let owes = quote.zip(rebates).and_then(|(quote, rebates)| quote.checked_sub(rebates));
+        let fits = |asset, owes| self.fits(asset, self.total(AccountId::WORLD, asset), owes);
+        let sound = b"ECSX".contains(&reason)
+            && fits(instrument.base, base)
+            && owes.is_some_and(|owes| fits(instrument.quote, owes));
+        check(sound, AdminRefusal::Range)
+    }
+
+    /// What follows *Controlled*; what was checked exists.
+    fn carry_out(&mut self, control: &Control, voice: &mut Voice<'_>) -> Option<Request> {
+        let known = "a checked instrument";
+        match *control {
+            Control::SetRules { instrument, rules } => {
+                self.directory.instrument_mut(instrument).expect(known).set_rules(rules);
+                return Some(Request::SetRules { instrument, rules });
+            }
+            Control::SetSchedule { instrument, slot, at_s, phase } => {
+                return Some(Request::SetSchedule { instrument, slot, at_s, phase });
+            }
+            Control::SetPhase { instrument, phase, reason } => {
+                return Some(Request::SetPhase { instrument, phase, reason });
+            }
+            Control::SetPortRules { port, rules } => {
+                self.directory.port_mut(port).expect("a checked port").set_rules(rules);
+            }
+            Control::SetExposure { firm, asset, gross_max, net_max } => {
+                self.set_exposure(firm, asset, gross_max, net_max);
+            }
+            Control::SetCredit { account, asset, credit_max } => self.set_credit(account, asset, credit_max),
+            Control::SetPosition { account, instrument, long_max, short_max } => {
+                self.set_position(account, instrument, long_max, short_max);
+            }
+            Control::Entitle { port, instrument, allowed } => {
+                self.directory.entitle(port, instrument, allowed);
+            }
+            Control::Restrict { firm, instrument, restricted } => {
+                self.directory.restrict(firm, instrument, restricted);
+            }
+            Control::Locate { id, firm, instrument, qty } => {
+                self.locates.ids.insert(id);
+                *self.locates.of(firm, instrument).located.get_or_insert(0) += i128::from(qty);
+            }
+            Control::Kill { scope, on: true } => {
+                if self.kill(scope, voice.seq()) {
+                    voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+                }
+            }
+            Control::Kill { scope, on: false } => {
+                *self.kill_switch(scope).expect("a checked scope") = false;
+            }
+            Control::SetFees { instrument, tier, fees } => {
+                let state = self.directory.instrument_mut(instrument).expect(known);
+                state.fees[usize::from(tier)] = fees;
+            }
+            Control::SetTier { tier, volume_min } => self.volume_min[usize::from(tier)] = volume_min,
+            Control::SetFirmTier { firm, tier } => {
+                self.directory.firm_mut(firm).expect("a checked firm").tier = tier;
+                voice.say(EventBody::FirmTier { firm, tier });
+            }
+            Control::CloseDay => {
+                self.close_day(voice);
+                return Some(Request::CloseDay);
+            }
+            Control::Bust { match_number, reason } => {
+                let trade = self.trades.find(match_number).expect("a checked trade");
+                let (instrument, price, qty) = (trade.instrument, trade.price, trade.qty);
+                return Some(Request::Busted { instrument, price, qty, match_number, reason });
+            }
+            Control::Delist { instrument } => {
+                self.directory.instrument_mut(instrument).expect(known).delisted = true;
+                self.ask(Sweep::of(voice.seq(), Whose::All, instrument), voice);
+                return Some(Request::Delist { instrument });
+            }
+            Control::ChangeTick { instrument, price_tick, tick_value } => {
+                let changed = self.directory.change_tick(instrument, price_tick, tick_value);
+                voice.say(EventBody::InstrumentDefined(changed));
+                return Some(Request::ForgetPrices { instrument });
+            }
+            Control::ChangeSymbol { instrument, symbol } => {
+                let changed = self.directory.change_symbol(instrument, symbol);
+                voice.say(EventBody::InstrumentDefined(changed));
+            }
+            Control::SetDeclineLevels { levels } => self.decline_levels = levels,
+            Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
+        }
+        None
+    }
+
+    /// A row is counted when it is made, and dropped when it limits nothing any more.
+    fn set_exposure(
+        &mut self,
+        firm: FirmId,
+        asset: AssetId,
+        gross_max: Option<Amount>,
+        net_max: Option<Amount>,
+    ) {
+        let key = (firm, asset);
+        if (gross_max, net_max) == (None, None) {
+            self.limits.exposures.remove(&key);
+        } else {
+            if !self.limits.exposures.contains_key(&key) {
+                let mut alone = Limits::default();
+                alone.exposures.insert(key, Exposure::default());
+                self.limits.exposures.append(&mut self.counted(alone).exposures);
+            }
+            let row = self.limits.exposures.get_mut(&key).expect("made above");
+            let amount = |limit: Option<Amount>| limit.map(|limit| limit.0);
+            (row.gross_max, row.net_max) = (amount(gross_max), amount(net_max));
+        }
+        self.note_limited();
+    }
+
+    fn set_credit(&mut self, account: AccountId, asset: AssetId, credit_max: Option<Amount>) {
+        let key = (account, asset);
+        if let Some(credit_max) = credit_max {
+            if !self.limits.credits.contains_key(&key) {
+                let mut alone = Limits::default();
+                alone.credits.insert(key, Credit::default());
+                self.limits.credits.append(&mut self.counted(alone).credits);
+            }
+            self.limits.credits.get_mut(&key).expect("made above").credit_max = Some(credit_max.0);
+        } else {
+            self.limits.credits.remove(&key);
+        }
+        self.note_limited();
+    }
+
+    fn set_position(
+        &mut self,
+        account: AccountId,
+        instrument: InstrumentId,
+        long_max: Option<Qty>,
+        short_max: Option<Qty>,
+    ) {
+        let key = (account, instrument);
+        if (long_max, short_max) == (None, None) {
+            self.limits.positions.remove(&key);
+        } else {
+            if !self.limits.positions.contains_key(&key) {
+                let mut alone = Limits::default();
+                alone.positions.insert(key, Position::default());
+                self.limits.positions.append(&mut self.counted(alone).positions);
+            }
+            let row = self.limits.positions.get_mut(&key).expect("made above");
+            let qty = |limit: Option<Qty>| limit.map(|limit| limit.0);
+            (row.long_max, row.short_max) = (qty(long_max), qty(short_max));
+        }
+        self.note_limited();
+    }
+
+    /// The switch of what can be killed, when there is such.
+    pub(crate) fn kill_switch(&mut self, scope: KillScope) -> Option<&mut bool> {
+        match scope {
+            KillScope::Port(port) => self.directory.port_mut(port).map(|state| &mut state.killed),
+            KillScope::Firm(firm) => self.directory.firm_mut(firm).map(|state| &mut state.killed),
+            KillScope::Instrument(id) => self.directory.instrument_mut(id).map(|state| &mut state.killed),
+            KillScope::Venue => Some(&mut self.venue_killed),
+        }
+    }
+
+    fn close_day(&mut self, voice: &mut Voice<'_>) {
+        let date = self.day().expect("a checked day").date;
+        self.day_open = false;
+        voice.say(EventBody::DayClosed { date });
+        let mut volumes = vec![0u128; self.directory.firms.len()];
+        for trade in self.trades.iter() {
+            for leg in [&trade.buyer, &trade.seller] {
+                let firm = self.directory.port(leg.key.port()).expect("a trade's port is known").port.firm;
+                volumes[firm.0 as usize - 1] += u128::from(trade.qty.0);
+            }
+        }
+        for (state, volume) in self.directory.firms.iter_mut().zip(volumes) {
+            let reached = |min: &u64| *min > 0 && u128::from(*min) <= volume;
+            // Tier 0, whose least volume is always 0, is never found, and is what is left.
+            let tier = self.volume_min.iter().rposition(reached).unwrap_or(0) as u8;
+            if state.tier != tier {
+                state.tier = tier;
+                voice.say(EventBody::FirmTier { firm: state.firm.id, tier });
+            }
+        }
+        let all = Sweep::of(voice.seq(), Whose::All, InstrumentId::NONE);
+        self.ask(Sweep { day_only: true, reason: CancelReason::Closed, ..all }, voice);
+    }
+}
