@@ -145,6 +145,7 @@ impl Flow {
         }
         let busts = theme == Theme::Fees && rng.one_in(2);
         let tight = rng.one_in(6);
+        let vast = !tight && rng.one_in(12);
         let shape = Shape {
             price_min: rng.pick(&[1, 2, 60, 100, 1_000, 4_090, 33_504]),
             price_width: rng.pick(&[2, 3, 5, 8, 20, 60]),
@@ -152,7 +153,7 @@ impl Flow {
             qty_max: rng.pick(&[3, 10, 100, 5_000]),
             quote_funds: if tight { rng.between(1, 20_000_000) } else { 1 << 60 },
             base_funds: if tight { rng.between(1, 200_000) } else { 1 << 50 },
-            vast_log2: 0,
+            vast_log2: if vast { 38 } else { 0 },
             immediate_percent: rng.pick(&[5, 10, 30]),
             post_only_percent: rng.pick(&[0, 5, 15]),
             channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1]]),
@@ -164,6 +165,7 @@ impl Flow {
         };
         // So little that what a trade brought is soon gone, and cannot be given back.
         let poor = Shape {
+            vast_log2: 0,
             price_min: 60,
             qty_max: 10,
             quote_funds: 3_000_000,
@@ -271,7 +273,7 @@ impl Flow {
         }
         self.seq = self.seq.next();
         // Several commands often share a time.
-        self.time.0 += self.rng.pick(&[0, 0, 1, 40, 1_000_000]);
+        self.time.0 += self.rng.pick(&[0, 0, 0, 1, 40, 1_000, 100_000, 1_000_000]);
         let command = if let Some(command) = self.opening.pop_front() {
             command
         } else if let Some(knob) = self.at_first.pop_front() {
