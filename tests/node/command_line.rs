@@ -312,7 +312,10 @@ fn operators_speak_in_words_and_hear_what_was_done() {
         ("restrict all ANVL on", "restricted list of every firm"),
         ("entitle ALFA01 ANVL off", "may not trade"),
         ("locate ALFA ANVL 1000 --id 1", "1000 of ANVL located"),
-        ("fees ANVL --maker -1bp --taker 3bp --minimum 0.01", "maker -1bp, taker 3bp, minimum 0.0100"),
+        (
+            "fees ANVL --tier 1 --maker 1bp --taker 0.03% --minimum 0.01",
+            "maker 1bp, taker 3bp, minimum 0.0100",
+        ),
         ("tier 1 1000", "tier 1 from 1000 lots"),
         ("firm-tier ALFA 1", "ALFA is in tier 1"),
         ("decline-levels 4000 3500.5 3000", "3500.50000000"),
@@ -341,6 +344,7 @@ fn operators_speak_in_words_and_hear_what_was_done() {
         ("fund 2 USD 100.5 --id 77", "used before"),
         ("fund 2 USD -1000", "more than is available"),
         ("bust 5 --reason E", "no trade of this day"),
+        ("fees HAMR --maker -1bp", "together be below 0"),
         ("tick HAMR 0.10", "close-day"),
         ("rules HAMR --reference 1.01", "no whole number of ticks of 0.05"),
     ] {

@@ -50,7 +50,9 @@ pub fn told(command: &Command, seq: Seq, events: &[Event], engine: &Engine) -> T
     let mut slices = false;
     for event in events {
         slices |= matches!(event.body, EventBody::MassCancelAsked { .. });
-        lines.extend(said.consequence(&event.body));
+        // That the command itself was done is said above.
+        let itself = matches!(event.body, EventBody::Controlled(done) if Command::Control(done) == *command);
+        lines.extend(said.consequence(&event.body).filter(|_| !itself));
     }
     if slices {
         lines.push("open orders are being cancelled".to_owned());
