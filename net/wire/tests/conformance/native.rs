@@ -8,6 +8,8 @@ use ironbell_wire::{DecodeError, Field, IntoBytes, Problem, Protocol, code, ouch
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 
+use crate::support::{Rng, python, root, run};
+
 const SCHEMA: &str = include_str!("../../schema/ironbell.xml");
 
 /// A field's or message's name of the schema as we write it.
@@ -215,6 +217,73 @@ fn samples() -> Vec<(bool, Vec<u8>)> {
     });
     let outbound = Outbound::LAYOUTS.iter().map(|(id, _, fields)| (false, bytes_of(*id, &block(fields))));
     inbound.chain(outbound).collect()
+}
+
+/// Any value of a field's type, as it stands on the wire and as PyPI `sbe` prints it.
+fn any_value(rng: &mut Rng, schema: &Document<'_>, name: &str) -> (Vec<u8>, String) {
+    const TEXT: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let is_enum = |node: &Node<'_, '_>| node.has_tag_name("enum") && node.attribute("name") == Some(name);
+    if schema.descendants().any(|node| is_enum(&node)) {
+        let values = coded(schema, name);
+        let (name, code) = &values[rng.below(values.len())];
+        return (vec![*code], name.clone());
+    }
+    let node = named(schema, "type", name);
+    let bytes: Vec<u8> = match attribute(&node, "primitiveType") {
+        "char" => (0..type_size(schema, name)).map(|_| rng.one(TEXT)).collect(),
+        // Now and then all bits, which is the null value of those that have one.
+        _ if rng.below(4) == 0 => vec![0xff; type_size(schema, name)],
+        _ => rng.next().to_le_bytes()[..type_size(schema, name)].to_vec(),
+    };
+    let mut wide = [0; 8];
+    wide[..bytes.len().min(8)].copy_from_slice(&bytes[..bytes.len().min(8)]);
+    let text = match attribute(&node, "primitiveType") {
+        "char" => String::from_utf8(bytes.clone()).expect("it is ASCII"),
+        "int32" => (u64::from_le_bytes(wide) as i32).to_string(),
+        "int64" => i64::from_le_bytes(wide).to_string(),
+        _ => u64::from_le_bytes(wide).to_string(),
+    };
+    let is_null = node.attribute("nullValue") == Some(&text);
+    (bytes, if is_null { "None".into() } else { text })
+}
+
+/// A reader of SBE that is not ours understands the schema, and reads from our bytes what we wrote.
+#[test]
+fn an_independent_sbe_reader_agrees_on_every_field() {
+    let (schema, mut rng) = (Document::parse(SCHEMA).expect("the schema is XML"), Rng::new());
+    let (mut framed, mut expected) = (Vec::new(), Vec::new());
+    let messages: Vec<_> =
+        schema.root_element().children().filter(|n| n.tag_name().name() == "message").collect();
+    for n in 0..100 * messages.len() {
+        let message = messages[n % messages.len()];
+        let mut line = vec![attribute(&message, "name").to_owned()];
+        let mut fields = |rng: &mut Rng, parent: Node<'_, '_>| {
+            let fields = parent.children().filter(|node| node.has_tag_name("field"));
+            let values = fields.map(|field| any_value(rng, &schema, attribute(&field, "type")));
+            let (bytes, texts): (Vec<_>, Vec<_>) = values.unzip();
+            line.extend(texts);
+            bytes.concat()
+        };
+        let id = number(&message, "id");
+        let mut bytes = bytes_of(id as u16, &fields(&mut rng, message));
+        if let Some(quotes) = message.children().find(|node| node.has_tag_name("group")) {
+            let entries: Vec<_> = (0..rng.below(5)).flat_map(|_| fields(&mut rng, quotes)).collect();
+            bytes.extend(group(&entries));
+        }
+        let again = transcode(id < 100, &bytes).expect("it is a message");
+        framed.extend((again.len() as u16).to_be_bytes());
+        framed.extend(again);
+        expected.push(line.join("\t"));
+    }
+    let at = root().join("net/wire");
+    let script = at.join("tests/conformance/sbe_dump.py");
+    let mut command = std::process::Command::new(python());
+    let said = run(command.arg(script).arg(at.join("schema/ironbell.xml")), &framed);
+    let said: Vec<_> = said.lines().collect();
+    assert_eq!(said.len(), expected.len());
+    for (said, expected) in said.iter().zip(&expected) {
+        assert_eq!(said, expected);
+    }
 }
 
 /// Decodes a message and encodes it again.
