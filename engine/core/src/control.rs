@@ -181,10 +181,9 @@ impl Desk {
         let quote = notional(trade.tick_value, trade.price.0.cast_unsigned(), trade.qty.0);
         let rebates = trade.buyer.fee.min(0).checked_add(trade.seller.fee.min(0));
         let owes = quote.zip(rebates).and_then(|(quote, rebates)| quote.checked_sub(rebates));
-        let fits = |asset, owes| self.fits(asset, self.total(AccountId::WORLD, asset), owes);
         let sound = b"ECSX".contains(&reason)
-            && fits(instrument.base, base)
-            && owes.is_some_and(|owes| fits(instrument.quote, owes));
+            && self.may_owe(instrument.base, base)
+            && owes.is_some_and(|owes| self.may_owe(instrument.quote, owes));
         check(sound, AdminRefusal::Range)
     }
 

@@ -113,6 +113,9 @@ pub struct OpenOrder {
     pub hold: Amount,
 }
 
+/// Neither the outside world nor a member is funded beyond this, and firms owe less.
+pub(crate) const TOTAL_MAX: i128 = 1 << 126;
+
 /// Price × quantity × tick value, when it fits.
 #[inline]
 pub(crate) fn notional(tick_value: u64, price: u64, qty: u64) -> Option<i128> {
@@ -376,10 +379,11 @@ impl Desk {
         self.ledger.find(account, asset).map_or(0, |entry| self.ledger.total(entry))
     }
 
-    /// Whether all that is below zero of an asset stays within 128 bits, which bounds all that is above,
-    /// when the outside world has `world` and firms owe `more` than now.
-    pub(crate) fn fits(&self, asset: AssetId, world: i128, more: i128) -> bool {
-        let owed = self.owed.get(&asset).copied().unwrap_or(0).checked_add(more);
-        owed.and_then(|owed| world.min(0).checked_sub(owed)).is_some_and(|below| below > i128::MIN)
+    /// Whether firms may come to owe `more` of an asset than now. With the outside world's account, which
+    /// funding keeps within the same bound, all that is below zero stays within 128 bits, and so does all that
+    /// is above it.
+    pub(crate) fn may_owe(&self, asset: AssetId, more: i128) -> bool {
+        let owed = self.owed.get(&asset).copied().unwrap_or(0);
+        owed.checked_add(more).is_some_and(|owed| owed < TOTAL_MAX)
     }
 }

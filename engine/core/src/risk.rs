@@ -1,7 +1,7 @@
 //! Stage 1, by account: checks and holds, and administration. What is admitted goes to stage 2.
 
 use crate::{
-    desk::{Desk, OpenRecord, cost_max, delivery, notional},
+    desk::{Desk, OpenRecord, TOTAL_MAX, cost_max, delivery, notional},
     directory::{DeadMan, InstrumentState, PortState},
     limits::{Open, Place, is_short},
     matching::{Incoming, Request, Slice, Voice},
@@ -665,8 +665,10 @@ impl Desk {
         if !self.directory.accounts.contains_key(&account) || !self.directory.assets.contains_key(&asset) {
             return Err(AdminRefusal::Unknown);
         }
+        let fits = |total: Option<i128>| total.is_some_and(|total| (-TOTAL_MAX..=TOTAL_MAX).contains(&total));
         let world = self.total(AccountId::WORLD, asset).checked_sub(amount.0);
-        if amount.0 == 0 || !world.is_some_and(|world| world > i128::MIN && self.fits(asset, world, 0)) {
+        let member = self.total(account, asset).checked_add(amount.0);
+        if amount.0 == 0 || !fits(world) || !fits(member) {
             return Err(AdminRefusal::Range);
         }
         if self.fundings.contains(&id) {

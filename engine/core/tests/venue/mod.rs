@@ -5,7 +5,7 @@ use ironbell_core::{Config, Engine};
 use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command, Credential, Display,
     EnterOrder, Event, EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, ModifyOrder, Mpid, Nanos,
-    OpenDay, OrderKey, OrderOptions, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Sequenced,
+    OpenDay, OrderKey, OrderOptions, OrderTerms, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Sequenced,
     Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
@@ -138,6 +138,7 @@ pub fn order(port: u32, num: u32, side: Side, qty: u64, price: i64) -> EnterOrde
         capacity: Capacity::Agency,
         cl_ord_id: ClOrdId::default(),
         options: OrderOptions::default(),
+        terms: OrderTerms::default(),
         fault: None,
     }
 }
@@ -173,6 +174,9 @@ pub fn replace(port: u32, orig: u32, num: u32, qty: u64, price: u64) -> ReplaceO
         display: Display::Visible,
         cl_ord_id: ClOrdId::default(),
         options: OrderOptions::default(),
+        max_floor: None,
+        random_reserves: None,
+        expire: Nanos(0),
         fault: None,
     }
 }
@@ -206,7 +210,7 @@ fn short(event: &Event) -> String {
             )
         }
         EventBody::Canceled(c) => {
-            let off = if c.displayed { "" } else { " unseen" };
+            let off = if c.shown.qty > Qty::ZERO { "" } else { " unseen" };
             format!(
                 "canceled {} {} left {} {}{off}",
                 named(c.key),
