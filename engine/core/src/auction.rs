@@ -219,16 +219,12 @@ impl Matching {
     /// Trades of a cross, as many as the command may still make, and what follows the last one.
     fn go_on_crossing(&mut self, instrument: InstrumentId, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
         let mut crossing = self.trading_mut(instrument).crossing.expect("only called with a cross under way");
-        let Crossing { kind, price, .. } = crossing;
-        while price != 0 {
-            let buyer = self.next_in_cross(instrument, kind, true, price);
-            let seller = self.next_in_cross(instrument, kind, false, price);
-            let (Some(buyer), Some(seller)) = (buyer, seller) else { break };
+        while let Some(parties) = self.next_parties(instrument, &crossing) {
             if self.trades_left() == 0 {
                 self.trading_mut(instrument).crossing = Some(crossing);
                 return;
             }
-            self.trade_in_cross(instrument, &mut crossing, [seller, buyer], voice, effects);
+            self.trade_in_cross(instrument, &mut crossing, parties, voice, effects);
         }
         let is_said = crossing.said || crossing.qty > 0;
         if is_said && self.trades_left() == 0 {
@@ -237,9 +233,9 @@ impl Matching {
         }
         if is_said {
             let match_number = self.next_match_number(voice);
-            let price = Price(if crossing.qty > 0 { price.cast_signed() } else { 0 });
-            let qty = Qty(crossing.qty);
-            voice.say(EventBody::Crossed(Crossed { instrument, kind, price, qty, match_number }));
+            let Crossing { kind, price, qty, .. } = crossing;
+            let price = Price(if qty > 0 { price.cast_signed() } else { 0 });
+            voice.say(EventBody::Crossed(Crossed { instrument, kind, price, qty: Qty(qty), match_number }));
         }
         self.trading_mut(instrument).crossing = None;
         self.settle_cross(instrument, &crossing, voice, effects);
@@ -287,6 +283,16 @@ impl Matching {
         if crossing.closes_day {
             voice.say(EventBody::Statistics(self.trading(instrument).statistics()));
         }
+    }
+
+    /// Who trades next in a cross: the first seller and the first buyer.
+    fn next_parties(&self, instrument: InstrumentId, crossing: &Crossing) -> Option<[u32; 2]> {
+        let Crossing { kind, price, .. } = *crossing;
+        if price == 0 {
+            return None;
+        }
+        let seller = self.next_in_cross(instrument, kind, false, price)?;
+        Some([seller, self.next_in_cross(instrument, kind, true, price)?])
     }
 
     /// The order of a side that a cross serves next: market orders, then the best price, there those
