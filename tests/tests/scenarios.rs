@@ -29,7 +29,7 @@ impl Venue for Core {
             buys: o.buys,
             price: o.price,
             leaves_qty: o.leaves_qty,
-            shown_qty: o.shown_qty,
+            shown_qty: o.shown.qty,
             waits,
         };
         let resting = self.0.book(instrument).map(|o| order(o, false));
