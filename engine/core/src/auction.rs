@@ -561,7 +561,10 @@ fn saturated(qty: u128) -> Qty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matching::{Incoming, Request};
+    use crate::{
+        matching::{Incoming, Request},
+        testing::Rng,
+    };
     use alloc::{
         format,
         string::{String, ToString},
@@ -894,6 +897,39 @@ mod tests {
         assert_eq!(pit.tick(5), expected);
         assert_eq!(pit.draw(), "6:5@101 | ");
         assert_eq!(pit.matching.next_due(), Some(Nanos(SECOND + 5)));
+    }
+
+    /// However few trades a command may make, the same trades come out, and then the same words.
+    #[test]
+    fn a_cross_in_pieces_says_what_it_says_in_one() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let mut pit = Pit::new();
+            pit.rules(InstrumentRules { reference: Price(100), static_bps: 1_000, band_bps: 100, ..PLAIN });
+            pit.phase(OpeningAuction);
+            for _ in 0..4 + rng.below(30) {
+                let side = ["buy", "sell"][rng.below(2) as usize];
+                let (qty, price) = (1 + rng.below(9), 97 + rng.below(7));
+                let terms = match rng.below(7) {
+                    0 => format!("@ {price} hidden"),
+                    1 => format!("@ {price} floor {}", 1 + rng.below(3)),
+                    2 => format!("@ {price} at-open"),
+                    3 => "market at-open".to_string(),
+                    4 if pit.seq > 2 => format!("@ {price} with {}", 3 + rng.below(pit.seq - 2)),
+                    _ => format!("@ {price}"),
+                };
+                pit.enter(&format!("{side} {qty} {terms}"));
+            }
+            let mut pieces = Pit { matching: pit.matching.clone(), effects: Vec::new(), ..pit };
+            pieces.matching.trades_max = 1 + rng.below(3) as u32;
+            let whole = pit.phase(Continuous);
+            let mut said = pieces.phase(Continuous);
+            while pieces.matching.next_due() == Some(Nanos(0)) {
+                said.extend(pieces.next(&Request::Tick));
+            }
+            assert_eq!(said, whole, "seed {seed}");
+            assert_eq!(pieces.draw(), pit.draw(), "seed {seed}");
+        }
     }
 
     #[test]
