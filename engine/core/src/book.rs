@@ -236,9 +236,10 @@ impl Extra {
 /// One side of a plane.
 #[derive(Clone, Copy)]
 struct Lane {
-    /// Best price; meaningless when `leaf` is [`NONE`].
+    /// Best price; without orders the last one there was.
     best: u64,
-    /// The leaf of the best price.
+    /// The leaf of the best price. A displayed side keeps its last leaf when its last order goes: the
+    /// next is likely to come near.
     leaf: u32,
     orders: u32,
     ladder: Ladder,
@@ -369,7 +370,7 @@ impl Books {
     #[inline(always)]
     pub(crate) fn first(&self, instrument: InstrumentId, plane: Plane, buys: bool) -> Option<u32> {
         let lane = &self.book(instrument).lanes[plane.lane(buys)];
-        (lane.leaf != NONE).then(|| self.ladders.level(lane.leaf, lane.best).head)
+        (lane.orders != 0).then(|| self.ladders.level(lane.leaf, lane.best).head)
     }
 
     /// The order next in line after one of the same plane and side.
@@ -405,7 +406,7 @@ impl Books {
     #[inline(always)]
     pub(crate) fn best(&self, instrument: InstrumentId, plane: Plane, buys: bool) -> Option<u64> {
         let lane = &self.book(instrument).lanes[plane.lane(buys)];
-        (lane.leaf != NONE).then_some(lane.best)
+        (lane.orders != 0).then_some(lane.best)
     }
 
     /// Prices of a side and what their orders have left, best first.
@@ -425,7 +426,7 @@ impl Books {
         buys: bool,
     ) -> impl Iterator<Item = (u64, &Level)> + '_ {
         let lane = &self.book(instrument).lanes[plane.lane(buys)];
-        let first = (lane.leaf != NONE).then_some((lane.best, lane.leaf));
+        let first = (lane.orders != 0).then_some((lane.best, lane.leaf));
         let down = plane.goes_down(buys);
         core::iter::successors(first, move |(price, _)| lane.ladder.beyond(&self.ladders, *price, down))
             .map(|(price, leaf)| (price, self.ladders.level(leaf, price)))
@@ -634,6 +635,9 @@ impl Books {
         let leaf = if lane.leaf != NONE && lane.best >> 6 == price >> 6 {
             lane.leaf
         } else {
+            if lane.orders == 0 && lane.leaf != NONE {
+                lane.ladder.prune(&mut self.ladders, lane.best);
+            }
             let owner = place << LANE_BITS | lane_place as u32;
             lane.ladder.leaf_or_new(&mut self.ladders, owner, price)
         };
@@ -648,7 +652,7 @@ impl Books {
         } else {
             *self.ladders.occupy(leaf, price) =
                 Level { head: slot, tail: slot, count: 1, qty: u128::from(leaves) };
-            if lane.leaf == NONE || plane.goes_down(side.is_buy()) == (price > lane.best) {
+            if lane.orders == 0 || plane.goes_down(side.is_buy()) == (price > lane.best) {
                 (lane.best, lane.leaf) = (price, leaf);
             }
         }
@@ -660,7 +664,8 @@ impl Books {
     /// Takes an order out of its line.
     #[inline(always)]
     fn detach(&mut self, slot: u32) {
-        let Order { price, leaves, prev, next, leaf, .. } = self.orders[slot];
+        let Order { price, leaves, prev, next, leaf, side, .. } = self.orders[slot];
+        let plane = self.orders[slot].plane();
         let level = self.ladders.level_mut(leaf, price);
         level.count -= 1;
         level.qty -= u128::from(leaves);
@@ -681,10 +686,12 @@ impl Books {
         lane.orders -= 1;
         if emptied {
             if lane.orders == 0 {
+                if plane == Plane::Lit {
+                    return self.ladders.hollow(leaf, price);
+                }
                 lane.leaf = NONE;
             } else if lane.best == price {
-                let order = &self.orders[slot];
-                let down = order.plane().goes_down(order.side.is_buy());
+                let down = plane.goes_down(side.is_buy());
                 (lane.best, lane.leaf) = lane
                     .ladder
                     .beyond(&self.ladders, price, down)
@@ -949,7 +956,7 @@ impl Books {
 
     fn check_lane(&self, instrument: InstrumentId, plane: Plane, buys: bool) -> usize {
         let lane = &self.book(instrument).lanes[plane.lane(buys)];
-        let mut at = (lane.leaf != NONE).then_some((lane.best, lane.leaf));
+        let mut at = (lane.orders != 0).then_some((lane.best, lane.leaf));
         let mut seen = 0;
         while let Some((price, leaf)) = at {
             assert_eq!(lane.ladder.leaf(&self.ladders, price), Some(leaf));

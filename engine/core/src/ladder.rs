@@ -102,6 +102,12 @@ impl Ladders {
         &mut leaf.levels[(price & 63) as usize]
     }
 
+    /// Marks the last price of a ladder unused and keeps its leaf, to be pruned before another is made.
+    pub(crate) fn hollow(&mut self, leaf: u32, price: u64) {
+        self.leaves[leaf].occupied &= !bit(price, 0);
+        debug_assert!(self.leaves[leaf].occupied == 0);
+    }
+
     fn take_leaf(&mut self, owner: u32) -> u32 {
         let level = Level { head: NONE, tail: NONE, count: 0, qty: 0 };
         let slot = self.leaves.take(|| Leaf { occupied: 0, owner, levels: [level; 64] });
@@ -233,7 +239,8 @@ impl Ladder {
         }
     }
 
-    fn prune(&mut self, pool: &mut Ladders, price: u64) {
+    /// Frees the leaf of a price, which has none in use, and what led to it alone.
+    pub(crate) fn prune(&mut self, pool: &mut Ladders, price: u64) {
         let (path, lowest) = self.path(pool, price);
         debug_assert!(lowest == 0);
         pool.leaves.remove(path[0]);

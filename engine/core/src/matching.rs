@@ -11,7 +11,7 @@
 
 use crate::{
     BookOrder,
-    book::{Books, Extra, Order, Plane},
+    book::{Books, Extra, Order, Plane, within},
     canonical::Sink,
     curve::Curve,
     index::NONE,
@@ -287,6 +287,14 @@ impl<'a> Voice<'a> {
     }
 }
 
+impl Voice<'_> {
+    /// What was said last.
+    #[inline(always)]
+    fn last_mut(&mut self) -> Option<&mut EventBody> {
+        self.out.last_mut().map(|event| &mut event.body)
+    }
+}
+
 /// The books of the instruments homed here.
 #[derive(Clone)]
 pub struct Matching {
@@ -423,6 +431,14 @@ impl Matching {
                 }
                 self.finish(instrument, quiet, voice, effects);
             }
+            _ => self.apply_rare(request, voice, effects),
+        }
+    }
+
+    #[inline(never)]
+    fn apply_rare(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        match *request {
+            Request::Enter(_) | Request::Replace { .. } | Request::Cancel { .. } => unreachable!(),
             Request::Modify { order_ref, side, total } => {
                 let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
                     return;
@@ -704,6 +720,17 @@ impl Matching {
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        let buys = order.side.is_buy();
+        let limit = order.price.0.cast_unsigned();
+        let best = self.books.best(order.instrument, Plane::Lit, !buys);
+        let stands = best.is_some_and(|best| within(best, limit, !buys));
+        if !stands && rests(order.time_in_force, false) {
+            // What most orders do: nothing asks for more than a place in line.
+            self.books.insert(order.instrument, &entry(order, executed, incoming.token));
+            let entering = Entering { order, incoming, original };
+            entering.accept(order.price, true, order.qty.0, voice);
+            return true;
+        }
         let aggressor = aggressor(order, executed, incoming);
         self.start::<true>(&Entering { order, incoming, original }, aggressor, None, voice, effects)
     }
@@ -1079,20 +1106,23 @@ struct Original {
 impl Entering<'_> {
     #[inline(always)]
     fn accept(&self, price: Price, booked: bool, shown_qty: u64, voice: &mut Voice<'_>) {
-        // Copied whole and changed: a struct update would move it field by field.
-        let mut order = *self.order;
-        order.price = price;
-        order.booked = booked;
-        order.shown_qty = Qty(shown_qty);
         match self.original {
-            None => voice.say(EventBody::Accepted(order)),
+            None => voice.say(EventBody::Accepted(*self.order)),
             Some(original) => voice.say(EventBody::Replaced(Replaced {
                 orig_user_ref_num: original.num,
                 orig_order_ref: original.order_ref,
                 orig_shown: original.shown,
-                order,
+                order: *self.order,
             })),
         }
+        // Copied whole, straight to its place, and changed there.
+        let Some(EventBody::Accepted(order) | EventBody::Replaced(Replaced { order, .. })) = voice.last_mut()
+        else {
+            unreachable!("it was said just now");
+        };
+        order.price = price;
+        order.booked = booked;
+        order.shown_qty = Qty(shown_qty);
     }
 
     fn stands(&self, leaves_qty: Qty) -> Effect {
@@ -1103,25 +1133,10 @@ impl Entering<'_> {
 /// The order as one that runs with its own limit.
 #[inline(always)]
 fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor {
-    assert!(order.qty.0 > 0);
-    assert!(order.price.0 > 0 || order.terms.market);
-    let limit = order.price.0.cast_unsigned();
     Aggressor {
-        order: Order::new(
-            order.order_ref,
-            order.key,
-            order.qty.0,
-            executed,
-            limit,
-            incoming.token,
-            order.firm,
-            order.options.group.unwrap_or(0),
-            order.side,
-            order.display,
-            order.time_in_force,
-        ),
+        order: entry(order, executed, incoming.token),
         instrument: order.instrument,
-        limit: Some(limit),
+        limit: Some(order.price.0.cast_unsigned()),
         market: false,
         stp: incoming.stp,
         stp_group: [0; 2],
@@ -1130,6 +1145,26 @@ fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor 
         band: None,
         inside: false,
     }
+}
+
+/// The order as it would stand on the book.
+#[inline(always)]
+fn entry(order: &Accepted, executed: u64, token: u32) -> Order {
+    assert!(order.qty.0 > 0);
+    assert!(order.price.0 > 0 || order.terms.market);
+    Order::new(
+        order.order_ref,
+        order.key,
+        order.qty.0,
+        executed,
+        order.price.0.cast_unsigned(),
+        token,
+        order.firm,
+        order.options.group.unwrap_or(0),
+        order.side,
+        order.display,
+        order.time_in_force,
+    )
 }
 
 /// Whether an order is plain and trades with its own firm, too.
@@ -1142,7 +1177,13 @@ fn is_calm(incoming: &Incoming) -> bool {
 /// would trade with its own firm counts only on entry.
 #[inline(always)]
 fn is_plain(order: &Accepted, incoming: &Incoming) -> bool {
-    order.terms == (OrderTerms { stp: order.terms.stp, ..OrderTerms::default() })
+    let OrderTerms { market, stop, trail, max_floor, peg, discretion, expire, stp_group, .. } = order.terms;
+    (stop.0 | discretion.0) == 0
+        && expire.0 == 0
+        && (trail | max_floor) == 0
+        && !market
+        && peg == Peg::None
+        && stp_group == [0; 2]
         && order.display != Display::Hidden
         && incoming.pair.is_none()
         && !matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose)

@@ -112,6 +112,11 @@ impl Matching {
     /// Whether something stands within the aggressor's limit, and the first that it may trade with.
     #[inline(always)]
     pub(crate) fn look<const CALM: bool>(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
+        if CALM {
+            let best = self.books.best(aggressor.instrument, Plane::Lit, !aggressor.buys());
+            let first = best.filter(|price| Self::obstacle::<CALM>(aggressor, *price).is_none());
+            return (first.is_some(), first);
+        }
         let Some(opposite) = self.opposite::<CALM>(aggressor) else { return (false, None) };
         match Self::obstacle::<CALM>(aggressor, opposite.price) {
             None => (true, Some(opposite.price)),
@@ -163,7 +168,7 @@ impl Matching {
         let buys = aggressor.buys();
         let instrument = aggressor.instrument;
         let shown = self.books.shown(slot);
-        let aggressor_shown = aggressor.shown(&self.books);
+        let aggressor_shown = if CALM { Shown::default() } else { aggressor.shown(&self.books) };
         let match_number = self.next_match_number(voice);
         let resting = self.books.order(slot);
         let is_special = resting.is_special();

@@ -14,6 +14,7 @@ impl<T: Copy> Slab<T> {
         Self { records: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
     }
 
+    #[inline(always)]
     pub(crate) fn insert(&mut self, record: T) -> u32 {
         if let Some(slot) = self.free.pop() {
             self.records[slot as usize] = record;
