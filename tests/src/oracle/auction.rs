@@ -168,12 +168,12 @@ impl Books {
             market.last = None;
             market.statistics = Statistics { instrument, ..Statistics::default() };
             let due = |at_s: u32| midnight.0 + u64::from(at_s) * 1_000_000_000;
-            let entries = market.schedule.iter().enumerate();
+            let entries = market.schedule.iter().enumerate().filter(|_| !market.delisted);
             market.today = entries
                 .filter_map(|(slot, entry)| entry.map(|(at_s, phase)| (due(at_s), slot, phase)))
                 .collect();
-            let begins =
-                if market.delisted || !market.today.is_empty() { Phase::Closed } else { Phase::Continuous };
+            let opens = !market.delisted && market.today.is_empty();
+            let begins = if opens { Phase::Continuous } else { Phase::Closed };
             for order in self.book(instrument) {
                 if order.standing == Standing::Rests && order.is_displayed() {
                     said.matching(rested(&order));
