@@ -163,17 +163,23 @@ impl Pair {
         same("balances", &of_engine, &of_oracle)?;
 
         for instrument in self.oracle.instruments() {
-            let of_oracle = self.oracle.book(instrument.id);
+            let id = instrument.id;
+            let of_oracle = self.oracle.book(id);
             // One more than there should be is enough to see a difference, even of a list that runs in a circle.
+            let most = of_oracle.len() + 1;
             let of_engine: Vec<_> = self
                 .engine
-                .book(instrument.id)
-                .take(of_oracle.len() + 1)
-                .map(|o| (o.order_ref, o.key, o.firm, o.buys, o.price, o.leaves_qty, o.display))
+                .book(id)
+                .take(most)
+                .chain(self.engine.waiting(id).take(most))
+                .map(|o| (o.order_ref, o.key, o.firm, o.buys, o.price, o.leaves_qty, o.display, o.shown))
                 .collect();
             let of_oracle: Vec<_> = of_oracle
                 .iter()
-                .map(|o| (o.order_ref, o.key, o.firm, o.side.is_buy(), o.price, o.leaves_qty, o.display))
+                .map(|o| {
+                    let (buys, display) = (o.side.is_buy(), o.accepted.display);
+                    (o.order_ref, o.key, o.firm, buys, o.price, o.leaves_qty, display, o.shown)
+                })
                 .collect();
             same(&format!("book of {}", instrument.symbol), &of_engine, &of_oracle)?;
         }

@@ -2,8 +2,8 @@
 
 use ironbell_types::{
     Account, AccountId, AdminRefusal, Algorithm, Amount, Asset, AssetId, Control, EventBody, Fees, Firm,
-    FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope, Nanos, OpenDay, Phase, Port,
-    PortId, PortRules, Price, SCHEDULE_SLOTS, Scale, Stp, TIERS,
+    FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope, MatchNumber, Nanos, OpenDay,
+    Phase, Port, PortId, PortRules, Price, SCHEDULE_SLOTS, Scale, Stp, TIERS,
 };
 use std::collections::BTreeMap;
 
@@ -266,7 +266,9 @@ impl Oracle {
             }
             Control::SetTier { tier, .. } => tier == 0 || is_no_tier(tier),
             Control::SetFirmTier { tier, .. } => is_no_tier(tier),
-            Control::Bust { reason, .. } => !b"ECSX".contains(&reason),
+            Control::Bust { match_number, reason } => {
+                !b"ECSX".contains(&reason) || self.could_owe_too_much(match_number)
+            }
             Control::ChangeTick { instrument, price_tick, tick_value } => {
                 let scaled = self.instrument(instrument).is_some_and(|i| i.scale == Scale::Scaled);
                 tick_value == 0 || price_tick == 0 || scaled && price_tick != 1
@@ -275,6 +277,20 @@ impl Oracle {
             Control::MarketWideHalt { level } => !(1..=3).contains(&level),
             _ => false,
         }
+    }
+
+    /// Whether all firms together could owe 2^126 or more of an asset once the trade is undone.
+    fn could_owe_too_much(&self, match_number: MatchNumber) -> bool {
+        let Some(traded) = self.trades.iter().find(|t| t.trade.match_number == match_number) else {
+            return false;
+        };
+        let owed = |asset: AssetId| -> i128 {
+            self.firms.iter().map(|f| -self.total(AccountId::receivable(f.id), asset)).sum()
+        };
+        let rebates = (-traded.buyer.fee).max(0) + (-traded.seller.fee).max(0);
+        let base = owed(traded.base_asset).saturating_add(traded.base);
+        let quote = owed(traded.quote_asset).saturating_add(traded.quote).saturating_add(rebates);
+        base.max(quote) >= 1 << 126
     }
 
     fn are_fees_in_range(&self, instrument: InstrumentId, tier: u8, fees: &Fees) -> bool {

@@ -123,13 +123,25 @@ impl Oracle {
 
         let resting = self.execute_order(trade.resting.key, true, trade, quote);
         let aggressor = self.execute_order(trade.aggressor.key, false, trade, quote);
-        let (buyer, seller) = if trade.aggressor_buys { (aggressor, resting) } else { (resting, aggressor) };
+        let (mut buyer, mut seller) =
+            if trade.aggressor_buys { (aggressor, resting) } else { (resting, aggressor) };
 
         let fee_account = AccountId::fees(instrument.id);
         self.post(seller.account, buyer.account, instrument.base, base);
         self.post(buyer.account, seller.account, instrument.quote, quote);
-        self.post(buyer.account, fee_account, instrument.quote, buyer.fee);
-        self.post(seller.account, fee_account, instrument.quote, seller.fee);
+        // Fees come in before rebates go out.
+        for party in [&buyer, &seller].into_iter().filter(|p| p.fee >= 0) {
+            self.post(party.account, fee_account, instrument.quote, party.fee);
+        }
+        for party in [&mut buyer, &mut seller].into_iter().filter(|p| p.fee < 0) {
+            let has = self.total(fee_account, instrument.quote).max(0);
+            let missing = (-party.fee - has).max(0);
+            party.fee += missing;
+            self.post(party.account, fee_account, instrument.quote, party.fee);
+            if let Some(order) = self.open.iter_mut().find(|o| o.accepted.key == party.key) {
+                order.charged += missing;
+            }
+        }
         self.trades.push(Traded {
             trade: *trade,
             buyer,
