@@ -355,7 +355,11 @@ impl Matching {
     fn rest_special(&mut self, aggressor: &Aggressor, extra: &Extra) -> u32 {
         let (mut order, mut extra) = (aggressor.order, *extra);
         order.price = extra.limit;
+        // Self-trade prevention may have taken it.
         extra.partner = aggressor.partner;
+        if self.books.find(extra.partner).is_none() {
+            extra.partner = OrderRef(0);
+        }
         // What was a stop has triggered.
         (extra.terms.stop, extra.terms.trail, extra.best) = (Price(0), 0, 0);
         let plane = if extra.terms.peg != Peg::None {
