@@ -362,14 +362,19 @@ impl Desk {
         self.directory.port(modify.port)?;
         let key = OrderKey::new(modify.port, modify.user_ref_idx, modify.user_ref_num);
         let record = &self.open[self.find(key)?];
+        let order_ref = record.order_ref;
+        if !may_become(record.side, modify.side) {
+            // Stage 2 must hear of it, for the instrument's timers, but there is nothing to grow to.
+            return Some(Request::Modify { order_ref, side: record.side, total: Qty(u64::MAX) });
+        }
         let leaves = modify.qty.0.saturating_sub(record.executed);
         let becomes_short = !is_short(record.side) && is_short(modify.side) && leaves <= record.leaves;
         let covered = || {
             let firm = self.port_of(record).port.firm;
             self.locates.cover(firm, record.instrument, leaves, 0)
         };
-        let request = Request::Modify { order_ref: record.order_ref, side: modify.side, total: modify.qty };
-        (may_become(record.side, modify.side) && (!becomes_short || covered())).then_some(request)
+        let request = Request::Modify { order_ref, side: modify.side, total: modify.qty };
+        (!becomes_short || covered()).then_some(request)
     }
 
     fn quote(&mut self, quote: &Quote, voice: &mut Voice<'_>) -> Option<Request> {
