@@ -121,9 +121,13 @@ impl Desk {
             }
             self.recount([buyer, seller], counted, 1);
         }
-        // The aggressor's hold is set once, when it is heard what stands of it.
+        // The hold of who came in is set once, when it is heard what stands of it.
         let resting = &self.open[fill.resting];
         self.set(fill.resting, resting.leaves, resting.side);
+        if fill.cross {
+            let aggressor = &self.open[fill.aggressor];
+            self.set(fill.aggressor, aggressor.leaves, aggressor.side);
+        }
     }
 
     fn recount(&mut self, tokens: [u32; 2], counted: [bool; 2], sign: i128) {
