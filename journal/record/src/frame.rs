@@ -58,8 +58,8 @@ pub const FRAME_BYTES_MAX: usize = 128 << 10;
 const _: () = assert!(HEADER_BYTES + COMMANDS_MAX * RECORD_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 
-/// The version of the journal's layout: of identity, segments and frames together.
-pub const FORMAT: u32 = 1;
+/// The version of the journal's layout: of superblock, segments and frames together.
+pub const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"IBFRAME\n";
 

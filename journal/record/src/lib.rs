@@ -4,7 +4,7 @@
 //! This crate turns values into bytes and back, and refuses whatever it would not have written itself.
 //! It refuses to know files, devices and clocks (`journal/store`), and what a command does
 //! (`engine/core`). Start with [`frame`], the unit that is written; [`command`] is what stands in it,
-//! [`chain`] what ties one to the next, [`segment`] the fixed blocks around them.
+//! [`chain`] what ties one to the next, [`segment`] and [`superblock`] the fixed blocks around them.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod chain;
 pub mod command;
 pub mod frame;
 pub mod segment;
+pub mod superblock;
 
 pub use chain::{Chain, ChainError, ChainHash};
 pub use command::{DecodeError, DecodeFault};
@@ -23,3 +24,4 @@ pub use frame::{
     HEADER_BYTES, Place,
 };
 pub use segment::{Identity, LayoutError, SegmentHeader};
+pub use superblock::Superblock;

@@ -11,6 +11,7 @@ pub mod queue;
 mod reader;
 mod recovery;
 mod segment;
+mod superblock;
 mod uring;
 mod writer;
 
@@ -19,7 +20,9 @@ pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
 pub use recovery::{Recovery, Replay, TornTail, open, open_replaying};
 pub use segment::SegmentMaker;
+pub use superblock::superblock;
 pub use uring::Uring;
 pub use writer::Writer;
 
-pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity};
+pub use ironbell_record::superblock::End;
+pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity, Superblock};
