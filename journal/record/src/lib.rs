@@ -20,7 +20,7 @@ pub mod superblock;
 pub use chain::{Chain, ChainError, ChainHash};
 pub use command::{DecodeError, DecodeFault};
 pub use frame::{
-    BLOCK_BYTES, COMMANDS_MAX, Executed, FORMAT, FRAME_BYTES_MAX, Frame, FrameError, FrameHeader,
+    BLOCK_BYTES, COMMANDS_MAX, Cipher, Executed, FORMAT, FRAME_BYTES_MAX, Frame, FrameError, FrameHeader,
     HEADER_BYTES, Place,
 };
 pub use segment::{Identity, LayoutError, SegmentHeader};

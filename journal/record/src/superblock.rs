@@ -1,10 +1,13 @@
 //! The superblock: whose journal it is, and what a node must remember of itself beside the frames.
 //!
 //! ```text
-//! 0       8       12     16              24        40     48     56              64      72      80       112     124
-//! ├───────┼───────┼──────┼───────────────┼─────────┼──────┼──────┼───────────────┼───────┼───────┼────────┼───────┤
-//! │ magic │format │ copy │ update        │ cluster │ key  │ node │ promised epoch│ clean │frames │ chain  │ zero  │ CRC
-//! └───────┴───────┴──────┴───────────────┴─────────┴──────┴──────┴───────────────┴───────┴───────┴────────┴───────┘ 128
+//! 0       8       12     16              24        40     48     56              64      72      80       112
+//! ├───────┼───────┼──────┼───────────────┼─────────┼──────┼──────┼───────────────┼───────┼───────┼────────┤
+//! │ magic │format │ copy │ update        │ cluster │ key  │ node │ promised epoch│ clean │frames │ chain  │
+//! ├───────┼───────┼──────┴───────────────┴─────────┴──────┴──────┴───────────────┴───────┴───┬───┴───┬────┤
+//! │length │ zero  │ wrapped data key, then zeros                                             │ zero  │CRC │
+//! └───────┴───────┴──────────────────────────────────────────────────────────────────────────┴───────┴────┘
+//! 112     116     120                                                                        632     636  640
 //! ```
 //!
 //! The file `superblock` holds four copies, each at the start of a 4 KiB block of its own. `copy` is
@@ -45,6 +48,44 @@ pub struct Superblock {
     pub promised_epoch: u64,
     /// Where the journal ended when it was closed in order; `None` from the next opening on.
     pub end: Option<End>,
+    /// The data key.
+    pub wrapped_key: WrappedKey,
+}
+
+/// The key that records are enciphered with, itself enciphered by a key that is kept elsewhere. Empty when the records are
+/// plain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WrappedKey {
+    length: u32,
+    bytes: [u8; WRAPPED_KEY_BYTES_MAX],
+}
+
+/// The longest wrapped key, in bytes: RSA of 4,096 bits.
+pub const WRAPPED_KEY_BYTES_MAX: usize = 512;
+
+impl WrappedKey {
+    /// No key: the records are plain.
+    pub const NONE: Self = Self { length: 0, bytes: [0; WRAPPED_KEY_BYTES_MAX] };
+
+    /// What a key was wrapped to; `None` when it is longer than 512 bytes.
+    #[must_use]
+    pub fn new(wrapped: &[u8]) -> Option<Self> {
+        let mut bytes = [0; WRAPPED_KEY_BYTES_MAX];
+        bytes.get_mut(..wrapped.len())?.copy_from_slice(wrapped);
+        Some(Self { length: wrapped.len() as u32, bytes })
+    }
+
+    /// The bytes to unwrap; empty when the records are plain.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length as usize]
+    }
+}
+
+impl core::fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "WrappedKey({} bytes)", self.length)
+    }
 }
 
 /// Where a journal ended.
@@ -105,7 +146,10 @@ impl Superblock {
             clean: u64::from(self.end.is_some()).into(),
             frames: end.frames.into(),
             chain: end.chain.0,
-            zero_end: [0; 12],
+            wrapped_length: self.wrapped_key.length.into(),
+            zero: U32::ZERO,
+            wrapped: self.wrapped_key.bytes,
+            zero_end: [0; 4],
             crc: U32::ZERO,
         };
         layout.crc = crc(layout.as_bytes()).into();
@@ -133,9 +177,13 @@ impl Superblock {
         if layout.update == U64::ZERO {
             return Err(LayoutError::Field("update"));
         }
-        if layout.zero_end != [0; 12] {
+        if layout.zero != U32::ZERO || layout.zero_end != [0; 4] {
             return Err(LayoutError::Field("unused bytes"));
         }
+        let length = layout.wrapped_length.get() as usize;
+        let wrapped = layout.wrapped.get(..length).and_then(WrappedKey::new);
+        let wrapped_key =
+            wrapped.filter(|key| key.bytes == layout.wrapped).ok_or(LayoutError::Field("wrapped key"))?;
         let (frames, chain) = (layout.frames.get(), ChainHash(layout.chain));
         let end = match layout.clean.get() {
             0 if frames == 0 && chain == ChainHash([0; 32]) => None,
@@ -148,6 +196,7 @@ impl Superblock {
             node: layout.node.get(),
             promised_epoch: layout.promised_epoch.get(),
             end,
+            wrapped_key,
         })
     }
 
@@ -185,7 +234,10 @@ struct Layout {
     clean: U64,
     frames: U64,
     chain: [u8; 32],
-    zero_end: [u8; 12],
+    wrapped_length: U32,
+    zero: U32,
+    wrapped: [u8; WRAPPED_KEY_BYTES_MAX],
+    zero_end: [u8; 4],
     crc: U32,
 }
-const _: () = assert!(size_of::<Layout>() == 128);
+const _: () = assert!(size_of::<Layout>() == 640);

@@ -231,7 +231,7 @@ fn ticks(chain: &Chain, count: u64) -> Vec<Sequenced> {
 
 fn build(chain: &Chain, commands: &[Sequenced]) -> (Vec<u8>, FrameHeader) {
     let mut bytes = vec![0xee; FRAME_BYTES_MAX];
-    let header = frame::encode(chain, &stamp(chain), commands, &mut bytes);
+    let header = frame::encode(chain, &stamp(chain), commands, None, &mut bytes);
     bytes.truncate(header.frame_bytes());
     (bytes, header)
 }
@@ -388,10 +388,10 @@ fn a_copy_elsewhere_has_the_same_link() {
     let chain = started();
     let commands = ticks(&chain, 3);
     let (mut here, mut there) = (vec![0; FRAME_BYTES_MAX], vec![0; FRAME_BYTES_MAX]);
-    let on_primary = frame::encode(&chain, &stamp(&chain), &commands, &mut here);
+    let on_primary = frame::encode(&chain, &stamp(&chain), &commands, None, &mut here);
     let place = Place { nonce: [1; 16], offset: BLOCK_BYTES as u64 };
     let standby = Stamp { place, durable_frames: 0, ..stamp(&chain) };
-    let on_standby = frame::encode(&chain, &standby, &commands, &mut there);
+    let on_standby = frame::encode(&chain, &standby, &commands, None, &mut there);
     assert_eq!(on_primary.chain, on_standby.chain);
     assert_ne!(here[..HEADER_BYTES], there[..HEADER_BYTES]);
 }

@@ -1,6 +1,6 @@
 //! The superblock: two of its four copies are enough, and a cut while it is changed loses nothing.
 
-use ironbell_record::superblock::{self, End, NoQuorum};
+use ironbell_record::superblock::{self, End, NoQuorum, WrappedKey};
 use ironbell_record::{BLOCK_BYTES, ChainHash, Identity, LayoutError, Superblock};
 use proptest::prelude::*;
 
@@ -10,7 +10,8 @@ const VENUE: Identity = Identity { cluster: *b"sixteen letters!", key: 0x5eed };
 fn superblock_of(update: u64) -> Superblock {
     let end = End { frames: update * 3, chain: ChainHash([update as u8; 32]) };
     let end = update.is_multiple_of(2).then_some(end);
-    Superblock { update, identity: VENUE, node: 77, promised_epoch: update / 2, end }
+    let wrapped_key = WrappedKey::new(&[update as u8; 40]).expect("it is short");
+    Superblock { update, identity: VENUE, node: 77, promised_epoch: update / 2, end, wrapped_key }
 }
 
 /// The file after a change to `new`, cut behind the first `done` copies while the next is half written.

@@ -17,11 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironbell_record::segment::SEGMENT_BYTES_MIN;
+use ironbell_record::superblock::WrappedKey;
 use ironbell_record::{BLOCK_BYTES, Identity, Superblock};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
+use crate::cipher::DataKey;
 use crate::error::Error;
 use crate::superblock::{self, superblock};
 
@@ -61,11 +63,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Writes in flight at once: 1 to 16. Each takes a registered buffer of 128 KiB.
     pub in_flight: usize,
+    /// What the records are enciphered with; `None` leaves them plain. Chosen when the journal is formatted.
+    pub data_key: Option<Arc<DataKey>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4 }
+        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4, data_key: None }
     }
 }
 
@@ -88,12 +92,19 @@ impl Options {
 }
 
 /// Makes `dir` the journal of a new venue. The directory is made if there is none, with its parents;
-/// one that holds anything is left alone. One rename makes it a journal, so that a failure leaves none.
+/// one that holds anything is left alone. One rename makes it a journal, so that a failure leaves none. `wrapped_key` is
+/// what the data key of `options` was wrapped to, [`WrappedKey::NONE`] when there is none.
 ///
 /// # Errors
-/// [`Error::NotEmpty`], [`Error::NotDurable`], [`Error::Options`], [`Error::Io`].
-pub fn format(dir: &Path, identity: Identity, options: &Options) -> Result<(), Error> {
+/// [`Error::NotEmpty`], [`Error::NotDurable`], [`Error::Options`], [`Error::Key`], [`Error::Io`].
+pub fn format(
+    dir: &Path,
+    identity: Identity,
+    options: &Options,
+    wrapped_key: WrappedKey,
+) -> Result<(), Error> {
     options.check()?;
+    check_key(dir, &wrapped_key, options.data_key.is_some())?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -112,11 +123,27 @@ pub fn format(dir: &Path, identity: Identity, options: &Options) -> Result<(), E
     let drawn = rustix::rand::getrandom(&mut node[..], GetRandomFlags::empty());
     let drawn = drawn.map_err(Error::io("draw a random number for", &path))?;
     assert!(drawn == node.len(), "the kernel gives up to 256 random bytes whole");
-    let first =
-        Superblock { update: 1, identity, node: u64::from_le_bytes(node), promised_epoch: 0, end: None };
+    let first = Superblock {
+        update: 1,
+        identity,
+        node: u64::from_le_bytes(node),
+        promised_epoch: 0,
+        end: None,
+        wrapped_key,
+    };
     write_new(&path, &superblock::encode(&first))?;
     let parent = dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned));
     parent.map_or(Ok(()), |parent| sync_dir(&parent))
+}
+
+/// Refuses to take an enciphered journal for a plain one, and the other way round.
+pub(crate) fn check_key(dir: &Path, wrapped_key: &WrappedKey, given: bool) -> Result<(), Error> {
+    let what = match (wrapped_key.bytes().is_empty(), given) {
+        (false, false) => "its records are enciphered: give the key that it was formatted with",
+        (true, true) => "its records are plain: leave the key out, or format a new journal with it",
+        _ => return Ok(()),
+    };
+    Err(Error::Key { dir: dir.to_owned(), what })
 }
 
 /// Whose journal `dir` is.

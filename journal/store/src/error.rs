@@ -44,6 +44,14 @@ pub enum Error {
         /// What is wrong.
         what: NoQuorum,
     },
+    /// The records are enciphered and no key was given, or the other way round.
+    #[error("the journal {}: {what}", dir.display())]
+    Key {
+        /// The journal.
+        dir: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
     /// The journal is not the one that the superblock remembers.
     #[error("{} does not end where the superblock says: {what}; nothing was changed: restore the whole directory from the standby or a backup", dir.display())]
     Memory {

@@ -5,6 +5,7 @@
 //! when a frame should be closed, and clocks. Start with [`Writer`], then [`open`], which makes one out
 //! of whatever a crash has left; [`Reader`] is the other side.
 
+mod cipher;
 mod dir;
 mod error;
 pub mod queue;
@@ -15,6 +16,7 @@ mod superblock;
 mod uring;
 mod writer;
 
+pub use cipher::DataKey;
 pub use dir::{Durability, Options, format, identity};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
@@ -24,5 +26,5 @@ pub use superblock::superblock;
 pub use uring::Uring;
 pub use writer::Writer;
 
-pub use ironbell_record::superblock::End;
+pub use ironbell_record::superblock::{End, WrappedKey};
 pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity, Superblock};

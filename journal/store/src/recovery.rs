@@ -78,7 +78,7 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentM
 /// # Errors
 /// [`Error::Damaged`], [`Error::Memory`], [`Error::Superblock`] and [`Error::Replay`], with nothing changed;
 /// [`Error::Locked`] after two seconds,
-/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Layout`],
+/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Key`], [`Error::Layout`],
 /// [`Error::Uring`], [`Error::Write`], [`Error::Io`].
 pub fn open_replaying(
     dir: &Path,
@@ -91,7 +91,7 @@ pub fn open_replaying(
     dir::check_durability(dir, options.durability)?;
     let lock = dir::lock(dir)?;
     let remembered = superblock::superblock(dir)?;
-    let mut reader = Reader::open(dir)?;
+    let mut reader = Reader::deciphering(dir, options.data_key.clone())?;
     while let Some(frame) = reader.next_frame()? {
         let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
         replay(&frame.header, frame.commands).map_err(failed)?;
@@ -114,7 +114,8 @@ pub fn open_replaying(
     let (maker_writer, writer_spares) = ironbell_sync::ring(SPARES);
     let maker = SegmentMaker::new(workshop, found, maker_writer);
     let queue = Uring::new(&segment.file, lock, options)?;
-    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares, Some(keeper));
+    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares, Some(keeper))
+        .enciphering(options.data_key.clone());
     writer.append(&[], chain.commit, (chain.executed.seq, chain.executed.output_hash))?;
     writer.drain()?;
     Ok((recovery(&chain, epoch, &reader, torn), writer, maker))

@@ -1,14 +1,16 @@
 //! The writer: closes frames, keeps a few of them in flight, and says how far the journal is durable.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ironbell_record::frame::{self, Stamp};
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::superblock::End;
-use ironbell_record::{Chain, Executed, FRAME_BYTES_MAX, Place};
+use ironbell_record::{Chain, Cipher, Executed, FRAME_BYTES_MAX, Place};
 use ironbell_sync::{Consumer, CursorReader, CursorWriter};
 use ironbell_types::{Seq, Sequenced};
 
+use crate::cipher::DataKey;
 use crate::error::Error;
 use crate::queue::{Completion, WriteQueue};
 use crate::segment::Segment;
@@ -35,6 +37,7 @@ pub struct Writer<Q: WriteQueue = Uring> {
     maker_writer: Consumer<Segment>,
     /// Notes the orderly end; a writer without a directory has none.
     keeper: Option<Keeper>,
+    cipher: Option<Arc<DataKey>>,
     frames: u64,
     bytes: u64,
     state: State,
@@ -81,10 +84,16 @@ impl<Q: WriteQueue> Writer<Q> {
             durable,
             maker_writer,
             keeper,
+            cipher: None,
             frames: 0,
             bytes: 0,
             state,
         }
+    }
+
+    /// The same writer, which enciphers what it is given.
+    pub(crate) fn enciphering(self, cipher: Option<Arc<DataKey>>) -> Self {
+        Self { cipher, ..self }
     }
 
     /// Whether a frame can be appended now: a slot is free and the segment has room. After a `false`,
@@ -127,7 +136,8 @@ impl<Q: WriteQueue> Writer<Q> {
             commit,
             executed: Executed { seq: executed.0, output_hash: executed.1 },
         };
-        let header = frame::encode(&self.chain, &stamp, commands, self.queue.slot(slot));
+        let cipher = self.cipher.as_deref().map(|key| key as &dyn Cipher);
+        let header = frame::encode(&self.chain, &stamp, commands, cipher, self.queue.slot(slot));
         self.chain.advance(&header);
         let bytes = header.frame_bytes();
         let (first_seq, last_seq) = (header.first_seq, header.last_seq());

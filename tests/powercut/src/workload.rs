@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ironbell_store::{Durability, FRAME_BYTES_MAX, Identity, Options, SegmentMaker, Writer};
+use ironbell_store::{Durability, FRAME_BYTES_MAX, Identity, Options, SegmentMaker, WrappedKey, Writer};
 use ironbell_types::{Command, MassCancelSlice, Nanos, Seq, Sequenced};
 
 use crate::Failure;
@@ -16,7 +16,7 @@ const OPENINGS: u64 = 4;
 
 fn options(durability: Durability) -> Options {
     // Segments of three of the longest frames, so that a short run begins many.
-    Options { durability, segment_bytes: 4096 + 3 * FRAME_BYTES_MAX as u64, in_flight: 4 }
+    Options { durability, segment_bytes: 4096 + 3 * FRAME_BYTES_MAX as u64, in_flight: 4, data_key: None }
 }
 
 /// Command `seq`, a function of its Seq alone.
@@ -34,7 +34,7 @@ fn command(seq: u64) -> Sequenced {
 pub fn write(dir: &Path, acknowledged: &Path, durability: Durability, frames: u64) -> Result<(), Failure> {
     let mark = File::options().write(true).open(acknowledged)?;
     let options = options(durability);
-    ironbell_store::format(dir, VENUE, &options)?;
+    ironbell_store::format(dir, VENUE, &options, WrappedKey::NONE)?;
     for opening in 0..OPENINGS {
         let (recovery, mut writer, mut maker) = ironbell_store::open(dir, &options)?;
         let durable = writer.durable();

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::rig::{Rng, Scratch, VENUE, commands};
 use ironbell_record::frame::FORMAT;
 use ironbell_record::{BLOCK_BYTES, HEADER_BYTES};
 use ironbell_store::{
-    Durability, Error, FRAME_BYTES_MAX, FrameHeader, Options, Reader, SegmentMaker, TornTail, Writer, open,
-    open_replaying,
+    DataKey, Durability, Error, FRAME_BYTES_MAX, FrameHeader, Options, Reader, SegmentMaker, TornTail,
+    WrappedKey, Writer, open, open_replaying,
 };
-use ironbell_types::{Nanos, Seq};
+use ironbell_types::{Command, Nanos, Seq};
 
 /// Room for the header block and two of the longest frames.
 const SMALL: u64 = (BLOCK_BYTES + 2 * FRAME_BYTES_MAX) as u64;
@@ -391,12 +392,13 @@ fn only_one_process_writes() {
 fn memory_is_no_disk() {
     let scratch = Scratch::at(Path::new("/dev/shm"), "memory");
     let disk = Options { durability: Durability::Disk, ..scratch.small() };
-    let error = ironbell_store::format(scratch.dir(), VENUE, &disk).expect_err("it is tmpfs");
+    let error =
+        ironbell_store::format(scratch.dir(), VENUE, &disk, WrappedKey::NONE).expect_err("it is tmpfs");
     assert!(matches!(&error, Error::NotDurable { file_system, .. } if file_system == "tmpfs"), "{error}");
     assert_eq!(fs::read_dir(scratch.dir()).expect("it was made").count(), 0, "nothing half-written");
 
     let buffered = Options { durability: Durability::Buffered, ..scratch.small() };
-    ironbell_store::format(scratch.dir(), VENUE, &buffered).expect("it was asked for");
+    ironbell_store::format(scratch.dir(), VENUE, &buffered, WrappedKey::NONE).expect("it was asked for");
     let (_, mut writer, mut maker) = reopen(scratch.dir(), &buffered);
     write(&mut writer, &mut maker, [10, 1000, 1000, 1000]);
     writer.seal().expect("no write fails");
@@ -412,9 +414,10 @@ fn a_journal_is_formatted_once_and_into_nothing_else() {
     assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::NotFormatted(_))));
     fs::create_dir_all(scratch.dir()).expect("the directory is ours");
     fs::write(scratch.dir().join("superblock.making"), b"interrupted").expect("the directory is ours");
-    ironbell_store::format(scratch.dir(), VENUE, &scratch.options()).expect("that one was never finished");
+    ironbell_store::format(scratch.dir(), VENUE, &scratch.options(), WrappedKey::NONE)
+        .expect("that one was never finished");
     assert_eq!(ironbell_store::identity(scratch.dir()).expect("it is there"), VENUE);
-    let again = ironbell_store::format(scratch.dir(), VENUE, &scratch.options());
+    let again = ironbell_store::format(scratch.dir(), VENUE, &scratch.options(), WrappedKey::NONE);
     assert!(matches!(again, Err(Error::NotEmpty(_))));
 }
 
@@ -474,6 +477,66 @@ fn an_epoch_is_never_taken_twice() {
         Err(Error::Memory { what, .. }) => assert!(what.contains("epoch 4"), "{what}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// What stands on the disk tells nothing, what is read back is what was written, and only with the key.
+#[test]
+fn an_enciphered_journal_tells_nothing_without_its_key() {
+    let scratch = Scratch::new("enciphered");
+    let key = |byte| Some(Arc::new(DataKey::new(&[byte; 32])));
+    let options = Options { data_key: key(7), ..scratch.small() };
+    let wrapped = WrappedKey::new(&[9; 60]).expect("it is short");
+    let unwrapped = ironbell_store::format(scratch.dir(), VENUE, &options, WrappedKey::NONE);
+    assert!(matches!(unwrapped, Err(Error::Key { .. })));
+    ironbell_store::format(scratch.dir(), VENUE, &options, wrapped).expect("it is empty");
+    assert_eq!(ironbell_store::superblock(scratch.dir()).expect("it is sound").wrapped_key.bytes(), [9; 60]);
+    for _ in 0..3 {
+        let (_, mut writer, mut maker) = reopen(scratch.dir(), &options);
+        write(&mut writer, &mut maker, [1, 700, 0, 30, 700, 2]);
+        abandon(writer, maker);
+    }
+    let mut reader = Reader::deciphering(scratch.dir(), key(7)).expect("it is the key");
+    while let Some(frame) = reader.next_frame().expect("nothing is wrong with it") {
+        assert_eq!(frame.commands, commands(frame.header.first_seq.0, frame.commands.len()));
+        assert_eq!(frame.header.tag.is_some(), !frame.commands.is_empty());
+    }
+    assert_eq!(reader.commands_read(), 3 * 1433);
+    // The third command's cause is eight bytes that nothing else holds.
+    let Command::MassCancelSlice(third) = commands(3, 1)[0].command else { panic!("it is a slice") };
+    let plain = third.cause.0.to_le_bytes();
+    for path in scratch.segments() {
+        let image = fs::read(path).expect("it is there");
+        assert!(!image.windows(plain.len()).any(|window| window == plain));
+    }
+    let without = open(scratch.dir(), &scratch.small()).expect_err("there is no key");
+    assert!(matches!(without, Error::Key { .. }), "{without}");
+    let before = scratch.image();
+    let other = Options { data_key: key(8), ..scratch.small() };
+    let wrong = open(scratch.dir(), &other).expect_err("it is another key");
+    assert!(wrong.to_string().contains("not enciphered with this key"), "{wrong}");
+    assert!(before == scratch.image(), "a wrong key changes nothing");
+    let plain = Scratch::formatted("plain");
+    assert!(matches!(open(plain.dir(), &other), Err(Error::Key { .. })));
+}
+
+/// One history has the same links whatever it is enciphered with, and a frame cannot be moved to another epoch or
+/// Seq with its checksums made right again.
+#[test]
+fn the_chain_is_that_of_the_plain_records() {
+    let links = [None, Some(Arc::new(DataKey::new(&[1; 32]))), Some(Arc::new(DataKey::new(&[2; 32])))].map(
+        |data_key| {
+            let scratch = Scratch::new("links");
+            let wrapped = WrappedKey::new(if data_key.is_some() { &[1] } else { &[] }).expect("it is short");
+            let options = Options { data_key: data_key.clone(), ..scratch.small() };
+            ironbell_store::format(scratch.dir(), VENUE, &options, wrapped).expect("it is empty");
+            let (_, mut writer, mut maker) = reopen(scratch.dir(), &options);
+            write(&mut writer, &mut maker, [4, 0, 900]);
+            abandon(writer, maker);
+            reopen(scratch.dir(), &options).0.chain
+        },
+    );
+    assert_eq!(links[0], links[1]);
+    assert_eq!(links[0], links[2]);
 }
 
 #[test]
