@@ -102,6 +102,40 @@ fn first_segment(journal: &Path) -> String {
     names.first().expect("a segment").clone()
 }
 
+/// With a key file the journal tells nothing by itself, and everything with it.
+#[test]
+fn an_enciphered_journal_wants_its_key_file() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("trial-key");
+    let keys = folder("key");
+    let [key, other] = ["key", "other"].map(|name| keys.join(name).to_str().expect("UTF-8").to_owned());
+    for key in [&key, &other] {
+        assert!(ironbell(&["key", key]).status.success());
+    }
+    assert_refused(&ironbell(&["key", &key]), &[&key, "File exists"]);
+    let sections = format!("key_file = {key:?}\n{GENESIS}");
+    let program = Some(Path::new(env!("CARGO_BIN_EXE_ironbell")));
+    let mut node = TrialNode::prepare(&dir, &sections, program).expect("a node");
+    let journal = node.config().journal_dir();
+    let segment = std::fs::read(journal.join("0000000001.segment")).expect("a segment");
+    assert!(!segment.windows(6).any(|window| window == b"ALFA01"), "the genesis can be read on the disk");
+    node.start().expect("it starts");
+    assert_eq!(node.stop().expect("it ends"), 0);
+
+    let data = node.config().data_dir.to_str().expect("UTF-8").to_owned();
+    let replayed = ironbell(&["replay", &data, "--key-file", &key]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    assert_refused(&ironbell(&["replay", &data]), &["enciphered", "key file"]);
+    assert_refused(&ironbell(&["replay", &data, "--key-file", &other]), &["not wrapped by this key"]);
+    let path = node.config_path().to_str().expect("UTF-8").to_owned();
+    let ledger = ironbell(&["inspect", "ledger", "--config", &path]);
+    assert!(String::from_utf8_lossy(&ledger.stdout).contains("USD"), "the stopped node's ledger is read");
+    let text = std::fs::read_to_string(&path).expect("its configuration");
+    std::fs::write(&path, text.replace(&key, &other)).expect("it is ours");
+    assert_refused(&ironbell(&["run", "--config", &path]), &["not wrapped by this key"]);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o444)).expect("it is ours");
+    assert_refused(&ironbell(&["replay", &data, "--key-file", &key]), &[&key, "0400"]);
+}
+
 #[test]
 fn a_taken_port_and_a_running_node_are_named() {
     let dir = folder("taken");

@@ -106,8 +106,8 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
         );
         // What is on the disk, replayed without the node: the node must recover to the same.
         node.kill();
-        let replayed =
-            recovery::replay(&node.config().journal_dir(), |_, _| {}).expect("no kill damages the journal");
+        let replayed = recovery::replay(&node.config().journal_dir(), None, |_, _| {})
+            .expect("no kill damages the journal");
         let expected = inspection::hashes(&replayed.engine);
         node.start().unwrap_or_else(|e| panic!("round {round}: {e}"));
         let status = node.status().expect("it answers");

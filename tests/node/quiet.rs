@@ -132,7 +132,7 @@ impl Node {
         let mut feed = Feed::new(feed_config, feed_log, to_feed).expect("sockets on loopback");
         let mut replay = Replay::new(ironbell_store::identity(&journal).expect("an identity").key);
         let (found, writer, segments) =
-            ironbell_store::open_replaying(&journal, &config.store_options(), &mut |header, commands| {
+            ironbell_store::open_replaying(&journal, &config.store_options(None), &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
                     gateway.replay(event)?;
                     feed.replay(event)?;

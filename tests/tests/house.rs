@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("runtime", &["types", "core", "sync"]),
     ("hsm", &["types", "record"]),
     ("load", &["types", "wire", "session", "device", "client"]),
+    ("powercut", &["types", "store"]),
     (
         "appliance",
         &[

@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_store::DataKey;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -73,7 +76,7 @@ pub struct Service {
 }
 
 /// The journal.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Journal {
     /// What an acknowledgement promises.
@@ -84,6 +87,9 @@ pub struct Journal {
     pub in_flight: usize,
     /// Milliseconds without input before an empty frame carries the commit Seq.
     pub quiescence_ms: u64,
+    /// The file of the key that the journal's own key is wrapped with (`ironbell key` makes one); keep it on another
+    /// disk. None leaves the journal's records plain. Chosen when the node is formatted.
+    pub key_file: Option<PathBuf>,
 }
 
 /// What an acknowledgement promises.
@@ -167,7 +173,13 @@ impl Default for Service {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4, quiescence_ms: 10 }
+        Self {
+            durability: Durability::Disk,
+            segment_bytes: 64 << 20,
+            in_flight: 4,
+            quiescence_ms: 10,
+            key_file: None,
+        }
     }
 }
 
@@ -200,6 +212,7 @@ impl Config {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_dir = folder.join(&config.data_dir);
+        config.journal.key_file = config.journal.key_file.map(|file| folder.join(file));
         config.check().map_err(|what| Failure::file(path, what, "correct it"))?;
         Ok(config)
     }
@@ -269,13 +282,46 @@ impl Config {
         self.data_dir.join("journal")
     }
 
-    /// How the store is to run.
+    /// How the store is to run, its records enciphered with `data_key` if there is one.
     #[must_use]
-    pub fn store_options(&self) -> ironbell_store::Options {
+    pub fn store_options(&self, data_key: Option<Arc<DataKey>>) -> ironbell_store::Options {
         ironbell_store::Options {
             durability: self.journal.durability.into(),
             segment_bytes: self.journal.segment_bytes,
             in_flight: self.journal.in_flight,
+            data_key,
+        }
+    }
+
+    /// The key of the journal's records, unwrapped; `None` when they are plain.
+    ///
+    /// # Errors
+    /// As [`data_key`].
+    pub fn data_key(&self) -> Result<Option<Arc<DataKey>>, Failure> {
+        data_key(&self.journal_dir(), self.journal.key_file.as_deref())
+    }
+}
+
+/// The key of a journal's records, unwrapped with `key_file`; `None` when they are plain and no file is given.
+///
+/// # Errors
+/// When the journal cannot be read, it and the file do not go together, or the file is not the one that it was
+/// formatted with.
+pub fn data_key(journal_dir: &Path, key_file: Option<&Path>) -> Result<Option<Arc<DataKey>>, Failure> {
+    let wrapped = ironbell_store::superblock(journal_dir)?.wrapped_key;
+    let dir = journal_dir.display();
+    match (wrapped.bytes(), key_file) {
+        ([], None) => Ok(None),
+        ([], Some(_)) => Err(Failure::refused(format_args!(
+            "the records of {dir} are plain: leave the key file out, or format a new node with it"
+        ))),
+        (_, None) => Err(Failure::refused(format_args!(
+            "the records of {dir} are enciphered: name the key file that it was formatted with"
+        ))),
+        (wrapped, Some(key_file)) => {
+            let key =
+                KeyFile::open(key_file).and_then(|file| file.unwrap(wrapped)).map_err(Failure::refused)?;
+            Ok(Some(Arc::new(DataKey::new(&key))))
         }
     }
 }

@@ -2,16 +2,31 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ironbell_core::Engine;
+use ironbell_hsm::{KeyFile, KeyWrap};
 use ironbell_runtime::{Clock, SystemClock};
-use ironbell_store::Identity;
+use ironbell_store::{DataKey, Identity, WrappedKey};
 use ironbell_types::{Command, Event, EventBody, Nanos, Seq, Sequenced};
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::operator;
 use crate::recovery::engine_config;
+
+/// `ironbell key`: a new key file.
+///
+/// # Errors
+/// When the file is there already or cannot be made.
+pub fn key(path: &Path) -> Result<(), Failure> {
+    KeyFile::create(path).map_err(Failure::refused)?;
+    println!(
+        "made {}; keep a copy off this machine: without it a journal that it protects cannot be read",
+        path.display()
+    );
+    Ok(())
+}
 
 /// Makes the data directory of the node that `path` configures.
 ///
@@ -122,8 +137,9 @@ fn check(key: u64, frame: &[Sequenced]) -> Result<(), Failure> {
 const FRAME_COMMANDS: usize = 256;
 
 fn write(config: &Config, dir: &Path, identity: Identity, commands: &[Sequenced]) -> Result<(), Failure> {
-    let (journal, options) = (dir.join("journal"), config.store_options());
-    ironbell_store::format(&journal, identity, &options)?;
+    let (data_key, wrapped_key) = new_data_key(config)?;
+    let (journal, options) = (dir.join("journal"), config.store_options(data_key));
+    ironbell_store::format(&journal, identity, &options, wrapped_key)?;
     let (_, mut writer, mut maker) = ironbell_store::open(&journal, &options)?;
     for frame in commands.chunks(FRAME_COMMANDS) {
         while !writer.can_begin() {
@@ -134,6 +150,16 @@ fn write(config: &Config, dir: &Path, identity: Identity, commands: &[Sequenced]
     }
     writer.seal()?;
     Ok(())
+}
+
+/// A new key for the journal's records and what it is wrapped to, if the configuration wants them enciphered.
+fn new_data_key(config: &Config) -> Result<(Option<Arc<DataKey>>, WrappedKey), Failure> {
+    let Some(key_file) = &config.journal.key_file else { return Ok((None, WrappedKey::NONE)) };
+    let wrap = KeyFile::open(key_file).map_err(Failure::refused)?;
+    let key = ironbell_hsm::new_key().map_err(Failure::refused)?;
+    let wrapped = wrap.wrap(&key).map_err(Failure::refused)?;
+    let wrapped = WrappedKey::new(&wrapped).expect("a key file wraps to 61 bytes");
+    Ok((Some(Arc::new(DataKey::new(&key))), wrapped))
 }
 
 /// A directory that goes when it is not renamed.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::admin::{self, Request, Seen, Status};
-use crate::config::Config;
+use crate::config::{Config, data_key};
 use crate::failure::Failure;
 use crate::inspection::{self, Balance, Line, PhaseLine, RiskLine, Statement, table};
 use crate::recovery;
@@ -168,7 +168,8 @@ struct FrameLine {
 /// # Errors
 /// When the journal cannot be read, or is damaged: the place is named.
 pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
-    let mut reader = ironbell_store::Reader::open(&Config::read(config)?.journal_dir())?;
+    let config = Config::read(config)?;
+    let mut reader = ironbell_store::Reader::deciphering(&config.journal_dir(), config.data_key()?)?;
     let mut lines = Vec::new();
     while let Some(frame) = reader.next_frame()? {
         let header = frame.header;
@@ -216,7 +217,7 @@ struct Replayed {
 ///
 /// # Errors
 /// When the journal cannot be read or is damaged, or more than one shard is asked for.
-pub fn replay(dir: &Path, shards: usize, json: bool) -> Result<(), Failure> {
+pub fn replay(dir: &Path, key_file: Option<&Path>, shards: usize, json: bool) -> Result<(), Failure> {
     if shards != 1 {
         return Err(Failure::refused(format_args!(
             "--shards {shards}: this build replays with one shard; leave the option out (the outcome would be the same)"
@@ -225,7 +226,7 @@ pub fn replay(dir: &Path, shards: usize, json: bool) -> Result<(), Failure> {
     let nested = dir.join("journal");
     let dir: PathBuf = if nested.is_dir() { nested } else { dir.to_owned() };
     let mut events = 0;
-    let replayed = recovery::replay(&dir, |_, said| events += said.len() as u64)?;
+    let replayed = recovery::replay(&dir, data_key(&dir, key_file)?, |_, said| events += said.len() as u64)?;
     let hashes = inspection::hashes(&replayed.engine);
     let (ms, per_s) = (replayed.elapsed.as_secs_f64() * 1e3, replayed.commands_per_s());
     let replayed = Replayed { hashes, commands: replayed.commands, events, ms, commands_per_s: per_s };
@@ -258,7 +259,7 @@ fn from_node_or_journal<T: for<'a> serde::Deserialize<'a>>(
     let (Seen { seq, seen }, whence) = match admin::ask(&config.admin_socket(), request) {
         Ok(seen) => (seen, "the running node"),
         Err(_) => {
-            let engine = recovery::replay(&config.journal_dir(), |_, _| {})?.engine;
+            let engine = recovery::replay(&config.journal_dir(), config.data_key()?, |_, _| {})?.engine;
             (Seen::at(&engine, from(&engine)), "its journal, since no node answers")
         }
     };

@@ -27,6 +27,8 @@ enum Command {
     Demo(demo::Options),
     /// Make a node's data directory: an empty journal whose first frames are the genesis.
     Format(WithConfig),
+    /// Make a key file, for `[journal] key_file`: the journal's records are then enciphered.
+    Key(KeyArgs),
     /// Run a node until SIGTERM or SIGINT: then stop accepting, drain, seal the journal, exit 0.
     Run(RunArgs),
     /// Tell how a running node is: addresses, sequence, self-check, latency of each stage.
@@ -48,6 +50,12 @@ struct WithConfig {
     /// The node's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct KeyArgs {
+    /// The file to make, on another disk than the journal's.
+    file: PathBuf,
 }
 
 #[derive(Args)]
@@ -107,6 +115,9 @@ enum What {
 struct ReplayArgs {
     /// A node's data directory, or the journal folder in it.
     dir: PathBuf,
+    /// The key file that the journal was formatted with, if its records are enciphered.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Shards to replay with. Only 1 until sharding lands.
     #[arg(long, default_value_t = 1, value_name = "N")]
     shards: usize,
@@ -119,6 +130,7 @@ fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Format(args) => format::run(&args.config),
+        Command::Key(args) => format::key(&args.file),
         Command::Run(args) => args
             .trial_of
             .map_or(Ok(()), trial::end_with)
@@ -136,7 +148,7 @@ fn main() -> ExitCode {
             What::Phases => inspect::phases(&args.config.config, args.json),
             What::Statement => inspect::statement(&args.config.config, args.account, args.json),
         },
-        Command::Replay(args) => inspect::replay(&args.dir, args.shards, args.json),
+        Command::Replay(args) => inspect::replay(&args.dir, args.key_file.as_deref(), args.shards, args.json),
         Command::ReplayLobster(options) => lobster::run(&options),
     };
     match run {

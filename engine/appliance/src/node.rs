@@ -150,8 +150,10 @@ impl Node {
         );
         let mut feed = Feed::new(feed_config(config), feed_log, to_feed)?;
         let mut replay = Replay::new(ironbell_store::identity(&dir)?.key);
+        let data_key = config.data_key()?;
+        let options = config.store_options(data_key.clone());
         let (found, writer, segment_maker) =
-            ironbell_store::open_replaying(&dir, &config.store_options(), &mut |header, commands| {
+            ironbell_store::open_replaying(&dir, &options, &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
                     gateway.replay(event)?;
                     feed.replay(event)?;
@@ -195,6 +197,7 @@ impl Node {
             input: to_shadow,
             released: released.clone(),
             journal_dir: dir,
+            data_key,
         });
 
         let gateway =

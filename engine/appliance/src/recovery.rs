@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ironbell_core::Engine;
-use ironbell_store::{FrameHeader, Reader};
+use ironbell_store::{DataKey, FrameHeader, Reader};
 use ironbell_types::{Event, Seq, Sequenced};
 
 use crate::failure::Failure;
@@ -102,13 +103,17 @@ impl Replay {
     }
 }
 
-/// Replays the journal in `dir` from its first command, read-only; `observe` hears of each frame's
-/// commands and events.
+/// Replays the journal in `dir` from its first command, read-only, its records deciphered if there is a key; `observe`
+/// hears of each frame's commands and events.
 ///
 /// # Errors
 /// When the journal cannot be read, or is damaged: the place is named.
-pub fn replay(dir: &Path, mut observe: impl FnMut(&[Sequenced], &[Event])) -> Result<Replayed, Failure> {
-    let mut reader = Reader::open(dir)?;
+pub fn replay(
+    dir: &Path,
+    data_key: Option<Arc<DataKey>>,
+    mut observe: impl FnMut(&[Sequenced], &[Event]),
+) -> Result<Replayed, Failure> {
+    let mut reader = Reader::deciphering(dir, data_key)?;
     let mut replay = Replay::new(reader.identity().key);
     while let Some(frame) = reader.next_frame()? {
         let events = replay.frame(&frame.header, frame.commands)?;

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ironbell_core::Engine;
 use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
-use ironbell_store::Reader;
+use ironbell_store::{DataKey, Reader};
 use ironbell_sync::{Consumer, CursorReader};
 use ironbell_types::{Command, Event, EventBody, Seq, Sequenced};
 
@@ -24,6 +25,7 @@ pub struct Shadow {
     input: Consumer<ToShadow>,
     released: CursorReader,
     journal_dir: PathBuf,
+    data_key: Option<Arc<DataKey>>,
     /// Where the last reading ended; the next one goes on from there, not from the first frame.
     journal: Option<Reader>,
     events: Vec<Event>,
@@ -123,19 +125,22 @@ pub struct Parts {
     pub released: CursorReader,
     /// Where to read what was missed.
     pub journal_dir: PathBuf,
+    /// What its records are enciphered with.
+    pub data_key: Option<Arc<DataKey>>,
 }
 
 impl Shadow {
     /// A shadow that goes on from where its engine stands.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, encoder, input, released, journal_dir } = parts;
+        let Parts { engine, encoder, input, released, journal_dir, data_key } = parts;
         Self {
             engine,
             encoder,
             input,
             released,
             journal_dir,
+            data_key,
             journal: None,
             events: Vec::new(),
             checks: Checks::default(),
@@ -209,7 +214,7 @@ impl Shadow {
     fn read_journal(&mut self, until: Seq) -> Result<(), ironbell_store::Error> {
         let mut reader = match self.journal.take() {
             Some(reader) => reader,
-            None => Reader::open(&self.journal_dir)?,
+            None => Reader::deciphering(&self.journal_dir, self.data_key.clone())?,
         };
         while self.engine.last_seq() < until {
             let Some(frame) = reader.next_frame()? else { break };
@@ -267,7 +272,7 @@ impl Shadow {
 mod tests {
     use super::*;
     use crate::recovery::engine_config;
-    use ironbell_store::{Durability, Identity, Options};
+    use ironbell_store::{Durability, Identity, Options, WrappedKey};
     use ironbell_sync::{CursorWriter, Producer, cursor, ring};
     use ironbell_types::{AdminRefusal, Asset, AssetId, Nanos, Symbol};
 
@@ -295,6 +300,7 @@ mod tests {
             input,
             released: released_reader,
             journal_dir,
+            data_key: None,
         });
         (shadow, producer, released)
     }
@@ -316,9 +322,14 @@ mod tests {
     fn what_found_no_room_in_the_ring_is_read_from_the_journal() {
         let dir = std::env::temp_dir().join(format!("ironbell-shadow-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
-        let options = Options { durability: Durability::Buffered, segment_bytes: 1 << 20, in_flight: 1 };
+        let options = Options {
+            durability: Durability::Buffered,
+            segment_bytes: 1 << 20,
+            in_flight: 1,
+            data_key: None,
+        };
         let identity = Identity { cluster: [1; 16], key: KEY };
-        ironbell_store::format(&dir, identity, &options).expect("a journal");
+        ironbell_store::format(&dir, identity, &options, WrappedKey::NONE).expect("a journal");
         let (_, mut writer, _maker) = ironbell_store::open(&dir, &options).expect("it opens");
         let (mut shadow, mut release, mut released) = shadow(dir.clone());
         let mut write = |seqs: std::ops::RangeInclusive<u64>| {

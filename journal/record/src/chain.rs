@@ -105,7 +105,7 @@ impl Chain {
             last_time: Nanos(0),
             commit: Seq(0),
             executed: Executed::NOTHING,
-            hash: ChainHash(Sha256::digest(identity.encode()).into()),
+            hash: ChainHash(Sha256::digest(identity.bytes()).into()),
         }
     }
 

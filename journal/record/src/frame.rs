@@ -8,7 +8,7 @@
 //!      ├───────────────┼───────┬───────┼───────────────┴───────────────┤
 //!    0 │ magic         │format │ zero  │ segment nonce                 │ ┐
 //!      ├───────────────┼───────┴───────┼───────────────┬───────────────┤ │ its place: true of
-//!   32 │ offset in seg.│ frame number  │ durable frames│ zero          │ │ this copy only
+//!   32 │ offset in seg.│ frame number  │ durable frames│ cipher, zero  │ │ this copy only
 //!      ├───────────────┴───────────────┼───────────────┼───────────────┤ ┘
 //!   64 │ cluster                       │ epoch         │ first Seq     │ ┐
 //!      ├───────────────┬───────────────┼───────────────┴───────────────┤ │
@@ -20,8 +20,8 @@
 //!      ├───────────────────────────────────────────────────────────────┤ ┘
 //!  192 │ chain hash = SHA-256 (bytes 64 to 191, payload)               │
 //!      ├───────────────────────────────────────────────┬───────┬───────┤
-//!  224 │ zero                                          │p. CRC │h. CRC │
-//!      ├───────────────────────────────────────────────┴───────┴───────┤
+//!  224 │ tag of the cipher             │ zero          │p. CRC │h. CRC │
+//!      ├───────────────────────────────┴───────────────┴───────┴───────┤
 //!  256 │ records, then zeros up to a multiple of 4,096                 │
 //! ```
 //!
@@ -32,7 +32,10 @@
 //!   speaks of empty frames, which no commit Seq does.
 //! - *executed* is the output hash of a frame executed before, never of this one, so that writing
 //!   need not wait for execution. An empty frame carries it and the commit Seq alone.
-//! - The header's CRC32C covers bytes 0 to 251; the payload's covers the records.
+//! - The header's CRC32C covers bytes 0 to 251; the payload's covers the records as they stand there.
+//! - With a cipher (1: AES-256-GCM) the records stand enciphered: nonce = epoch (32 bits) and first Seq (64 bits), which
+//!   never name two frames; bytes 64 to 191 are authenticated with them. The chain is that of the plain records,
+//!   so that copies under different keys, or none, have the same links.
 
 use alloc::vec::Vec;
 
@@ -58,8 +61,8 @@ pub const FRAME_BYTES_MAX: usize = 128 << 10;
 const _: () = assert!(HEADER_BYTES + COMMANDS_MAX * RECORD_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 
-/// The version of the journal's layout: of identity, segments and frames together.
-pub const FORMAT: u32 = 1;
+/// The version of the journal's layout: of superblock, segments and frames together.
+pub const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"IBFRAME\n";
 
@@ -88,6 +91,19 @@ impl Executed {
     /// Before the first command.
     pub const NOTHING: Self = Self { seq: Seq(0), output_hash: 0 };
 }
+
+/// Hides payloads from who has the disk alone: AES-256-GCM (NIST SP 800-38D).
+pub trait Cipher {
+    /// Enciphers `payload` in place; `also` is authenticated with it. Returns the tag.
+    fn seal(&self, nonce: [u8; 12], also: &[u8], payload: &mut [u8]) -> [u8; 16];
+
+    /// Deciphers `payload` in place; `false` when anything differs from what was sealed, the key included. The payload
+    /// then holds anything.
+    fn open(&self, nonce: [u8; 12], also: &[u8], payload: &mut [u8], tag: &[u8; 16]) -> bool;
+}
+
+/// The code of AES-256-GCM in a header; 0 is no cipher.
+const AES_256_GCM: u8 = 1;
 
 /// What a frame's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +134,10 @@ pub struct FrameHeader {
     pub previous: ChainHash,
     /// Its own link.
     pub chain: ChainHash,
-    /// CRC32C of the records.
+    /// CRC32C of the records as they stand there.
     pub payload_crc: u32,
+    /// The records are enciphered; this is the tag.
+    pub tag: Option<[u8; 16]>,
 }
 
 /// Bytes that are no frame of ours at this place.
@@ -145,6 +163,12 @@ pub enum FrameError {
     Padding,
     /// The chain hash is not that of its bytes.
     Chain,
+    /// The records are enciphered, and no key was given.
+    NoKey,
+    /// The records are not what was enciphered with this key.
+    Key,
+    /// The records are plain in a journal that is enciphered.
+    Plain,
 }
 
 impl core::fmt::Display for FrameError {
@@ -162,6 +186,9 @@ impl core::fmt::Display for FrameError {
             Self::PayloadCrc => f.write_str("the payload's CRC32C does not match"),
             Self::Padding => f.write_str("the bytes behind the payload are not zero"),
             Self::Chain => f.write_str("the chain hash is not that of the frame"),
+            Self::NoKey => f.write_str("the records are enciphered and there is no key"),
+            Self::Key => f.write_str("the records were not enciphered with this key, or were changed"),
+            Self::Plain => f.write_str("the records are plain in an enciphered journal"),
         }
     }
 }
@@ -179,6 +206,15 @@ impl FrameHeader {
     #[must_use]
     pub const fn frame_bytes(&self) -> usize {
         (HEADER_BYTES + self.payload_bytes as usize).next_multiple_of(BLOCK_BYTES)
+    }
+
+    /// What the cipher may use once only: (epoch, first Seq) never names two frames with records.
+    fn cipher_nonce(&self) -> [u8; 12] {
+        let epoch = u32::try_from(self.epoch).expect("fewer than 2^32 epochs");
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&epoch.to_le_bytes());
+        nonce[4..].copy_from_slice(&self.first_seq.0.to_le_bytes());
+        nonce
     }
 
     /// Reads the header at the start of `bytes`, which must lie at `place` in the venue `cluster`.
@@ -230,6 +266,12 @@ impl FrameHeader {
         if self.durable_frames > self.number {
             return Some("durable frames");
         }
+        if self.tag.is_some() && self.count == 0 {
+            return Some("cipher");
+        }
+        if self.epoch > u64::from(u32::MAX) {
+            return Some("epoch");
+        }
         None
     }
 }
@@ -249,13 +291,19 @@ pub struct Stamp {
     pub executed: Executed,
 }
 
-/// Builds the frame that comes after `chain` at the start of `into`; the header it returns says how
-/// long it is.
+/// Builds the frame that comes after `chain` at the start of `into`, its records enciphered if there is a `cipher`; the
+/// header it returns says how long it is.
 ///
 /// # Panics
 /// When the commands are more than 1,024 or do not continue the chain, when the stamp speaks of what
 /// has not been, or when `into` is shorter than [`FRAME_BYTES_MAX`]: all of them the caller's faults.
-pub fn encode(chain: &Chain, stamp: &Stamp, commands: &[Sequenced], into: &mut [u8]) -> FrameHeader {
+pub fn encode(
+    chain: &Chain,
+    stamp: &Stamp,
+    commands: &[Sequenced],
+    cipher: Option<&dyn Cipher>,
+    into: &mut [u8],
+) -> FrameHeader {
     assert!(commands.len() <= COMMANDS_MAX, "a frame of {} commands", commands.len());
     assert!(into.len() >= FRAME_BYTES_MAX, "a frame is built in {} bytes", into.len());
     let mut payload_bytes = 0;
@@ -284,16 +332,21 @@ pub fn encode(chain: &Chain, stamp: &Stamp, commands: &[Sequenced], into: &mut [
         last_time: last.1,
         previous: chain.hash,
         chain: ChainHash([0; 32]),
-        payload_crc: crc32c::crc32c(payload),
+        payload_crc: 0,
+        tag: None,
     };
     if let Some(field) = header.fields_agree() {
         panic!("frame {} with an impossible {field}", header.number);
     }
+    header.chain = link(Layout::new(&header).as_bytes(), payload);
+    if let Some(cipher) = cipher.filter(|_| !payload.is_empty()) {
+        let plain = Layout::new(&header);
+        header.tag = Some(cipher.seal(header.cipher_nonce(), &plain.as_bytes()[CHAINED], payload));
+    }
+    header.payload_crc = crc32c::crc32c(payload);
     let mut layout = Layout::new(&header);
-    layout.chain = link(layout.as_bytes(), payload).0;
     layout.header_crc = layout.crc().into();
     head.copy_from_slice(layout.as_bytes());
-    header.chain = ChainHash(layout.chain);
     header
 }
 
@@ -314,12 +367,46 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame at the start of `bytes`, which must lie at `place` in the venue `cluster`.
+    /// Reads the frame at the start of `bytes`, whose records are plain and which must lie at `place` in the venue
+    /// `cluster`.
     ///
     /// # Errors
     /// The first thing that shows it is no such frame.
     pub fn decode(bytes: &'a [u8], cluster: &[u8; 16], place: Place) -> Result<Self, FrameError> {
         let header = FrameHeader::decode(bytes, cluster, place)?;
+        let payload = Self::payload(&header, bytes)?;
+        if header.tag.is_some() {
+            return Err(FrameError::NoKey);
+        }
+        Self::linked(header, bytes, payload)
+    }
+
+    /// The same of a frame whose records are enciphered; they are plain in `bytes` afterwards.
+    ///
+    /// # Errors
+    /// The first thing that shows it is no such frame; `bytes` then holds anything.
+    pub fn decipher(
+        bytes: &'a mut [u8],
+        cluster: &[u8; 16],
+        place: Place,
+        cipher: &dyn Cipher,
+    ) -> Result<Self, FrameError> {
+        let header = FrameHeader::decode(bytes, cluster, place)?;
+        Self::payload(&header, bytes)?;
+        let (head, rest) = bytes.split_at_mut(HEADER_BYTES);
+        let payload = &mut rest[..header.payload_bytes as usize];
+        match &header.tag {
+            Some(tag) if !cipher.open(header.cipher_nonce(), &head[CHAINED], payload, tag) => {
+                return Err(FrameError::Key);
+            }
+            None if header.count > 0 => return Err(FrameError::Plain),
+            _ => {}
+        }
+        Self::linked(header, head, payload)
+    }
+
+    /// The records as they stand there.
+    fn payload<'b>(header: &FrameHeader, bytes: &'b [u8]) -> Result<&'b [u8], FrameError> {
         let bytes = bytes.get(..header.frame_bytes()).ok_or(FrameError::Truncated)?;
         let (payload, padding) = bytes[HEADER_BYTES..].split_at(header.payload_bytes as usize);
         if crc32c::crc32c(payload) != header.payload_crc {
@@ -329,7 +416,11 @@ impl<'a> Frame<'a> {
         if padding.iter().fold(0, |any, byte| any | byte) != 0 {
             return Err(FrameError::Padding);
         }
-        if link(bytes, payload) != header.chain {
+        Ok(payload)
+    }
+
+    fn linked(header: FrameHeader, head: &[u8], payload: &'a [u8]) -> Result<Self, FrameError> {
+        if link(head, payload) != header.chain {
             return Err(FrameError::Chain);
         }
         Ok(Self { header, payload })
@@ -372,7 +463,8 @@ struct Layout {
     offset: U64,
     number: U64,
     durable_frames: U64,
-    zero_cipher: [u8; 8],
+    cipher: u8,
+    zero_cipher: [u8; 7],
     cluster: [u8; 16],
     epoch: U64,
     first_seq: U64,
@@ -385,7 +477,8 @@ struct Layout {
     zero_chained: [u8; 16],
     previous: [u8; 32],
     chain: [u8; 32],
-    zero_end: [u8; 24],
+    tag: [u8; 16],
+    zero_end: [u8; 8],
     payload_crc: U32,
     header_crc: U32,
 }
@@ -404,7 +497,8 @@ impl Layout {
             offset: header.place.offset.into(),
             number: header.number.into(),
             durable_frames: header.durable_frames.into(),
-            zero_cipher: [0; 8],
+            cipher: if header.tag.is_some() { AES_256_GCM } else { 0 },
+            zero_cipher: [0; 7],
             cluster: header.cluster,
             epoch: header.epoch.into(),
             first_seq: header.first_seq.0.into(),
@@ -417,7 +511,8 @@ impl Layout {
             zero_chained: [0; 16],
             previous: header.previous.0,
             chain: header.chain.0,
-            zero_end: [0; 24],
+            tag: header.tag.unwrap_or_default(),
+            zero_end: [0; 8],
             payload_crc: header.payload_crc.into(),
             header_crc: U32::ZERO,
         }
@@ -439,6 +534,7 @@ impl Layout {
             previous: ChainHash(self.previous),
             chain: ChainHash(self.chain),
             payload_crc: self.payload_crc.get(),
+            tag: (self.cipher == AES_256_GCM).then_some(self.tag),
         }
     }
 
@@ -448,8 +544,9 @@ impl Layout {
 
     fn zeros_are_zero(&self) -> bool {
         self.zero_place == U32::ZERO
-            && self.zero_cipher == [0; 8]
+            && self.zero_cipher == [0; 7]
             && self.zero_chained == [0; 16]
-            && self.zero_end == [0; 24]
+            && self.zero_end == [0; 8]
+            && (self.cipher == AES_256_GCM || (self.cipher == 0 && self.tag == [0; 16]))
     }
 }

@@ -4,7 +4,7 @@
 //! This crate turns values into bytes and back, and refuses whatever it would not have written itself.
 //! It refuses to know files, devices and clocks (`journal/store`), and what a command does
 //! (`engine/core`). Start with [`frame`], the unit that is written; [`command`] is what stands in it,
-//! [`chain`] what ties one to the next, [`segment`] the fixed blocks around them.
+//! [`chain`] what ties one to the next, [`segment`] and [`superblock`] the fixed blocks around them.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,11 +15,13 @@ pub mod chain;
 pub mod command;
 pub mod frame;
 pub mod segment;
+pub mod superblock;
 
 pub use chain::{Chain, ChainError, ChainHash};
 pub use command::{DecodeError, DecodeFault};
 pub use frame::{
-    BLOCK_BYTES, COMMANDS_MAX, Executed, FORMAT, FRAME_BYTES_MAX, Frame, FrameError, FrameHeader,
+    BLOCK_BYTES, COMMANDS_MAX, Cipher, Executed, FORMAT, FRAME_BYTES_MAX, Frame, FrameError, FrameHeader,
     HEADER_BYTES, Place,
 };
 pub use segment::{Identity, LayoutError, SegmentHeader};
+pub use superblock::Superblock;

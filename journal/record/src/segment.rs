@@ -1,10 +1,6 @@
-//! The two fixed blocks around the frames: who the journal belongs to, and what a segment is.
+//! Who the journal belongs to, and the fixed block before a segment's frames.
 //!
 //! ```text
-//!            0       8       12      16              32      40                    60
-//!            ├───────┼───────┼───────┼───────────────┼───────┼─────────────────────┼───────┤
-//! identity   │ magic │format │ zero  │ cluster       │ key   │ zero                │ CRC   │ 64 bytes
-//!            └───────┴───────┴───────┴───────────────┴───────┴─────────────────────┴───────┘
 //!            0       8       12      16              32      40      48            64      76
 //!            ├───────┼───────┼───────┼───────────────┼───────┼───────┼─────────────┼───────┼───────┤
 //! segment    │ magic │format │ zero  │ cluster       │ index │length │ nonce       │ zero  │ CRC   │ 80 bytes
@@ -19,9 +15,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::frame::{BLOCK_BYTES, FORMAT, FRAME_BYTES_MAX};
 
-/// Bytes of an encoded [`Identity`].
-pub const IDENTITY_BYTES: usize = size_of::<IdentityLayout>();
-
 /// Bytes of an encoded [`SegmentHeader`].
 pub const SEGMENT_HEADER_BYTES: usize = size_of::<SegmentLayout>();
 
@@ -31,7 +24,6 @@ pub const FRAMES_OFFSET: u64 = BLOCK_BYTES as u64;
 /// The smallest segment, in bytes: its header block and one frame of the longest.
 pub const SEGMENT_BYTES_MIN: u64 = FRAMES_OFFSET + FRAME_BYTES_MAX as u64;
 
-const IDENTITY_MAGIC: [u8; 8] = *b"IBVENUE\n";
 const SEGMENT_MAGIC: [u8; 8] = *b"IBSEGMT\n";
 
 /// Whose journal it is. Given once, when it is formatted.
@@ -88,41 +80,13 @@ impl core::fmt::Display for LayoutError {
 impl core::error::Error for LayoutError {}
 
 impl Identity {
-    /// The identity as its file holds it.
+    /// What the history of a venue begins with: 24 bytes, no two venues' alike.
     #[must_use]
-    pub fn encode(&self) -> [u8; IDENTITY_BYTES] {
-        let mut layout = IdentityLayout {
-            magic: IDENTITY_MAGIC,
-            format: FORMAT.into(),
-            zero: U32::ZERO,
-            cluster: self.cluster,
-            key: self.key.into(),
-            zero_end: [0; 20],
-            crc: U32::ZERO,
-        };
-        layout.crc = crc(layout.as_bytes()).into();
-        zerocopy::transmute!(layout)
-    }
-
-    /// Reads what [`encode`](Self::encode) wrote.
-    ///
-    /// # Errors
-    /// Whatever it would not have written.
-    pub fn decode(bytes: &[u8]) -> Result<Self, LayoutError> {
-        let layout = IdentityLayout::ref_from_bytes(bytes).map_err(|_| LayoutError::Truncated)?;
-        if layout.magic != IDENTITY_MAGIC {
-            return Err(LayoutError::Magic);
-        }
-        if layout.crc.get() != crc(bytes) {
-            return Err(LayoutError::Crc);
-        }
-        if layout.format.get() != FORMAT {
-            return Err(LayoutError::Format(layout.format.get()));
-        }
-        if layout.zero != U32::ZERO || layout.zero_end != [0; 20] {
-            return Err(LayoutError::Field("unused bytes"));
-        }
-        Ok(Self { cluster: layout.cluster, key: layout.key.get() })
+    pub fn bytes(&self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&self.cluster);
+        bytes[16..].copy_from_slice(&self.key.to_le_bytes());
+        bytes
     }
 }
 
@@ -175,22 +139,9 @@ impl SegmentHeader {
 }
 
 /// CRC32C of all but the last four bytes, where it stands itself.
-fn crc(bytes: &[u8]) -> u32 {
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(&bytes[..bytes.len() - size_of::<U32>()])
 }
-
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct IdentityLayout {
-    magic: [u8; 8],
-    format: U32,
-    zero: U32,
-    cluster: [u8; 16],
-    key: U64,
-    zero_end: [u8; 20],
-    crc: U32,
-}
-const _: () = assert!(size_of::<IdentityLayout>() == 64);
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -409,7 +409,7 @@ fn ticks(chain: &Chain, count: u64) -> Vec<Sequenced> {
 
 fn build(chain: &Chain, commands: &[Sequenced]) -> (Vec<u8>, FrameHeader) {
     let mut bytes = vec![0xee; FRAME_BYTES_MAX];
-    let header = frame::encode(chain, &stamp(chain), commands, &mut bytes);
+    let header = frame::encode(chain, &stamp(chain), commands, None, &mut bytes);
     bytes.truncate(header.frame_bytes());
     (bytes, header)
 }
@@ -483,7 +483,6 @@ proptest! {
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), offset in 0..700_usize) {
         let _ = command::decode(&bytes, offset, Seq(1));
         prop_assert!(FrameHeader::decode(&bytes, &VENUE.cluster, PLACE).is_err());
-        prop_assert!(Identity::decode(&bytes).is_err());
         prop_assert!(SegmentHeader::decode(&bytes).is_err());
     }
 
@@ -714,10 +713,10 @@ fn a_copy_elsewhere_has_the_same_link() {
     let chain = started();
     let commands = ticks(&chain, 3);
     let (mut here, mut there) = (vec![0; FRAME_BYTES_MAX], vec![0; FRAME_BYTES_MAX]);
-    let on_primary = frame::encode(&chain, &stamp(&chain), &commands, &mut here);
+    let on_primary = frame::encode(&chain, &stamp(&chain), &commands, None, &mut here);
     let place = Place { nonce: [1; 16], offset: BLOCK_BYTES as u64 };
     let standby = Stamp { place, durable_frames: 0, ..stamp(&chain) };
-    let on_standby = frame::encode(&chain, &standby, &commands, &mut there);
+    let on_standby = frame::encode(&chain, &standby, &commands, None, &mut there);
     assert_eq!(on_primary.chain, on_standby.chain);
     assert_ne!(here[..HEADER_BYTES], there[..HEADER_BYTES]);
 }
@@ -814,10 +813,7 @@ fn a_time_that_goes_back_is_not_written() {
 }
 
 #[test]
-fn identity_and_segment_read_back_and_every_bit_counts() {
-    let identity = VENUE.encode();
-    assert_eq!(Identity::decode(&identity), Ok(VENUE));
-    each_bit_flipped(&identity, |changed| assert!(Identity::decode(changed).is_err()));
+fn a_segment_reads_back_and_every_bit_counts() {
     let header = SegmentHeader { cluster: VENUE.cluster, index: 7, bytes: 1 << 20, nonce: [9; 16] };
     let segment = header.encode();
     assert_eq!(SegmentHeader::decode(&segment), Ok(header));

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use ironbell_store::{Identity, Options, Reader, SegmentMaker, Writer, format, open};
+use ironbell_store::{Identity, Options, Reader, SegmentMaker, WrappedKey, Writer, format, open};
 use ironbell_types::{
     Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, OrderTerms, PortId,
     Price, Qty, Seq, Sequenced, Side, TimeInForce, UserRefIdx, UserRefNum,
@@ -48,7 +48,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn bench(dir: &Path) -> Result<()> {
     let journal = dir.join("journal");
     let options = Options::default();
-    format(&journal, Identity { cluster: [1; 16], key: 1 }, &options)?;
+    format(&journal, Identity { cluster: [1; 16], key: 1 }, &options, WrappedKey::NONE)?;
     let (_, mut writer, mut maker) = open(&journal, &options)?;
     let mut zeroed = Bare::new(&dir.join("zeroed"), true)?;
     let mut allocated = Bare::new(&dir.join("allocated"), false)?;

@@ -2,7 +2,7 @@
 //! durable at all.
 //!
 //! ```text
-//! identity                 written once, when formatted
+//! superblock               whose it is, the promised epoch, where it ended; four copies
 //! lock                     held by whoever writes
 //! 0000000001.segment …     dense from 1; the last ones may still be empty
 //! *.making                 being made; removed when the journal is opened
@@ -17,11 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironbell_record::segment::SEGMENT_BYTES_MIN;
-use ironbell_record::{BLOCK_BYTES, Identity};
+use ironbell_record::superblock::WrappedKey;
+use ironbell_record::{BLOCK_BYTES, Identity, Superblock};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use rustix::rand::GetRandomFlags;
 
+use crate::cipher::DataKey;
 use crate::error::Error;
+use crate::superblock::{self, superblock};
 
 /// The most writes in flight that any version of this program has had or will have: how far behind a
 /// torn frame others may have reached the disk.
@@ -59,11 +63,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Writes in flight at once: 1 to 16. Each takes a registered buffer of 128 KiB.
     pub in_flight: usize,
+    /// What the records are enciphered with; `None` leaves them plain. Chosen when the journal is formatted.
+    pub data_key: Option<Arc<DataKey>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4 }
+        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4, data_key: None }
     }
 }
 
@@ -86,18 +92,26 @@ impl Options {
 }
 
 /// Makes `dir` the journal of a new venue. The directory is made if there is none, with its parents;
-/// one that holds anything is left alone. One rename makes it a journal, so that a failure leaves none.
+/// one that holds anything is left alone. One rename makes it a journal, so that a failure leaves none. `wrapped_key` is
+/// what the data key of `options` was wrapped to, [`WrappedKey::NONE`] when there is none.
 ///
 /// # Errors
-/// [`Error::NotEmpty`], [`Error::NotDurable`], [`Error::Options`], [`Error::Io`].
-pub fn format(dir: &Path, identity: Identity, options: &Options) -> Result<(), Error> {
+/// [`Error::NotEmpty`], [`Error::NotDurable`], [`Error::Options`], [`Error::Key`], [`Error::Io`].
+pub fn format(
+    dir: &Path,
+    identity: Identity,
+    options: &Options,
+    wrapped_key: WrappedKey,
+) -> Result<(), Error> {
     options.check()?;
+    check_key(dir, &wrapped_key, options.data_key.is_some())?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(Error::io("make the directory", dir))?;
-    let making = making(&identity_path(dir));
+    let path = superblock::path(dir);
+    let making = making(&path);
     for name in names(dir)? {
         // What an interrupted format leaves is nobody's journal.
         if dir.join(&name) != making {
@@ -105,28 +119,39 @@ pub fn format(dir: &Path, identity: Identity, options: &Options) -> Result<(), E
         }
     }
     check_durability(dir, options.durability)?;
-    write_new(&identity_path(dir), &identity.encode())?;
+    let mut node = [0; 8];
+    let drawn = rustix::rand::getrandom(&mut node[..], GetRandomFlags::empty());
+    let drawn = drawn.map_err(Error::io("draw a random number for", &path))?;
+    assert!(drawn == node.len(), "the kernel gives up to 256 random bytes whole");
+    let first = Superblock {
+        update: 1,
+        identity,
+        node: u64::from_le_bytes(node),
+        promised_epoch: 0,
+        end: None,
+        wrapped_key,
+    };
+    write_new(&path, &superblock::encode(&first))?;
     let parent = dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned));
     parent.map_or(Ok(()), |parent| sync_dir(&parent))
+}
+
+/// Refuses to take an enciphered journal for a plain one, and the other way round.
+pub(crate) fn check_key(dir: &Path, wrapped_key: &WrappedKey, given: bool) -> Result<(), Error> {
+    let what = match (wrapped_key.bytes().is_empty(), given) {
+        (false, false) => "its records are enciphered: give the key that it was formatted with",
+        (true, true) => "its records are plain: leave the key out, or format a new journal with it",
+        _ => return Ok(()),
+    };
+    Err(Error::Key { dir: dir.to_owned(), what })
 }
 
 /// Whose journal `dir` is.
 ///
 /// # Errors
-/// [`Error::NotFormatted`], [`Error::Layout`], [`Error::Io`].
+/// [`Error::NotFormatted`], [`Error::Superblock`], [`Error::Io`].
 pub fn identity(dir: &Path) -> Result<Identity, Error> {
-    let path = identity_path(dir);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NotFormatted(dir.to_owned()));
-        }
-        bytes => bytes.map_err(Error::io("read", &path))?,
-    };
-    Identity::decode(&bytes).map_err(|fault| Error::Layout { path, fault })
-}
-
-fn identity_path(dir: &Path) -> PathBuf {
-    dir.join("identity")
+    superblock(dir).map(|superblock| superblock.identity)
 }
 
 /// The file name of the segment `index`.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::LayoutError;
+use ironbell_record::superblock::NoQuorum;
 use ironbell_types::Seq;
 
 /// A failure of the world. Its text says what, where and, where something can be done, what to do.
@@ -32,9 +33,33 @@ pub enum Error {
     /// The directory to format holds something already.
     #[error("{} is not empty: a journal is formatted into an empty directory only", .0.display())]
     NotEmpty(PathBuf),
-    /// The directory holds no journal.
-    #[error("{} holds no journal: format it first", .0.display())]
+    /// The directory holds no journal, or one of a format before superblocks.
+    #[error("{} holds no journal (there is no file superblock): format it first", .0.display())]
     NotFormatted(PathBuf),
+    /// The superblock says nothing that two copies agree on.
+    #[error("{} is damaged: {what}: restore it from a backup of this node; another node's is not the same", path.display())]
+    Superblock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: NoQuorum,
+    },
+    /// The records are enciphered and no key was given, or the other way round.
+    #[error("the journal {}: {what}", dir.display())]
+    Key {
+        /// The journal.
+        dir: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The journal is not the one that the superblock remembers.
+    #[error("{} does not end where the superblock says: {what}; nothing was changed: restore the whole directory from the standby or a backup", dir.display())]
+    Memory {
+        /// The journal.
+        dir: PathBuf,
+        /// What is not as remembered.
+        what: String,
+    },
     /// The directory's file system forgets what it holds, or nobody can tell.
     #[error(
         "{} lies on {file_system}, which does not keep data across a power loss: use a directory on a disk, or say durability = \"buffered\" or \"none\"",

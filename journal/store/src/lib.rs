@@ -5,21 +5,26 @@
 //! when a frame should be closed, and clocks. Start with [`Writer`], then [`open`], which makes one out
 //! of whatever a crash has left; [`Reader`] is the other side.
 
+mod cipher;
 mod dir;
 mod error;
 pub mod queue;
 mod reader;
 mod recovery;
 mod segment;
+mod superblock;
 mod uring;
 mod writer;
 
+pub use cipher::DataKey;
 pub use dir::{Durability, Options, format, identity};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
 pub use recovery::{Recovery, Replay, TornTail, open, open_replaying};
 pub use segment::SegmentMaker;
+pub use superblock::superblock;
 pub use uring::Uring;
 pub use writer::Writer;
 
-pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity};
+pub use ironbell_record::superblock::{End, WrappedKey};
+pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity, Superblock};

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::{
@@ -17,9 +18,11 @@ use ironbell_record::{
 use ironbell_types::Sequenced;
 use memmap2::Mmap;
 
+use crate::cipher::DataKey;
 use crate::dir::{self, IN_FLIGHT_MAX};
 use crate::error::Error;
 use crate::segment::read_header;
+use crate::superblock::superblock;
 
 /// The most bytes that writes in flight can have covered.
 const WINDOW_BYTES: u64 = (IN_FLIGHT_MAX * FRAME_BYTES_MAX) as u64;
@@ -39,6 +42,9 @@ pub struct Frame<'a> {
 pub struct Reader {
     dir: PathBuf,
     identity: Identity,
+    data_key: Option<Arc<DataKey>>,
+    /// Room for one frame to be deciphered in.
+    deciphered: Vec<u8>,
     chain: Chain,
     segment: Option<OpenSegment>,
     offset: u64,
@@ -61,15 +67,27 @@ pub struct Tail {
 }
 
 impl Reader {
-    /// A reader at the beginning of the journal in `dir`.
+    /// A reader at the beginning of the journal in `dir`, whose records are plain.
     ///
     /// # Errors
-    /// [`Error::NotFormatted`], [`Error::Layout`], [`Error::Io`].
+    /// [`Error::NotFormatted`], [`Error::Superblock`], [`Error::Key`], [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let identity = dir::identity(dir)?;
+        Self::deciphering(dir, None)
+    }
+
+    /// The same of one whose records are enciphered, if there is a key.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn deciphering(dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
+        let superblock = superblock(dir)?;
+        dir::check_key(dir, &superblock.wrapped_key, data_key.is_some())?;
+        let identity = superblock.identity;
         Ok(Self {
             dir: dir.to_owned(),
             identity,
+            deciphered: vec![0; if data_key.is_some() { FRAME_BYTES_MAX } else { 0 }],
+            data_key,
             chain: Chain::genesis(&identity),
             segment: None,
             offset: FRAMES_OFFSET,
@@ -91,8 +109,13 @@ impl Reader {
                 return Ok(None);
             }
             let segment = self.segment.as_mut().expect("entered");
-            let (identity, chain) = (&self.identity, &self.chain);
-            match segment.frame(identity, self.offset)? {
+            let chain = &self.chain;
+            let mut decode = Decode {
+                cluster: &self.identity.cluster,
+                cipher: self.data_key.as_deref(),
+                deciphered: &mut self.deciphered,
+            };
+            match segment.frame(&mut decode, self.offset)? {
                 Ok(frame) => {
                     let header = frame.header;
                     // A sound frame that does not fit in was never torn: nothing but damage explains it.
@@ -168,7 +191,12 @@ impl Reader {
         let next_path = dir::segment_path(&self.dir, next);
         let next_started = is_started(&next_path)?;
         let rest = segment.rest(self.offset, &self.identity)?;
-        if segment.frame(&self.identity, self.offset)?.is_ok() {
+        let mut decode = Decode {
+            cluster: &self.identity.cluster,
+            cipher: self.data_key.as_deref(),
+            deciphered: &mut self.deciphered,
+        };
+        if segment.frame(&mut decode, self.offset)?.is_ok() {
             return Ok(Verdict::Again);
         }
         let room = segment.header.bytes - self.offset;
@@ -266,6 +294,13 @@ enum Source {
     Growing(File, Vec<u8>),
 }
 
+/// What it takes to read a frame.
+struct Decode<'a> {
+    cluster: &'a [u8; 16],
+    cipher: Option<&'a DataKey>,
+    deciphered: &'a mut [u8],
+}
+
 /// What stands in a segment from some offset on.
 struct Rest {
     /// End of the last block that is not zero; the offset itself when all are.
@@ -317,14 +352,22 @@ impl OpenSegment {
         }
     }
 
-    fn frame(&mut self, identity: &Identity, offset: u64) -> Result<Result<Bytes<'_>, FrameError>, Error> {
+    fn frame<'a>(
+        &'a mut self,
+        decode: &'a mut Decode<'_>,
+        offset: u64,
+    ) -> Result<Result<Bytes<'a>, FrameError>, Error> {
         let place = Place { nonce: self.header.nonce, offset };
         // The header says how much to read: most frames are one block long, the longest 32.
-        let length = match FrameHeader::decode(self.bytes(offset, BLOCK_BYTES)?, &identity.cluster, place) {
+        let length = match FrameHeader::decode(self.bytes(offset, BLOCK_BYTES)?, decode.cluster, place) {
             Ok(header) => header.frame_bytes(),
             Err(error) => return Ok(Err(error)),
         };
-        Ok(Bytes::decode(self.bytes(offset, length)?, &identity.cluster, place))
+        let bytes = self.bytes(offset, length)?;
+        let Some(cipher) = decode.cipher else { return Ok(Bytes::decode(bytes, decode.cluster, place)) };
+        let deciphered = &mut decode.deciphered[..bytes.len()];
+        deciphered.copy_from_slice(bytes);
+        Ok(Bytes::decipher(deciphered, decode.cluster, place, cipher))
     }
 
     fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {

@@ -6,13 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::segment::FRAMES_OFFSET;
-use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader};
+use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Superblock};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
 use crate::dir::{self, Lock, Options};
 use crate::error::Error;
 use crate::reader::{Reader, Tail};
 use crate::segment::{SPARES, Segment, SegmentMaker, Workshop};
+use crate::superblock::{self, Keeper};
 use crate::uring::Uring;
 use crate::writer::Writer;
 
@@ -29,7 +30,7 @@ pub struct Recovery {
     pub commit: Seq,
     /// The latest output hash that a frame carries: what a replay must come to at its Seq.
     pub executed: Executed,
-    /// The new term, one above the last frame's.
+    /// The new term, one above the highest that was promised.
     pub epoch: u64,
     /// Frames found.
     pub frames: u64,
@@ -75,8 +76,9 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentM
 /// later, and the epoch is taken even if nothing else is ever written in it.
 ///
 /// # Errors
-/// [`Error::Damaged`] and [`Error::Replay`], with nothing changed; [`Error::Locked`] after two seconds,
-/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Layout`],
+/// [`Error::Damaged`], [`Error::Memory`], [`Error::Superblock`] and [`Error::Replay`], with nothing changed;
+/// [`Error::Locked`] after two seconds,
+/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Key`], [`Error::Layout`],
 /// [`Error::Uring`], [`Error::Write`], [`Error::Io`].
 pub fn open_replaying(
     dir: &Path,
@@ -84,15 +86,19 @@ pub fn open_replaying(
     replay: &mut Replay<'_>,
 ) -> Result<(Recovery, Writer, SegmentMaker), Error> {
     options.check()?;
-    let identity = dir::identity(dir)?;
+    // Before a lock file is made in what is no journal; and again once nobody else changes it.
+    superblock::superblock(dir)?;
     dir::check_durability(dir, options.durability)?;
     let lock = dir::lock(dir)?;
-    let mut reader = Reader::open(dir)?;
+    let remembered = superblock::superblock(dir)?;
+    let mut reader = Reader::deciphering(dir, options.data_key.clone())?;
     while let Some(frame) = reader.next_frame()? {
         let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
         replay(&frame.header, frame.commands).map_err(failed)?;
     }
+    check_memory(dir, &remembered, &reader)?;
     let last_index = dir::last_index(dir)?;
+    let mut keeper = Keeper::open(dir)?;
     dir::remove_unfinished(dir)?;
     let torn = cut(dir, reader.tail())?;
     if options.direct() {
@@ -100,16 +106,42 @@ pub fn open_replaying(
     }
 
     let chain = *reader.chain();
-    let epoch = chain.epoch + 1;
-    let mut workshop = Workshop::new(dir, identity.cluster, options, last_index + 1, Lock::clone(&lock))?;
+    let epoch = keeper.current().promised_epoch + 1;
+    keeper.change(epoch, None)?;
+    let mut workshop =
+        Workshop::new(dir, remembered.identity.cluster, options, last_index + 1, Lock::clone(&lock))?;
     let (segment, offset, found) = ready(dir, options, reader.tail(), last_index, &mut workshop)?;
     let (maker_writer, writer_spares) = ironbell_sync::ring(SPARES);
     let maker = SegmentMaker::new(workshop, found, maker_writer);
     let queue = Uring::new(&segment.file, lock, options)?;
-    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares);
+    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares, Some(keeper))
+        .enciphering(options.data_key.clone());
     writer.append(&[], chain.commit, (chain.executed.seq, chain.executed.output_hash))?;
     writer.drain()?;
     Ok((recovery(&chain, epoch, &reader, torn), writer, maker))
+}
+
+/// Holds what was found against what the superblock remembers. A journal that was closed in order has no torn tail:
+/// whatever is not as it was is damage. An epoch is promised before its first frame is written.
+fn check_memory(dir: &Path, remembered: &Superblock, reader: &Reader) -> Result<(), Error> {
+    let chain = reader.chain();
+    let wrong = |what: String| Err(Error::Memory { dir: dir.to_owned(), what });
+    if chain.epoch > remembered.promised_epoch {
+        let promised = remembered.promised_epoch;
+        return wrong(format!("a frame is of epoch {}, and it has promised {promised} only", chain.epoch));
+    }
+    let Some(end) = remembered.end else { return Ok(()) };
+    if (chain.frames, chain.hash) != (end.frames, end.chain) {
+        let Seq(last) = chain.last_seq;
+        return wrong(format!(
+            "it was closed in order behind {} frames; {} are here, the last with Seq {last}",
+            end.frames, chain.frames
+        ));
+    }
+    if reader.tail().torn_bytes > 0 {
+        return wrong(format!("it was closed in order, and {} bytes follow", reader.tail().torn_bytes));
+    }
+    Ok(())
 }
 
 fn recovery(chain: &Chain, epoch: u64, reader: &Reader, torn: Option<TornTail>) -> Recovery {

@@ -1,16 +1,20 @@
 //! The writer: closes frames, keeps a few of them in flight, and says how far the journal is durable.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ironbell_record::frame::{self, Stamp};
 use ironbell_record::segment::FRAMES_OFFSET;
-use ironbell_record::{Chain, Executed, FRAME_BYTES_MAX, Place};
+use ironbell_record::superblock::End;
+use ironbell_record::{Chain, Cipher, Executed, FRAME_BYTES_MAX, Place};
 use ironbell_sync::{Consumer, CursorReader, CursorWriter};
 use ironbell_types::{Seq, Sequenced};
 
+use crate::cipher::DataKey;
 use crate::error::Error;
 use crate::queue::{Completion, WriteQueue};
 use crate::segment::Segment;
+use crate::superblock::Keeper;
 use crate::uring::Uring;
 
 /// The only writer of a journal. A role: nothing in it waits, but for [`seal`](Self::seal).
@@ -31,6 +35,9 @@ pub struct Writer<Q: WriteQueue = Uring> {
     flights: VecDeque<Flight>,
     durable: CursorWriter,
     maker_writer: Consumer<Segment>,
+    /// Notes the orderly end; a writer without a directory has none.
+    keeper: Option<Keeper>,
+    cipher: Option<Arc<DataKey>>,
     frames: u64,
     bytes: u64,
     state: State,
@@ -61,6 +68,7 @@ impl<Q: WriteQueue> Writer<Q> {
         segment: Segment,
         offset: u64,
         maker_writer: Consumer<Segment>,
+        keeper: Option<Keeper>,
     ) -> Self {
         assert!(epoch > chain.epoch, "epoch {epoch} follows epoch {}", chain.epoch);
         let flights = VecDeque::with_capacity(queue.slots());
@@ -75,10 +83,17 @@ impl<Q: WriteQueue> Writer<Q> {
             flights,
             durable,
             maker_writer,
+            keeper,
+            cipher: None,
             frames: 0,
             bytes: 0,
             state,
         }
+    }
+
+    /// The same writer, which enciphers what it is given.
+    pub(crate) fn enciphering(self, cipher: Option<Arc<DataKey>>) -> Self {
+        Self { cipher, ..self }
     }
 
     /// Whether a frame can be appended now: a slot is free and the segment has room. After a `false`,
@@ -121,7 +136,8 @@ impl<Q: WriteQueue> Writer<Q> {
             commit,
             executed: Executed { seq: executed.0, output_hash: executed.1 },
         };
-        let header = frame::encode(&self.chain, &stamp, commands, self.queue.slot(slot));
+        let cipher = self.cipher.as_deref().map(|key| key as &dyn Cipher);
+        let header = frame::encode(&self.chain, &stamp, commands, cipher, self.queue.slot(slot));
         self.chain.advance(&header);
         let bytes = header.frame_bytes();
         let (first_seq, last_seq) = (header.first_seq, header.last_seq());
@@ -217,17 +233,23 @@ impl<Q: WriteQueue> Writer<Q> {
         Ok(())
     }
 
-    /// The graceful end: waits until everything appended is durable; nothing can be appended after it.
-    /// Append the empty frame that carries the last commit Seq before.
+    /// The graceful end: waits until everything appended is durable, and notes in the superblock where the
+    /// journal ends; nothing can be appended after it. Append the empty frame that carries the last commit Seq
+    /// before.
     ///
     /// # Errors
-    /// As [`poll`](Self::poll).
+    /// As [`poll`](Self::poll), and [`Error::Io`] when the superblock cannot be written.
     pub fn seal(&mut self) -> Result<(), Error> {
         if self.state == State::Poisoned {
             return Err(Error::Poisoned);
         }
         self.state = State::Sealed;
-        self.drain()
+        self.drain()?;
+        if let Some(keeper) = &mut self.keeper {
+            let end = End { frames: self.chain.frames, chain: self.chain.hash };
+            keeper.change(self.epoch, Some(end))?;
+        }
+        Ok(())
     }
 
     /// The Seq up to which everything is durable, for whoever asks, on any thread.

@@ -109,7 +109,7 @@ impl Rig {
         let queue = FakeQueue { device: Rc::clone(&device), staging };
         let (maker_writer, spares) = ironbell_sync::ring(2);
         let chain = Chain::genesis(&VENUE);
-        let writer = Writer::new(queue, chain, 1, segment(1, segment_bytes), FRAMES_OFFSET, spares);
+        let writer = Writer::new(queue, chain, 1, segment(1, segment_bytes), FRAMES_OFFSET, spares, None);
         Self { writer, device, maker_writer, next: 1 }
     }
 

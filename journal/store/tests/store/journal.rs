@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::rig::{Rng, Scratch, VENUE, commands};
 use ironbell_record::frame::FORMAT;
 use ironbell_record::{BLOCK_BYTES, HEADER_BYTES};
 use ironbell_store::{
-    Durability, Error, FRAME_BYTES_MAX, FrameHeader, Options, Reader, SegmentMaker, TornTail, Writer, open,
-    open_replaying,
+    DataKey, Durability, Error, FRAME_BYTES_MAX, FrameHeader, Options, Reader, SegmentMaker, TornTail,
+    WrappedKey, Writer, open, open_replaying,
 };
-use ironbell_types::{Nanos, Seq};
+use ironbell_types::{Command, Nanos, Seq};
 
 /// Room for the header block and two of the longest frames.
 const SMALL: u64 = (BLOCK_BYTES + 2 * FRAME_BYTES_MAX) as u64;
@@ -129,6 +130,14 @@ fn a_reader_beside_the_writer_sees_what_is_finished() {
     }
 }
 
+/// Waits until all that was appended is durable, and ends without an orderly end.
+fn abandon(mut writer: Writer, maker: SegmentMaker) {
+    while writer.in_flight() > 0 {
+        writer.poll().expect("no write fails");
+    }
+    drop((writer, maker));
+}
+
 /// A journal whose last frames were in flight together, so that none of them knew another to be safe.
 fn journal_with_frames_in_flight(name: &str, counts: &[usize]) -> (Scratch, Vec<FrameHeader>) {
     let scratch = Scratch::formatted(name);
@@ -141,8 +150,7 @@ fn journal_with_frames_in_flight(name: &str, counts: &[usize]) -> (Scratch, Vec<
         let next = commands(writer.appended_seq().0 + 1, *count);
         writer.append(&next, Seq(73), (Seq(0), 0)).expect("no write fails");
     }
-    writer.seal().expect("no write fails");
-    drop((writer, maker));
+    abandon(writer, maker);
     let headers = headers(scratch.dir()).expect("nothing is wrong with it");
     assert!(headers[4..].iter().all(|header| header.durable_frames == 4));
     (scratch, headers)
@@ -185,8 +193,7 @@ fn a_tail_torn_at_any_sector_is_cut_and_kept() {
                 }
             }
             write(&mut writer, &mut maker, [5, 150]);
-            writer.seal().expect("no write fails");
-            drop((writer, maker));
+            abandon(writer, maker);
             let again = self::headers(scratch.dir()).expect("nothing is wrong with it");
             assert_eq!(again.len(), nth + 3);
             assert_eq!(again.last().map(FrameHeader::last_seq), Some(Seq(recovery.last_seq.0 + 155)));
@@ -291,7 +298,7 @@ fn a_frame_of_a_later_format_is_refused_and_not_cut() {
     header[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
     put(&segment, last.place.offset, &header);
     let error = open(scratch.dir(), &scratch.small()).expect_err("it is not known");
-    assert!(error.to_string().contains("format 2"), "{error}");
+    assert!(error.to_string().contains(&format!("format {}", FORMAT + 1)), "{error}");
 }
 
 #[test]
@@ -385,12 +392,13 @@ fn only_one_process_writes() {
 fn memory_is_no_disk() {
     let scratch = Scratch::at(Path::new("/dev/shm"), "memory");
     let disk = Options { durability: Durability::Disk, ..scratch.small() };
-    let error = ironbell_store::format(scratch.dir(), VENUE, &disk).expect_err("it is tmpfs");
+    let error =
+        ironbell_store::format(scratch.dir(), VENUE, &disk, WrappedKey::NONE).expect_err("it is tmpfs");
     assert!(matches!(&error, Error::NotDurable { file_system, .. } if file_system == "tmpfs"), "{error}");
     assert_eq!(fs::read_dir(scratch.dir()).expect("it was made").count(), 0, "nothing half-written");
 
     let buffered = Options { durability: Durability::Buffered, ..scratch.small() };
-    ironbell_store::format(scratch.dir(), VENUE, &buffered).expect("it was asked for");
+    ironbell_store::format(scratch.dir(), VENUE, &buffered, WrappedKey::NONE).expect("it was asked for");
     let (_, mut writer, mut maker) = reopen(scratch.dir(), &buffered);
     write(&mut writer, &mut maker, [10, 1000, 1000, 1000]);
     writer.seal().expect("no write fails");
@@ -405,14 +413,155 @@ fn a_journal_is_formatted_once_and_into_nothing_else() {
     let scratch = Scratch::new("format-once");
     assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::NotFormatted(_))));
     fs::create_dir_all(scratch.dir()).expect("the directory is ours");
-    fs::write(scratch.dir().join("identity.making"), b"interrupted").expect("the directory is ours");
-    ironbell_store::format(scratch.dir(), VENUE, &scratch.options()).expect("that one was never finished");
+    fs::write(scratch.dir().join("superblock.making"), b"interrupted").expect("the directory is ours");
+    ironbell_store::format(scratch.dir(), VENUE, &scratch.options(), WrappedKey::NONE)
+        .expect("that one was never finished");
     assert_eq!(ironbell_store::identity(scratch.dir()).expect("it is there"), VENUE);
-    let again = ironbell_store::format(scratch.dir(), VENUE, &scratch.options());
+    let again = ironbell_store::format(scratch.dir(), VENUE, &scratch.options(), WrappedKey::NONE);
     assert!(matches!(again, Err(Error::NotEmpty(_))));
-    let identity = scratch.dir().join("identity");
-    put(&identity, 20, &[1]);
-    assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::Layout { .. })));
+}
+
+/// What is found at the end of a journal that was closed in order is exactly what was written, or damage.
+#[test]
+fn a_journal_closed_in_order_has_no_torn_tail() {
+    let scratch = Scratch::formatted("orderly");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.small());
+    write(&mut writer, &mut maker, [20, 9]);
+    writer.seal().expect("no write fails");
+    drop((writer, maker));
+    let headers = headers(scratch.dir()).expect("nothing is wrong with it");
+    let last = headers.last().expect("there are frames");
+    let image = scratch.image();
+    let segment = scratch.segment(1);
+    for (offset, bytes) in [
+        (last.place.offset + 300, vec![0xff]),
+        (last.place.offset, vec![0; last.frame_bytes()]),
+        (last.place.offset + last.frame_bytes() as u64 + 4096, vec![1]),
+    ] {
+        let before = get(&segment, offset, bytes.len());
+        put(&segment, offset, &bytes);
+        match open(scratch.dir(), &scratch.small()) {
+            Err(Error::Memory { what, .. }) => println!("{what}"),
+            other => panic!("{other:?}"),
+        }
+        put(&segment, offset, &before);
+        assert!(image == scratch.image(), "a refused journal is left as it is");
+    }
+    let (recovery, writer, maker) = reopen(scratch.dir(), &scratch.small());
+    assert_eq!((recovery.last_seq, recovery.epoch), (Seq(29), 2));
+    abandon(writer, maker);
+    // From the opening on a torn tail is one again.
+    let end = self::headers(scratch.dir()).expect("nothing is wrong with it");
+    put(&segment, end.last().expect("there are frames").place.offset + 4096, &[1]);
+    assert!(reopen(scratch.dir(), &scratch.small()).0.torn.is_some());
+}
+
+#[test]
+fn an_epoch_is_never_taken_twice() {
+    let scratch = Scratch::formatted("promise");
+    let (recovery, writer, maker) = reopen(scratch.dir(), &scratch.small());
+    assert_eq!(recovery.epoch, 1);
+    abandon(writer, maker);
+    let segment = fs::read(scratch.segment(1)).expect("it is there");
+    let superblock = fs::read(scratch.dir().join("superblock")).expect("it is there");
+    for epoch in 2..=3 {
+        // The frames of later epochs are lost, with a whole disk perhaps; that they were promised is not.
+        let (recovery, writer, maker) = reopen(scratch.dir(), &scratch.small());
+        assert_eq!(recovery.epoch, epoch);
+        abandon(writer, maker);
+        fs::write(scratch.segment(1), &segment).expect("it is ours");
+    }
+    drop(reopen(scratch.dir(), &scratch.small()));
+    fs::write(scratch.dir().join("superblock"), superblock).expect("it is ours");
+    match open(scratch.dir(), &scratch.small()) {
+        Err(Error::Memory { what, .. }) => assert!(what.contains("epoch 4"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What stands on the disk tells nothing, what is read back is what was written, and only with the key.
+#[test]
+fn an_enciphered_journal_tells_nothing_without_its_key() {
+    let scratch = Scratch::new("enciphered");
+    let key = |byte| Some(Arc::new(DataKey::new(&[byte; 32])));
+    let options = Options { data_key: key(7), ..scratch.small() };
+    let wrapped = WrappedKey::new(&[9; 60]).expect("it is short");
+    let unwrapped = ironbell_store::format(scratch.dir(), VENUE, &options, WrappedKey::NONE);
+    assert!(matches!(unwrapped, Err(Error::Key { .. })));
+    ironbell_store::format(scratch.dir(), VENUE, &options, wrapped).expect("it is empty");
+    assert_eq!(ironbell_store::superblock(scratch.dir()).expect("it is sound").wrapped_key.bytes(), [9; 60]);
+    for _ in 0..3 {
+        let (_, mut writer, mut maker) = reopen(scratch.dir(), &options);
+        write(&mut writer, &mut maker, [1, 700, 0, 30, 700, 2]);
+        abandon(writer, maker);
+    }
+    let mut reader = Reader::deciphering(scratch.dir(), key(7)).expect("it is the key");
+    while let Some(frame) = reader.next_frame().expect("nothing is wrong with it") {
+        assert_eq!(frame.commands, commands(frame.header.first_seq.0, frame.commands.len()));
+        assert_eq!(frame.header.tag.is_some(), !frame.commands.is_empty());
+    }
+    assert_eq!(reader.commands_read(), 3 * 1433);
+    // The third command's cause is eight bytes that nothing else holds.
+    let Command::MassCancelSlice(third) = commands(3, 1)[0].command else { panic!("it is a slice") };
+    let plain = third.cause.0.to_le_bytes();
+    for path in scratch.segments() {
+        let image = fs::read(path).expect("it is there");
+        assert!(!image.windows(plain.len()).any(|window| window == plain));
+    }
+    let without = open(scratch.dir(), &scratch.small()).expect_err("there is no key");
+    assert!(matches!(without, Error::Key { .. }), "{without}");
+    let before = scratch.image();
+    let other = Options { data_key: key(8), ..scratch.small() };
+    let wrong = open(scratch.dir(), &other).expect_err("it is another key");
+    assert!(wrong.to_string().contains("not enciphered with this key"), "{wrong}");
+    assert!(before == scratch.image(), "a wrong key changes nothing");
+    let plain = Scratch::formatted("plain");
+    assert!(matches!(open(plain.dir(), &other), Err(Error::Key { .. })));
+}
+
+/// One history has the same links whatever it is enciphered with, and a frame cannot be moved to another epoch or
+/// Seq with its checksums made right again.
+#[test]
+fn the_chain_is_that_of_the_plain_records() {
+    let links = [None, Some(Arc::new(DataKey::new(&[1; 32]))), Some(Arc::new(DataKey::new(&[2; 32])))].map(
+        |data_key| {
+            let scratch = Scratch::new("links");
+            let wrapped = WrappedKey::new(if data_key.is_some() { &[1] } else { &[] }).expect("it is short");
+            let options = Options { data_key: data_key.clone(), ..scratch.small() };
+            ironbell_store::format(scratch.dir(), VENUE, &options, wrapped).expect("it is empty");
+            let (_, mut writer, mut maker) = reopen(scratch.dir(), &options);
+            write(&mut writer, &mut maker, [4, 0, 900]);
+            abandon(writer, maker);
+            reopen(scratch.dir(), &options).0.chain
+        },
+    );
+    assert_eq!(links[0], links[1]);
+    assert_eq!(links[0], links[2]);
+}
+
+#[test]
+fn two_damaged_copies_of_the_superblock_are_mended_and_three_are_not() {
+    let scratch = Scratch::formatted("superblock");
+    let superblock = scratch.dir().join("superblock");
+    let node = ironbell_store::superblock(scratch.dir()).expect("it is sound").node;
+    let mut rng = Rng::new("superblock");
+    for _ in 0..12 {
+        let (first, second) = (rng.below(4), rng.below(4));
+        put(&superblock, first * BLOCK_BYTES as u64 + rng.below(128), b"damaged");
+        put(&superblock, second * BLOCK_BYTES as u64 + rng.below(128), b"damaged");
+        let (recovery, writer, maker) = reopen(scratch.dir(), &scratch.small());
+        abandon(writer, maker);
+        let found = ironbell_store::superblock(scratch.dir()).expect("it is sound");
+        assert_eq!((found.node, found.promised_epoch, found.end), (node, recovery.epoch, None));
+        for copy in 0..4 {
+            let block = get(&superblock, copy * BLOCK_BYTES as u64, BLOCK_BYTES);
+            assert_eq!(ironbell_record::Superblock::decode(&block, copy as usize), Ok(found));
+        }
+    }
+    for copy in 0..3 {
+        put(&superblock, copy * BLOCK_BYTES as u64 + 20, b"damaged");
+    }
+    assert!(matches!(open(scratch.dir(), &scratch.options()), Err(Error::Superblock { .. })));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::BLOCK_BYTES;
-use ironbell_store::{Durability, Error, FRAME_BYTES_MAX, Identity, Options};
+use ironbell_store::{Durability, Error, FRAME_BYTES_MAX, Identity, Options, WrappedKey};
 use ironbell_types::{Command, MassCancelSlice, Nanos, Seq, Sequenced};
 
 pub const VENUE: Identity = Identity { cluster: *b"the tests' venue", key: 42 };
@@ -42,7 +42,8 @@ impl Scratch {
     /// One with a journal in it.
     pub fn formatted(name: &str) -> Self {
         let scratch = Self::new(name);
-        ironbell_store::format(&scratch.dir, VENUE, &scratch.options()).expect("it is empty");
+        ironbell_store::format(&scratch.dir, VENUE, &scratch.options(), WrappedKey::NONE)
+            .expect("it is empty");
         scratch
     }
 
@@ -95,7 +96,7 @@ impl Drop for Scratch {
 pub fn durability(parent: &Path) -> Durability {
     let probe =
         parent.join(format!("ironbell-store-probe-{}-{:?}", std::process::id(), std::thread::current().id()));
-    let formatted = ironbell_store::format(&probe, VENUE, &Options::default());
+    let formatted = ironbell_store::format(&probe, VENUE, &Options::default(), WrappedKey::NONE);
     let _ = fs::remove_dir_all(&probe);
     match formatted {
         Ok(()) => Durability::Disk,

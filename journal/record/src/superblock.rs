@@ -1,0 +1,243 @@
+//! The superblock: whose journal it is, and what a node must remember of itself beside the frames.
+//!
+//! ```text
+//! 0       8       12     16              24        40     48     56              64      72      80       112
+//! ├───────┼───────┼──────┼───────────────┼─────────┼──────┼──────┼───────────────┼───────┼───────┼────────┤
+//! │ magic │format │ copy │ update        │ cluster │ key  │ node │ promised epoch│ clean │frames │ chain  │
+//! ├───────┼───────┼──────┴───────────────┴─────────┴──────┴──────┴───────────────┴───────┴───┬───┴───┬────┤
+//! │length │ zero  │ wrapped data key, then zeros                                             │ zero  │CRC │
+//! └───────┴───────┴──────────────────────────────────────────────────────────────────────────┴───────┴────┘
+//! 112     116     120                                                                        632     636  640
+//! ```
+//!
+//! The file `superblock` holds four copies, each at the start of a 4 KiB block of its own. `copy` is
+//! the block's number, so that a misdirected write is none; `update` counts from 1, and two copies that
+//! say the same are needed to believe it.
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::chain::ChainHash;
+use crate::frame::{BLOCK_BYTES, FORMAT};
+use crate::segment::{Identity, LayoutError, crc};
+
+/// Bytes of one encoded copy.
+pub const SUPERBLOCK_BYTES: usize = size_of::<Layout>();
+
+/// Copies in the file.
+pub const COPIES: usize = 4;
+
+/// Copies that must say the same.
+pub const QUORUM: usize = 2;
+
+/// Bytes of the file.
+pub const SUPERBLOCK_FILE_BYTES: usize = COPIES * BLOCK_BYTES;
+
+const MAGIC: [u8; 8] = *b"IBSUPER\n";
+
+/// What a node must remember of itself beside the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// How often it was written, from 1.
+    pub update: u64,
+    /// Whose journal it is.
+    pub identity: Identity,
+    /// The node's own random number: copies of a journal differ in it.
+    pub node: u64,
+    /// The highest epoch that this node has taken or has promised not to go below.
+    pub promised_epoch: u64,
+    /// Where the journal ended when it was closed in order; `None` from the next opening on.
+    pub end: Option<End>,
+    /// The data key.
+    pub wrapped_key: WrappedKey,
+}
+
+/// The key that records are enciphered with, itself enciphered by a key that is kept elsewhere. Empty when the records are
+/// plain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WrappedKey {
+    length: u32,
+    bytes: [u8; WRAPPED_KEY_BYTES_MAX],
+}
+
+/// The longest wrapped key, in bytes: RSA of 4,096 bits.
+pub const WRAPPED_KEY_BYTES_MAX: usize = 512;
+
+impl WrappedKey {
+    /// No key: the records are plain.
+    pub const NONE: Self = Self { length: 0, bytes: [0; WRAPPED_KEY_BYTES_MAX] };
+
+    /// What a key was wrapped to; `None` when it is longer than 512 bytes.
+    #[must_use]
+    pub fn new(wrapped: &[u8]) -> Option<Self> {
+        let mut bytes = [0; WRAPPED_KEY_BYTES_MAX];
+        bytes.get_mut(..wrapped.len())?.copy_from_slice(wrapped);
+        Some(Self { length: wrapped.len() as u32, bytes })
+    }
+
+    /// The bytes to unwrap; empty when the records are plain.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length as usize]
+    }
+}
+
+impl core::fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "WrappedKey({} bytes)", self.length)
+    }
+}
+
+/// Where a journal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Frames in it.
+    pub frames: u64,
+    /// Link of the last one.
+    pub chain: ChainHash,
+}
+
+/// Why a file of four copies says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoQuorum {
+    /// Fewer than two copies are sound and say the same.
+    Copies {
+        /// How many are sound.
+        sound: usize,
+        /// What is wrong with the first that is not.
+        fault: Option<LayoutError>,
+    },
+    /// Two pairs of copies were written as the same update and differ.
+    Split(u64),
+}
+
+impl core::fmt::Display for NoQuorum {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Copies { sound, fault: Some(fault) } => {
+                write!(f, "{sound} of {COPIES} copies are sound and no two of them agree; another: {fault}")
+            }
+            Self::Copies { sound, fault: None } => {
+                write!(f, "{sound} of {COPIES} copies are sound and no two of them agree")
+            }
+            Self::Split(update) => write!(f, "its copies disagree on update {update}"),
+        }
+    }
+}
+
+impl core::error::Error for NoQuorum {}
+
+impl Superblock {
+    /// Copy number `copy`, from 0.
+    #[must_use]
+    pub fn encode(&self, copy: usize) -> [u8; SUPERBLOCK_BYTES] {
+        assert!(copy < COPIES);
+        assert!(self.update > 0);
+        let end = self.end.unwrap_or(End { frames: 0, chain: ChainHash([0; 32]) });
+        let mut layout = Layout {
+            magic: MAGIC,
+            format: FORMAT.into(),
+            copy: (copy as u32).into(),
+            update: self.update.into(),
+            cluster: self.identity.cluster,
+            key: self.identity.key.into(),
+            node: self.node.into(),
+            promised_epoch: self.promised_epoch.into(),
+            clean: u64::from(self.end.is_some()).into(),
+            frames: end.frames.into(),
+            chain: end.chain.0,
+            wrapped_length: self.wrapped_key.length.into(),
+            zero: U32::ZERO,
+            wrapped: self.wrapped_key.bytes,
+            zero_end: [0; 4],
+            crc: U32::ZERO,
+        };
+        layout.crc = crc(layout.as_bytes()).into();
+        zerocopy::transmute!(layout)
+    }
+
+    /// Reads copy number `copy` from the start of `bytes`.
+    ///
+    /// # Errors
+    /// Whatever [`encode`](Self::encode) would not have written.
+    pub fn decode(bytes: &[u8], copy: usize) -> Result<Self, LayoutError> {
+        let (layout, _) = Layout::ref_from_prefix(bytes).map_err(|_| LayoutError::Truncated)?;
+        if layout.magic != MAGIC {
+            return Err(LayoutError::Magic);
+        }
+        if layout.crc.get() != crc(layout.as_bytes()) {
+            return Err(LayoutError::Crc);
+        }
+        if layout.format.get() != FORMAT {
+            return Err(LayoutError::Format(layout.format.get()));
+        }
+        if layout.copy.get() as usize != copy {
+            return Err(LayoutError::Field("copy number"));
+        }
+        if layout.update == U64::ZERO {
+            return Err(LayoutError::Field("update"));
+        }
+        if layout.zero != U32::ZERO || layout.zero_end != [0; 4] {
+            return Err(LayoutError::Field("unused bytes"));
+        }
+        let length = layout.wrapped_length.get() as usize;
+        let wrapped = layout.wrapped.get(..length).and_then(WrappedKey::new);
+        let wrapped_key =
+            wrapped.filter(|key| key.bytes == layout.wrapped).ok_or(LayoutError::Field("wrapped key"))?;
+        let (frames, chain) = (layout.frames.get(), ChainHash(layout.chain));
+        let end = match layout.clean.get() {
+            0 if frames == 0 && chain == ChainHash([0; 32]) => None,
+            1 => Some(End { frames, chain }),
+            _ => return Err(LayoutError::Field("clean flag")),
+        };
+        Ok(Self {
+            update: layout.update.get(),
+            identity: Identity { cluster: layout.cluster, key: layout.key.get() },
+            node: layout.node.get(),
+            promised_epoch: layout.promised_epoch.get(),
+            end,
+            wrapped_key,
+        })
+    }
+
+    /// What a file of four copies says: of what two or more copies agree on, the latest.
+    ///
+    /// # Errors
+    /// [`NoQuorum`].
+    pub fn read(file: &[u8]) -> Result<Self, NoQuorum> {
+        let block = |copy: usize| file.get(copy * BLOCK_BYTES..).unwrap_or_default();
+        let copies: [_; COPIES] = core::array::from_fn(|copy| Self::decode(block(copy), copy));
+        let sound = || copies.iter().filter_map(|copy| copy.as_ref().ok());
+        let agreed = || sound().filter(|one| sound().filter(|other| other == one).count() >= QUORUM);
+        let Some(latest) = agreed().max_by_key(|copy| copy.update) else {
+            let fault = copies.iter().find_map(|copy| copy.as_ref().err()).copied();
+            return Err(NoQuorum::Copies { sound: sound().count(), fault });
+        };
+        if agreed().any(|other| other.update == latest.update && other != latest) {
+            return Err(NoQuorum::Split(latest.update));
+        }
+        Ok(*latest)
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Layout {
+    magic: [u8; 8],
+    format: U32,
+    copy: U32,
+    update: U64,
+    cluster: [u8; 16],
+    key: U64,
+    node: U64,
+    promised_epoch: U64,
+    clean: U64,
+    frames: U64,
+    chain: [u8; 32],
+    wrapped_length: U32,
+    zero: U32,
+    wrapped: [u8; WRAPPED_KEY_BYTES_MAX],
+    zero_end: [u8; 4],
+    crc: U32,
+}
+const _: () = assert!(size_of::<Layout>() == 640);

@@ -1,0 +1,103 @@
+//! The superblock's file: four copies, changed two at a time, so that a cut leaves two that agree.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ironbell_record::superblock::{COPIES, End, QUORUM, SUPERBLOCK_FILE_BYTES};
+use ironbell_record::{BLOCK_BYTES, Superblock};
+
+use crate::error::Error;
+
+/// The superblock of the journal in `dir`.
+///
+/// # Errors
+/// [`Error::NotFormatted`], [`Error::Superblock`], [`Error::Io`].
+pub fn superblock(dir: &Path) -> Result<Superblock, Error> {
+    read(dir).map(|(superblock, _)| superblock)
+}
+
+/// The superblock and the bytes it was read from.
+fn read(dir: &Path) -> Result<(Superblock, Vec<u8>), Error> {
+    let path = path(dir);
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFormatted(dir.to_owned()));
+        }
+        bytes => bytes.map_err(Error::io("read", &path))?,
+    };
+    match Superblock::read(&bytes) {
+        Ok(superblock) => Ok((superblock, bytes)),
+        Err(what) => Err(Error::Superblock { path, what }),
+    }
+}
+
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join("superblock")
+}
+
+/// All four copies as the file holds them.
+pub(crate) fn encode(superblock: &Superblock) -> Vec<u8> {
+    let mut file = vec![0; SUPERBLOCK_FILE_BYTES];
+    for (copy, block) in file.chunks_mut(BLOCK_BYTES).enumerate() {
+        let encoded = superblock.encode(copy);
+        block[..encoded.len()].copy_from_slice(&encoded);
+    }
+    file
+}
+
+/// The right to change it; only who holds the journal's lock has one.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    path: PathBuf,
+    file: File,
+    current: Superblock,
+}
+
+impl Keeper {
+    /// Reads it, and writes anew what is damaged or behind. All four copies say the same afterwards: an update
+    /// that is cut overwrites two, and the other two must not be older than what was believed before.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let (current, bytes) = read(dir)?;
+        let path = path(dir);
+        let file =
+            OpenOptions::new().write(true).open(&path).map_err(Error::io("open for writing", &path))?;
+        let keeper = Self { path, file, current };
+        let behind: Vec<_> = (0..COPIES)
+            .filter(|&copy| {
+                let block = bytes.get(copy * BLOCK_BYTES..).unwrap_or_default();
+                Superblock::decode(block, copy) != Ok(current)
+            })
+            .collect();
+        if !behind.is_empty() {
+            keeper.write(&behind)?;
+        }
+        Ok(keeper)
+    }
+
+    pub fn current(&self) -> &Superblock {
+        &self.current
+    }
+
+    /// Durable on return.
+    pub fn change(&mut self, promised_epoch: u64, end: Option<End>) -> Result<(), Error> {
+        assert!(promised_epoch >= self.current.promised_epoch, "a promise is not taken back");
+        self.current = Superblock { update: self.current.update + 1, promised_epoch, end, ..self.current };
+        self.write(&[0, 1])?;
+        self.write(&[2, 3])
+    }
+
+    fn write(&self, copies: &[usize]) -> Result<(), Error> {
+        for &copy in copies {
+            let mut block = [0; BLOCK_BYTES];
+            let encoded = self.current.encode(copy);
+            block[..encoded.len()].copy_from_slice(&encoded);
+            let written = self.file.write_all_at(&block, (copy * BLOCK_BYTES) as u64);
+            written.map_err(Error::io("write", &self.path))?;
+        }
+        self.file.sync_data().map_err(Error::io("sync", &self.path))
+    }
+}
+
+const _: () = assert!(COPIES == 2 * QUORUM, "half of the copies are a quorum");
