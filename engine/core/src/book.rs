@@ -21,7 +21,7 @@ use crate::{
     ladder::{Ladder, Ladders, Level},
     slab::Slab,
 };
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use ironbell_types::{
     Display, FirmId, InstrumentId, Nanos, OrderKey, OrderRef, OrderTerms, Peg, Price, Qty, Shown, Side, Stp,
     TimeInForce,
@@ -233,6 +233,45 @@ impl Extra {
     }
 }
 
+/// What makes orders special, by the slots of the orders.
+#[derive(Clone)]
+pub(crate) struct Extras {
+    /// Where each order's record is; stands only where the order is special.
+    places: Vec<u32>,
+    records: Slab<Extra>,
+}
+
+impl Extras {
+    fn new(orders: usize) -> Self {
+        Self { places: vec![NONE; orders], records: Slab::new(orders) }
+    }
+
+    fn put(&mut self, slot: u32, extra: &Extra) {
+        let slot = slot as usize;
+        if self.places.len() <= slot {
+            self.places.resize((slot + 1).next_power_of_two(), NONE);
+        }
+        self.places[slot] = self.records.insert(*extra);
+    }
+
+    fn take(&mut self, slot: u32) {
+        self.records.remove(self.places[slot as usize]);
+    }
+}
+
+impl core::ops::Index<u32> for Extras {
+    type Output = Extra;
+    fn index(&self, slot: u32) -> &Extra {
+        &self.records[self.places[slot as usize]]
+    }
+}
+
+impl core::ops::IndexMut<u32> for Extras {
+    fn index_mut(&mut self, slot: u32) -> &mut Extra {
+        &mut self.records[self.places[slot as usize]]
+    }
+}
+
 /// One side of a plane.
 #[derive(Clone, Copy)]
 struct Lane {
@@ -271,8 +310,7 @@ struct Book {
 pub(crate) struct Books {
     books: Vec<Book>,
     orders: Slab<Order>,
-    /// By slot; contents stand only where the order is special.
-    extras: Vec<Extra>,
+    extras: Extras,
     by_ref: Index,
     ladders: Ladders,
 }
@@ -287,7 +325,7 @@ impl Books {
         Self {
             books: Vec::new(),
             orders: Slab::new(orders),
-            extras: Vec::with_capacity(orders),
+            extras: Extras::new(orders),
             by_ref: Index::new(orders, key),
             ladders: Ladders::new((orders / 8).clamp(64, 4096)),
         }
@@ -328,18 +366,18 @@ impl Books {
 
     /// What makes an order special, if it is.
     pub(crate) fn extra(&self, slot: u32) -> Option<&Extra> {
-        self.orders[slot].is_special().then(|| &self.extras[slot as usize])
+        self.orders[slot].is_special().then(|| &self.extras[slot])
     }
 
     pub(crate) fn extra_mut(&mut self, slot: u32) -> Option<&mut Extra> {
-        self.orders[slot].is_special().then(|| &mut self.extras[slot as usize])
+        self.orders[slot].is_special().then(|| &mut self.extras[slot])
     }
 
     #[inline(always)]
     pub(crate) fn instrument(&self, slot: u32) -> InstrumentId {
         let leaf = self.orders[slot].leaf;
         if leaf == NONE {
-            return self.extras[slot as usize].instrument;
+            return self.extras[slot].instrument;
         }
         InstrumentId((self.ladders.owner(leaf) >> LANE_BITS) + 1)
     }
@@ -473,7 +511,7 @@ impl Books {
 
     fn list(&self, head: u32) -> impl Iterator<Item = u32> + '_ {
         core::iter::successors((head != NONE).then_some(head), |&slot| {
-            Some(self.extras[slot as usize].next).filter(|next| *next != NONE)
+            Some(self.extras[slot].next).filter(|next| *next != NONE)
         })
     }
 
@@ -512,7 +550,7 @@ impl Books {
     /// The good-till-time order that ends first, the oldest of those, and when.
     pub(crate) fn expiry(&self, instrument: InstrumentId) -> Option<(Nanos, u32)> {
         let slot = self.book(instrument).expiring.first()?;
-        Some((self.extras[slot as usize].terms.expire, slot))
+        Some((self.extras[slot].terms.expire, slot))
     }
 
     /// Updates, with the last price, the best price that each trailing stop has seen.
@@ -520,7 +558,7 @@ impl Books {
         let mut at = self.book(instrument).trailing.head;
         while at != NONE {
             let buys = self.orders[at].side.is_buy();
-            let extra = &mut self.extras[at as usize];
+            let extra = &mut self.extras[at];
             let is_better = if buys { last < extra.best } else { last > extra.best };
             if extra.best == 0 || is_better {
                 extra.best = last;
@@ -547,7 +585,7 @@ impl Books {
         order.flags = order.flags & !(7 << 2) | SPECIAL | (plane as u8) << 2;
         let slot = self.orders.insert(order);
         self.by_ref.insert(index_key(order.order_ref), slot);
-        self.put_extra(slot, extra);
+        self.extras.put(slot, extra);
         self.books[instrument.0 as usize - 1].special += 1;
         if (plane as usize) < LADDERS {
             self.append(instrument.0 - 1, plane, slot);
@@ -563,18 +601,11 @@ impl Books {
         slot
     }
 
-    fn put_extra(&mut self, slot: u32, extra: &Extra) {
-        if self.extras.len() <= slot as usize {
-            self.extras.resize(slot as usize + 1, *extra);
-        }
-        self.extras[slot as usize] = *extra;
-    }
-
     /// Pairs an order with another, which must not be paired.
     pub(crate) fn pair(&mut self, slot: u32, partner: OrderRef) {
         let order = &mut self.orders[slot];
         if order.is_special() {
-            let extra = &mut self.extras[slot as usize];
+            let extra = &mut self.extras[slot];
             assert!(extra.partner == OrderRef(0));
             extra.partner = partner;
             return;
@@ -585,7 +616,7 @@ impl Books {
         let instrument = self.instrument(slot);
         let terms = OrderTerms::default();
         let extra = Extra { partner, ..Extra::new(instrument, terms, time_in_force, Stp::Off, limit, 0) };
-        self.put_extra(slot, &extra);
+        self.extras.put(slot, &extra);
         self.books[instrument.0 as usize - 1].special += 1;
     }
 
@@ -597,31 +628,31 @@ impl Books {
     }
 
     fn link(&mut self, slot: u32) {
-        let book = &mut self.books[self.extras[slot as usize].instrument.0 as usize - 1];
+        let book = &mut self.books[self.extras[slot].instrument.0 as usize - 1];
         let is_trailing = self.orders[slot].plane() == Plane::Trailing;
         let list = if is_trailing { &mut book.trailing } else { &mut book.seekers };
-        (self.extras[slot as usize].prev, self.extras[slot as usize].next) = (list.tail, NONE);
+        (self.extras[slot].prev, self.extras[slot].next) = (list.tail, NONE);
         if list.tail == NONE {
             list.head = slot;
         } else {
-            self.extras[list.tail as usize].next = slot;
+            self.extras[list.tail].next = slot;
         }
         list.tail = slot;
         list.len += 1;
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Extra { instrument, prev, next, .. } = self.extras[slot as usize];
+        let Extra { instrument, prev, next, .. } = self.extras[slot];
         let book = &mut self.books[instrument.0 as usize - 1];
         let is_trailing = self.orders[slot].plane() == Plane::Trailing;
         let list = if is_trailing { &mut book.trailing } else { &mut book.seekers };
         match prev {
             NONE => list.head = next,
-            prev => self.extras[prev as usize].next = next,
+            prev => self.extras[prev].next = next,
         }
         match next {
             NONE => list.tail = prev,
-            next => self.extras[next as usize].prev = prev,
+            next => self.extras[next].prev = prev,
         }
         list.len -= 1;
     }
@@ -726,7 +757,7 @@ impl Books {
         }
         self.shrink(slot, qty);
         if self.orders[slot].is_special() {
-            let shown = &mut self.extras[slot as usize].shown.qty;
+            let shown = &mut self.extras[slot].shown.qty;
             *shown = Qty(shown.0.saturating_sub(qty));
         }
     }
@@ -756,7 +787,7 @@ impl Books {
     /// What leads to a special order, but for its line.
     #[cold]
     fn remove_special(&mut self, slot: u32) {
-        let extra = self.extras[slot as usize];
+        let extra = self.extras[slot];
         let plane = self.orders[slot].plane();
         let waits = matches!(plane, Plane::Stop | Plane::AtOpen | Plane::AtClose);
         if plane == Plane::Trailing || (!waits && extra.seeks()) {
@@ -770,6 +801,7 @@ impl Books {
         if extra.partner.0 != 0 {
             self.unpair(extra.partner);
         }
+        self.extras.take(slot);
     }
 
     /// The next part of an iceberg order is shown, at the end of its line.
@@ -795,7 +827,7 @@ impl Books {
 
     #[cold]
     fn shown_special(&self, slot: u32) -> Shown {
-        let (order, extra) = (&self.orders[slot], &self.extras[slot as usize]);
+        let (order, extra) = (&self.orders[slot], &self.extras[slot]);
         match order.plane() {
             Plane::Lit if !extra.is_iceberg() => Shown { order_ref: order.order_ref, qty: Qty(order.leaves) },
             // Between a cross and its refreshing nothing stands on the feed.
@@ -808,8 +840,8 @@ impl Books {
     #[inline(always)]
     pub(crate) fn tradable(&self, slot: u32) -> u64 {
         let order = &self.orders[slot];
-        if order.is_special() && self.extras[slot as usize].is_iceberg() {
-            return self.extras[slot as usize].shown.qty.0;
+        if order.is_special() && self.extras[slot].is_iceberg() {
+            return self.extras[slot].shown.qty.0;
         }
         order.leaves
     }
@@ -904,7 +936,7 @@ impl Books {
 
     /// Panics when a link, a sum or a best price is wrong. What may be crossed its caller knows.
     pub(crate) fn check_invariants(&self) {
-        let mut seen = 0;
+        let (mut seen, mut special) = (0, 0);
         for place in 0..self.books.len() {
             let instrument = InstrumentId(place as u32 + 1);
             let book = &self.books[place];
@@ -913,8 +945,9 @@ impl Books {
                     seen += self.check_lane(instrument, *plane, buys);
                 }
             }
-            let special = self.slots(instrument).filter(|slot| !self.orders[*slot].is_plain());
-            assert_eq!(special.count(), book.special as usize, "special orders of {instrument}");
+            let specials = self.slots(instrument).filter(|slot| !self.orders[*slot].is_plain());
+            assert_eq!(specials.count(), book.special as usize, "special orders of {instrument}");
+            special += book.special as usize;
             seen += self.check_list(instrument, &book.seekers);
             seen += self.check_list(instrument, &book.trailing);
             let expiring = self
@@ -924,13 +957,14 @@ impl Books {
         }
         assert_eq!(seen, self.orders.len());
         assert_eq!(seen, self.by_ref.len());
+        assert_eq!(special, self.extras.records.len());
     }
 
     /// Returns how many of a list stand on no ladder.
     fn check_list(&self, instrument: InstrumentId, list: &List) -> usize {
         let (mut prev, mut len, mut off_ladder) = (NONE, 0, 0);
         for slot in self.list(list.head) {
-            let extra = &self.extras[slot as usize];
+            let extra = &self.extras[slot];
             assert_eq!((extra.instrument, extra.prev), (instrument, prev));
             assert_eq!(self.find(self.orders[slot].order_ref), Some(slot));
             self.check_order(slot);

@@ -4,7 +4,7 @@
 //! no two orders are equal.
 
 use crate::{
-    book::{Extra, Order},
+    book::{Extras, Order},
     index::NONE,
     slab::Slab,
 };
@@ -32,8 +32,8 @@ pub(crate) struct Heap {
     root: u32,
 }
 
-fn rank(slot: u32, orders: &Slab<Order>, extras: &[Extra]) -> (Nanos, OrderRef) {
-    (extras[slot as usize].terms.expire, orders[slot].order_ref)
+fn rank(slot: u32, orders: &Slab<Order>, extras: &Extras) -> (Nanos, OrderRef) {
+    (extras[slot].terms.expire, orders[slot].order_ref)
 }
 
 impl Heap {
@@ -44,42 +44,42 @@ impl Heap {
         Some(self.root).filter(|root| *root != NONE)
     }
 
-    pub(crate) fn insert(&mut self, slot: u32, orders: &Slab<Order>, extras: &mut [Extra]) {
-        extras[slot as usize].heap = Links::NONE;
+    pub(crate) fn insert(&mut self, slot: u32, orders: &Slab<Order>, extras: &mut Extras) {
+        extras[slot].heap = Links::NONE;
         self.root = meld(self.root, slot, orders, extras);
     }
 
-    pub(crate) fn remove(&mut self, slot: u32, orders: &Slab<Order>, extras: &mut [Extra]) {
-        let Links { child, next, prev } = extras[slot as usize].heap;
+    pub(crate) fn remove(&mut self, slot: u32, orders: &Slab<Order>, extras: &mut Extras) {
+        let Links { child, next, prev } = extras[slot].heap;
         let children = meld_siblings(child, orders, extras);
         if slot == self.root {
             self.root = children;
             return;
         }
-        let before = &mut extras[prev as usize].heap;
+        let before = &mut extras[prev].heap;
         if before.child == slot {
             before.child = next;
         } else {
             before.next = next;
         }
         if next != NONE {
-            extras[next as usize].heap.prev = prev;
+            extras[next].heap.prev = prev;
         }
         self.root = meld(self.root, children, orders, extras);
     }
 
     /// For tests: how many there are; panics when one ends before its parent.
-    pub(crate) fn check(&self, orders: &Slab<Order>, extras: &[Extra]) -> usize {
+    pub(crate) fn check(&self, orders: &Slab<Order>, extras: &Extras) -> usize {
         let mut open = Vec::from_iter(self.first());
         let mut count = 0;
         while let Some(slot) = open.pop() {
             count += 1;
-            let (mut prev, mut child) = (slot, extras[slot as usize].heap.child);
+            let (mut prev, mut child) = (slot, extras[slot].heap.child);
             while child != NONE {
-                assert_eq!(extras[child as usize].heap.prev, prev);
+                assert_eq!(extras[child].heap.prev, prev);
                 assert!(rank(slot, orders, extras) < rank(child, orders, extras));
                 open.push(child);
-                (prev, child) = (child, extras[child as usize].heap.next);
+                (prev, child) = (child, extras[child].heap.next);
             }
         }
         count
@@ -87,30 +87,30 @@ impl Heap {
 }
 
 /// Makes one heap of two, either of which may be none: the later root becomes the other's first child.
-fn meld(a: u32, b: u32, orders: &Slab<Order>, extras: &mut [Extra]) -> u32 {
+fn meld(a: u32, b: u32, orders: &Slab<Order>, extras: &mut Extras) -> u32 {
     if a == NONE || b == NONE {
         return if a == NONE { b } else { a };
     }
     let (above, below) = if rank(a, orders, extras) < rank(b, orders, extras) { (a, b) } else { (b, a) };
-    let first = extras[above as usize].heap.child;
+    let first = extras[above].heap.child;
     if first != NONE {
-        extras[first as usize].heap.prev = below;
+        extras[first].heap.prev = below;
     }
-    let links = &mut extras[below as usize].heap;
+    let links = &mut extras[below].heap;
     (links.next, links.prev) = (first, above);
-    extras[above as usize].heap.child = below;
+    extras[above].heap.child = below;
     above
 }
 
 /// Makes one heap of a row of siblings: in pairs from the first, then the pairs from the last.
-fn meld_siblings(first: u32, orders: &Slab<Order>, extras: &mut [Extra]) -> u32 {
+fn meld_siblings(first: u32, orders: &Slab<Order>, extras: &mut Extras) -> u32 {
     // The pairs made so far are linked by `next`, the last one first.
     let (mut pairs, mut at) = (NONE, first);
     while at != NONE {
         let second = cut(at, extras);
         let rest = if second == NONE { NONE } else { cut(second, extras) };
         let pair = meld(at, second, orders, extras);
-        extras[pair as usize].heap.next = pairs;
+        extras[pair].heap.next = pairs;
         (pairs, at) = (pair, rest);
     }
     let mut root = NONE;
@@ -123,8 +123,8 @@ fn meld_siblings(first: u32, orders: &Slab<Order>, extras: &mut [Extra]) -> u32 
 }
 
 /// Takes a heap out of its row; returns the next of the row.
-fn cut(slot: u32, extras: &mut [Extra]) -> u32 {
-    let links = &mut extras[slot as usize].heap;
+fn cut(slot: u32, extras: &mut Extras) -> u32 {
+    let links = &mut extras[slot].heap;
     let next = links.next;
     (links.next, links.prev) = (NONE, NONE);
     next

@@ -532,6 +532,12 @@ impl Matching {
         self.books.is_plain(instrument) && self.trading(instrument).rules.band_bps == 0
     }
 
+    /// Fewer trades than [`TRADES_MAX`] a command.
+    #[cfg(test)]
+    pub(crate) fn limit_trades(&mut self, trades_max: u32) {
+        self.trades_max = trades_max;
+    }
+
     /// Trades, or what counts as one, that the present command may still make.
     #[inline(always)]
     pub(crate) fn trades_left(&self) -> u32 {
@@ -1226,7 +1232,7 @@ mod tests {
 
     fn with_trades_max(trades_max: u32) -> Alone {
         let mut desk = Alone::new();
-        desk.matching.trades_max = trades_max;
+        desk.matching.limit_trades(trades_max);
         desk
     }
 

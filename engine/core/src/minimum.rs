@@ -132,3 +132,65 @@ impl Matching {
         self.books.extra(slot).is_some_and(|extra| extra.counted_for == aggressor.order.order_ref)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{alone::Alone, matching::TRADES_MAX};
+
+    fn killed(desk: &mut Alone, line: &str) -> bool {
+        let said = desk.enter(line);
+        assert_eq!(said[0], alloc::format!("{} accepted", desk.seq));
+        said[1] == alloc::format!("{} canceled I", desk.seq)
+    }
+
+    #[test]
+    fn everything_that_would_trade_counts() {
+        let lines = ["sell 4 @ 100 floor 1", "sell 2 @ 100 hidden", "sell 2 @ 90 primary 0", "sell 2 @ 101"];
+        for (line, is_killed) in [("buy 8 @ 100 fok", false), ("buy 9 @ 100 fok", true)] {
+            let mut desk = Alone::new();
+            desk.enter_all(&lines);
+            assert_eq!(killed(&mut desk, line), is_killed, "{line}");
+        }
+        let mut desk = Alone::new();
+        desk.enter_all(&lines);
+        assert!(killed(&mut desk, "buy 20 @ 101 ioc min 11"));
+        assert!(!killed(&mut desk, "buy 20 @ 101 ioc min 10"));
+        assert_eq!(desk.draw(), " | ");
+    }
+
+    /// An order of 9 in parts of 1 takes 9 trades, and so it counts.
+    #[test]
+    fn an_iceberg_order_counts_its_parts_as_trades() {
+        let mut desk = Alone::new();
+        desk.enter("sell 9 @ 100 floor 2 random 1");
+        desk.matching.limit_trades(8);
+        assert!(killed(&mut desk, "buy 2 @ 100 fok"));
+        desk.matching.limit_trades(9);
+        assert!(!killed(&mut desk, "buy 2 @ 100 fok"));
+        desk.matching.limit_trades(TRADES_MAX);
+    }
+
+    /// The firm's own order ends the count where it stands in line: what an iceberg order before it
+    /// shows counts, its reserve, which would trade behind it, does not.
+    #[test]
+    fn the_firms_own_liquidity_does_not_count() {
+        let lines = ["sell 5 @ 100 floor 2 firm 2", "sell 5 @ 100", "sell 5 @ 100 firm 2"];
+        let mut desk = Alone::new();
+        desk.enter_all(&lines);
+        assert!(killed(&mut desk, "buy 3 @ 100 fok stp newest"));
+        assert!(killed(&mut desk, "buy 11 @ 100 fok stp oldest"));
+        assert!(!killed(&mut desk, "buy 10 @ 100 fok stp oldest"));
+        assert_eq!(desk.draw(), " | ");
+        desk.enter_all(&lines);
+        assert!(!killed(&mut desk, "buy 2 @ 100 fok stp newest"));
+    }
+
+    #[test]
+    fn of_a_pair_only_the_first_counts() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 5 @ 100", "sell 5 @ 101 with 1"]);
+        assert!(killed(&mut desk, "buy 6 @ 101 fok"));
+        assert!(!killed(&mut desk, "buy 5 @ 101 fok"));
+        assert_eq!(desk.draw(), " | ");
+    }
+}

@@ -152,3 +152,92 @@ impl Matching {
         self.note_run(&aggressor, end, voice);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{alone::Alone, book::SEEKERS_MAX};
+
+    fn terms(peg: Peg, peg_offset: i32) -> OrderTerms {
+        OrderTerms { peg, peg_offset, ..OrderTerms::default() }
+    }
+
+    #[test]
+    fn pegs_follow_the_best_prices_but_not_beyond_their_limit() {
+        let quotes = Quotes { bid: Some(100), ask: Some(105) };
+        assert_eq!(quotes.peg(&terms(Peg::Primary, -2), 200, true), Some(98));
+        assert_eq!(quotes.peg(&terms(Peg::Primary, -2), 1, false), Some(107));
+        assert_eq!(quotes.peg(&terms(Peg::Market, -1), 200, true), Some(104));
+        assert_eq!(quotes.peg(&terms(Peg::Market, -1), 1, false), Some(101));
+        assert_eq!(quotes.peg(&terms(Peg::Midpoint, 0), 200, true), Some(102), "102.5 down");
+        assert_eq!(quotes.peg(&terms(Peg::Midpoint, 0), 1, false), Some(103), "102.5 up");
+        assert_eq!(quotes.peg(&terms(Peg::Midpoint, -1), 101, true), Some(101));
+        assert_eq!(quotes.peg(&terms(Peg::Primary, -100), 200, true), None, "below 1");
+        let one = Quotes { bid: Some(100), ask: None };
+        assert_eq!(one.peg(&terms(Peg::Primary, 0), 200, true), Some(100));
+        assert_eq!(one.peg(&terms(Peg::Midpoint, 0), 200, true), None);
+        let high = Quotes { bid: Some(i64::MAX as u64), ask: Some(i64::MAX as u64) };
+        assert_eq!(high.peg(&terms(Peg::Primary, -5), 1, false), None, "beyond all prices");
+        assert_eq!(high.peg(&terms(Peg::Midpoint, -5), 1, true), Some(1));
+    }
+
+    /// Two midpoint pegs stand at 99 and 100 between 98 and 101; once the bid is 99 both stand at 100.
+    #[test]
+    fn pegs_meet_when_the_book_moves() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 1 @ 98", "sell 1 @ 101", "buy 5 @ 110 mid 0", "sell 3 @ 90 mid 0"]);
+        let said = desk.enter("buy 1 @ 99");
+        assert_eq!(said, ["5 booked @ 99", "3@100: 4, 3 leaves 2"]);
+        assert_eq!(desk.draw(), "5:1@99 1:1@98 | 2:1@101 ~ 3:2@110");
+    }
+
+    /// Of a displayed buy at 99 that would pay 103, and one at 100 that would pay 102.
+    #[test]
+    fn discretion_meets_what_comes_near_the_furthest_first_and_keeps_its_place() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 2 @ 100 to 102", "buy 2 @ 99 to 103 floor 1", "buy 1 @ 99"]);
+        let said = desk.enter("sell 1 @ 102");
+        let met = ["4 booked @ 102", "1@102: 4, 2 leaves 1", "2 shows 1"];
+        assert_eq!(said, met, "what it showed is used up");
+        assert_eq!(desk.draw(), "1:2@100 3:1@99 2:1@99 | ");
+        let said = desk.enter("sell 2 @ 102");
+        assert_eq!(said, ["5 booked @ 102", "1@102: 5 leaves 1, 2", "1@102: 5, 1 leaves 1"]);
+        assert_eq!(desk.draw(), "1:1@100 3:1@99 | ");
+    }
+
+    #[test]
+    fn discretion_works_on_entry_too() {
+        let mut desk = Alone::new();
+        desk.enter("sell 1 @ 103");
+        assert_eq!(
+            desk.enter("buy 2 @ 100 to 103"),
+            ["2 accepted", "1@103: 1, 2 leaves 1", "2 rests @ 100, shows 1"]
+        );
+    }
+
+    #[test]
+    fn pegs_and_discretion_have_an_end() {
+        let mut desk = Alone::new();
+        for number in 0..SEEKERS_MAX {
+            desk.enter(if number % 2 == 0 { "buy 1 @ 90 primary 0" } else { "buy 1 @ 80 to 81" });
+        }
+        let next = desk.seq + 1;
+        let said = desk.enter("sell 1 @ 200 to 199");
+        assert_eq!(said, [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")]);
+        desk.cancel(1, 0);
+        assert_eq!(desk.enter("sell 1 @ 200 to 199").len(), 1);
+    }
+
+    /// An order that meets something beyond the band cannot trade, and would meet it for ever.
+    #[test]
+    fn who_meets_beyond_the_band_is_cancelled() {
+        let rules = ironbell_types::InstrumentRules {
+            reference: ironbell_types::Price(100),
+            band_bps: 100,
+            ..ironbell_types::InstrumentRules::PLAIN
+        };
+        let mut desk = Alone::with_rules(rules);
+        desk.enter("buy 1 @ 99 to 103");
+        assert_eq!(desk.enter("sell 1 @ 103"), ["3 booked @ 103", "2 canceled K", "limit state true"]);
+    }
+}

@@ -381,3 +381,162 @@ impl Matching {
 pub(crate) fn rests(time_in_force: TimeInForce, market: bool) -> bool {
     matches!(time_in_force, TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc) && !market
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::alone::Alone;
+    use crate::alone::ONE;
+    use crate::matching::Request;
+    use ironbell_types::{EventBody, InstrumentRules, Price};
+
+    const BANDED: InstrumentRules = InstrumentRules {
+        reference: Price(100),
+        band_bps: 500,
+        limit_state_ns: 1_000,
+        ..InstrumentRules::PLAIN
+    };
+
+    #[test]
+    fn at_one_price_displayed_orders_trade_before_hidden_ones_and_those_before_pegs() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 1 @ 100 primary 0", "sell 1 @ 101 hidden", "sell 1 @ 101", "sell 1 @ 101"]);
+        desk.enter("sell 1 @ 100 hidden");
+        let said = desk.enter("buy 5 @ 101");
+        let trades = ["1@100: 5, 6 leaves 4", "1@101: 3, 6 leaves 3", "1@101: 4, 6 leaves 2"];
+        assert_eq!(said[1..4], trades, "the best price first, then the plane, then the line");
+        assert_eq!(said[4..], ["1@101: 2, 6 leaves 1", "1@101: 1, 6"], "the peg last");
+    }
+
+    /// Parts of 4 of an order of 10: each goes to the back of the line, under a number of its own.
+    #[test]
+    fn an_iceberg_order_loses_its_place_with_each_part() {
+        let mut desk = Alone::new();
+        assert_eq!(desk.enter("sell 10 @ 100 floor 4"), ["1 booked @ 100, shows 4"]);
+        desk.enter("sell 3 @ 100");
+        let said = desk.enter("buy 9 @ 100");
+        let first = ["3 accepted", "4@100: 1 leaves 6, 3 leaves 5", "1 shows 4"];
+        assert_eq!(said[..3], first);
+        assert_eq!(said[3..], ["3@100: 2, 3 leaves 2", "2@100: 1 leaves 4, 3"]);
+        assert_eq!(desk.draw(), " | 1:4[2]@100");
+        desk.seq += 1;
+        let incoming = desk.incoming("buy 9 @ 100");
+        let events = desk.events(&Request::Enter(incoming));
+        let shown = events.iter().filter_map(|event| match event.body {
+            EventBody::Refreshed(refreshed) => Some((refreshed.shown.order_ref, refreshed.shown.qty.0)),
+            _ => None,
+        });
+        let number = ironbell_types::OrderRef::new(ironbell_types::Seq(4), 2);
+        assert!(shown.eq([(number, 2)]), "the last part is what is left");
+        assert_eq!(desk.draw(), "4:5@100 | ");
+    }
+
+    #[test]
+    fn a_cancel_takes_the_reserve_before_what_is_shown() {
+        let mut desk = Alone::new();
+        desk.enter("sell 10 @ 100 floor 4");
+        desk.enter("sell 1 @ 100");
+        assert_eq!(desk.cancel(1, 6), ["1 canceled U, leaves 6"]);
+        assert_eq!(desk.draw(), " | 1:6[4]@100 2:1@100");
+        assert_eq!(desk.cancel(1, 3), ["1 canceled U, leaves 3"]);
+        assert_eq!(desk.draw(), " | 1:3@100 2:1@100", "it keeps its place");
+    }
+
+    #[test]
+    fn sizes_of_parts_stay_within_the_random_reserves() {
+        let mut desk = Alone::new();
+        desk.enter("sell 1000 @ 100 floor 10 random 3");
+        let mut seen = alloc::collections::BTreeSet::new();
+        for _ in 0..60 {
+            desk.seq += 1;
+            let incoming = desk.incoming("buy 10 @ 100 ioc");
+            for event in desk.events(&Request::Enter(incoming)) {
+                if let EventBody::Refreshed(refreshed) = event.body {
+                    seen.insert(refreshed.shown.qty.0);
+                }
+            }
+        }
+        assert!(seen.iter().all(|size| (7..=13).contains(size)), "{seen:?}");
+        assert!(seen.len() > 4, "{seen:?} is not random");
+    }
+
+    #[test]
+    fn post_only_is_cancelled_or_slides_one_tick_short_of_all_that_stands() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 1 @ 102", "sell 1 @ 101 hidden", "buy 1 @ 1"]);
+        assert_eq!(desk.enter("buy 5 @ 101 post"), ["4 accepted", "4 canceled G"]);
+        assert_eq!(desk.enter("buy 5 @ 105 post slides"), ["5 booked @ 100"]);
+        assert_eq!(desk.enter("sell 5 @ 1 post slides"), ["6 booked @ 101"]);
+        desk.cancel(5, 0);
+        desk.enter_all(&["buy 6 @ 101 ioc", "buy 1 @ 102 ioc", "sell 1 @ 1 ioc", "sell 1 @ 1"]);
+        assert_eq!(
+            desk.enter("buy 5 @ 2 post slides"),
+            ["12 accepted", "12 canceled G"],
+            "there is no price 0"
+        );
+    }
+
+    /// 100 ± 5: what stands at 106 is beyond the band for a limit of 110.
+    #[test]
+    fn the_band_stops_a_run_and_a_trade_inside_ends_the_limit_state() {
+        let mut desk = Alone::with_rules(BANDED);
+        desk.enter_all(&["sell 1 @ 105", "sell 1 @ 106"]);
+        let said = desk.enter("buy 3 @ 110");
+        assert_eq!(said, ["4 accepted", "1@105: 2, 4 leaves 2", "4 canceled K", "limit state true"]);
+        assert_eq!(desk.matching.next_due().map(|due| due.0), Some(1_000));
+        assert_eq!(desk.enter("buy 3 @ 106 fok"), ["5 accepted", "5 canceled I"]);
+        desk.enter("sell 2 @ 104");
+        assert_eq!(desk.enter("buy 1 @ 104"), ["7 accepted", "1@104: 6 leaves 1, 7", "limit state false"]);
+        assert_eq!(desk.matching.next_due(), None);
+    }
+
+    #[test]
+    fn a_market_order_stops_at_the_collar_of_the_last_price() {
+        let rules = InstrumentRules {
+            reference: Price(100),
+            static_bps: 2_000,
+            collar_bps: 500,
+            ..InstrumentRules::PLAIN
+        };
+        let mut desk = Alone::with_rules(rules);
+        desk.enter_all(&["sell 1 @ 102", "sell 1 @ 107", "sell 1 @ 108"]);
+        let said = desk.enter("buy 3 market ioc");
+        assert_eq!(said, ["5 accepted", "1@102: 2, 5 leaves 2", "5 canceled K"], "100 + 5");
+        let said = desk.enter("buy 3 market");
+        assert_eq!(said, ["6 accepted", "1@107: 3, 6 leaves 2", "6 canceled K"], "102 + 5");
+        desk.cancel(4, 0);
+        assert_eq!(desk.enter("buy 3 market"), ["8 accepted", "8 canceled I"]);
+    }
+
+    #[test]
+    fn one_of_a_pair_takes_the_other_with_its_first_execution() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 5 @ 110", "sell 5 @ 90 stop 95 with 1"]);
+        assert_eq!(desk.enter("sell 1 @ 111 with 1"), ["3 rejected Other"], "it is paired already");
+        assert_eq!(desk.enter("sell 1 @ 111 with 99"), ["4 rejected Other"]);
+        let said = desk.enter("buy 2 @ 110");
+        assert_eq!(said, ["5 accepted", "2@110: 1 leaves 3, 5", "2 canceled Z"]);
+        desk.enter("buy 1 @ 90 with 1");
+        assert_eq!(desk.cancel(6, 0), ["6 canceled U"]);
+        assert_eq!(desk.enter("sell 3 @ 112 with 1"), ["8 booked @ 112"], "alone again, it can be paired");
+        let said = desk.replace(1, "sell 5 @ 113");
+        assert_eq!(said, ["9 replaces 1, booked"]);
+        assert_eq!(
+            desk.enter("buy 4 @ 113"),
+            ["10 accepted", "3@112: 8, 10 leaves 1", "1@113: 9 leaves 2, 10"]
+        );
+    }
+
+    /// What is left of both goes, the aggressor's first.
+    #[test]
+    fn two_of_a_pair_that_trade_with_each_other_cancel_each_other() {
+        let mut desk = Alone::new();
+        desk.enter("sell 5 @ 100");
+        let said = desk.enter("buy 3 @ 100 with 1");
+        assert_eq!(said, ["2 accepted", "3@100: 1 leaves 2, 2", "1 canceled Z"]);
+        desk.enter("sell 3 @ 100 floor 1");
+        let said = desk.enter("buy 5 @ 100 with 3");
+        assert_eq!(said, ["4 accepted", "1@100: 3 leaves 2, 4 leaves 4", "4 canceled Z", "3 canceled Z"]);
+        assert_eq!(desk.draw(), " | ");
+        assert_eq!(desk.matching.book(ONE).count(), 0);
+    }
+}

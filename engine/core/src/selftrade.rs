@@ -85,3 +85,68 @@ impl Matching {
         effects.push(Effect::Stands { token, leaves_qty: said.leaves_qty, side });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::alone::Alone;
+
+    fn book(aggressor: &str) -> (alloc::vec::Vec<alloc::string::String>, alloc::string::String) {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 2 @ 100 firm 2", "sell 4 @ 100 floor 3", "sell 9 @ 100 firm 2"]);
+        let said = desk.enter(aggressor);
+        (said, desk.draw())
+    }
+
+    #[test]
+    fn cancel_newest_takes_what_is_left_of_the_aggressor() {
+        let (said, left) = book("buy 8 @ 100 stp newest");
+        assert_eq!(said[1..], ["2@100: 1, 4 leaves 6", "4 prevented from 3, leaves 0"]);
+        assert_eq!(left, " | 2:4[3]@100 3:9@100");
+    }
+
+    #[test]
+    fn cancel_oldest_takes_the_resting_order_and_goes_on() {
+        let (said, left) = book("buy 8 @ 100 stp oldest");
+        assert_eq!(said[2..], ["2 prevented from 3, leaves 0", "6@100: 3 leaves 3, 4"]);
+        assert_eq!(left, " | 3:3@100");
+    }
+
+    #[test]
+    fn cancel_both_takes_the_resting_order_first() {
+        let (said, left) = book("buy 8 @ 100 stp both");
+        assert_eq!(said[2..], ["2 prevented from 3, leaves 0", "4 prevented from 3, leaves 0"]);
+        assert_eq!(left, " | 3:9@100");
+    }
+
+    /// Both shrink by all that the resting order has, 4, of which 3 could have traded at once.
+    #[test]
+    fn decrement_shrinks_both_by_the_smaller() {
+        let (said, left) = book("buy 8 @ 100 stp decrement");
+        let expected =
+            ["2 prevented from 3, leaves 0", "4 prevented from 3, leaves 2", "2@100: 3 leaves 7, 4"];
+        assert_eq!(said[2..], expected);
+        assert_eq!(left, " | 3:7@100");
+        let (said, left) = book("buy 4 @ 100 stp decrement");
+        assert_eq!(said[2..], ["2 prevented from 2, leaves 2", "4 prevented from 2, leaves 0"]);
+        assert_eq!(left, " | 2:2@100 3:9@100");
+    }
+
+    #[test]
+    fn with_a_group_only_orders_of_that_group_are_spared() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 1 @ 100", "sell 1 @ 100 stp-group 2", "sell 1 @ 100 stp-group 1"]);
+        let said = desk.enter("buy 3 @ 100 stp newest stp-group 1");
+        let expected = ["1@100: 1, 4 leaves 2", "1@100: 2, 4 leaves 1", "4 prevented from 1, leaves 0"];
+        assert_eq!(said[1..], expected);
+    }
+
+    /// The pair is dissolved with the partner that self-trade prevention takes, and the rest may rest.
+    #[test]
+    fn a_partner_that_is_taken_is_a_partner_no_more() {
+        let mut desk = Alone::new();
+        desk.enter("sell 2 @ 100");
+        let said = desk.enter("buy 5 @ 100 with 1 stp oldest");
+        assert_eq!(said, ["2 accepted", "1 prevented from 2, leaves 0", "2 rests @ 100, shows 5"]);
+        assert_eq!(desk.enter("sell 1 @ 101 with 2"), ["3 booked @ 101"]);
+    }
+}

@@ -144,3 +144,103 @@ impl Matching {
         if buys { limit.min(worth) } else { limit }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{alone::Alone, book::TRAILING_MAX};
+    use ironbell_types::{InstrumentRules, Price};
+
+    /// The first stop's trades reach the second, whose trades reach the third: each is looked at after
+    /// the run before it, so that the sell at 95 does not trigger at the price of the first trade.
+    #[test]
+    fn a_cascade_goes_one_by_one() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 1 @ 100", "buy 2 @ 98", "buy 2 @ 96", "buy 9 @ 94"]);
+        desk.enter_all(&["sell 1 @ 1 stop 95", "sell 2 @ 1 stop 98", "sell 2 @ 1 stop 100"]);
+        let said = desk.enter("sell 1 @ 100");
+        assert_eq!(
+            said,
+            [
+                "8 accepted",
+                "1@100: 1, 8",
+                "7 triggered at 100",
+                "2@98: 2, 7",
+                "6 triggered at 98",
+                "2@96: 3, 6",
+            ]
+        );
+        assert_eq!(desk.draw(), "4:9@94 | ; 5:1@1");
+    }
+
+    #[test]
+    fn buys_trigger_before_sells_the_nearest_first_then_the_oldest() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 1 @ 50 stop 101", "sell 1 @ 50 stop 103", "buy 1 @ 10 stop 99"]);
+        desk.enter_all(&["buy 1 @ 11 stop 98", "buy 1 @ 12 stop 98", "sell 1 @ 51 trail 1"]);
+        desk.enter_all(&["sell 1 @ 100", "buy 1 @ 100"]);
+        assert_eq!(desk.draw(), "5:1@12 4:1@11 3:1@10 | 2:1@50 1:1@50; 6:1@51");
+    }
+
+    #[test]
+    fn a_stop_that_is_due_when_it_comes_in_triggers_at_once() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 3 @ 100", "buy 1 @ 100"]);
+        let said = desk.enter("buy 1 @ 100 stop 100");
+        assert_eq!(said, ["3 accepted", "3 triggered at 100", "1@100: 1 leaves 1, 3"]);
+        assert_eq!(desk.enter("buy 5 @ 99 stop 101 ioc"), ["4 booked @ 99, shows 0"]);
+        let said = desk.replace(4, "buy 5 @ 100 stop 100 ioc");
+        let trades = ["5 replaces 4", "5 triggered at 100", "1@100: 1, 5 leaves 4", "5 canceled I"];
+        assert_eq!(said, trades);
+    }
+
+    /// The highest last price is 105, so the stop stands at 102.
+    #[test]
+    fn a_trailing_stop_follows_the_best_last_price() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["sell 1 @ 100", "buy 1 @ 100", "sell 7 @ 90 trail 3"]);
+        for price in [105, 103] {
+            desk.enter(&alloc::format!("sell 1 @ {price}"));
+            assert_eq!(desk.enter(&alloc::format!("buy 1 @ {price}")).len(), 2);
+        }
+        desk.enter("sell 1 @ 102");
+        let said = desk.enter("buy 1 @ 102");
+        let expected = ["9 accepted", "1@102: 8, 9", "3 triggered at 102", "3 rests @ 90, shows 7"];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn trailing_stops_have_an_end() {
+        let mut desk = Alone::new();
+        for _ in 0..TRAILING_MAX {
+            desk.enter("sell 1 @ 90 trail 3");
+        }
+        let next = desk.seq + 1;
+        let said = desk.enter("buy 1 @ 90 trail 3");
+        assert_eq!(said, [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")]);
+        desk.cancel(7, 0);
+        assert_eq!(desk.enter("buy 1 @ 90 trail 3").len(), 1);
+    }
+
+    #[test]
+    fn a_triggered_limit_beyond_the_collar_is_cancelled() {
+        let rules = InstrumentRules { reference: Price(100), collar_bps: 300, ..InstrumentRules::PLAIN };
+        let mut desk = Alone::with_rules(rules);
+        desk.enter_all(&["buy 1 @ 104 stop 100", "buy 1 @ 103 stop 100", "sell 1 @ 100"]);
+        let said = desk.enter("buy 1 @ 100");
+        assert_eq!(said[2..4], ["2 triggered at 100", "2 canceled K"]);
+        assert_eq!(said[4..], ["3 triggered at 100", "3 rests @ 103, shows 1"]);
+    }
+
+    /// *Triggered* comes before its partner's cancel, and what rests afterwards is a plain order behind
+    /// all at its price.
+    #[test]
+    fn a_trigger_takes_its_partner_and_rests_behind() {
+        let mut desk = Alone::new();
+        desk.enter_all(&["buy 4 @ 99 stop 100", "sell 2 @ 120 with 1", "buy 1 @ 99", "sell 1 @ 100"]);
+        let said = desk.enter("buy 1 @ 100");
+        let expected =
+            ["5 accepted", "1@100: 4, 5", "1 triggered at 100", "2 canceled Z", "1 rests @ 99, shows 4"];
+        assert_eq!(said, expected);
+        assert_eq!(desk.draw(), "3:1@99 1:4@99 | ");
+    }
+}
