@@ -454,8 +454,10 @@ impl Matching {
             }
             Request::Slice(ref slice) => {
                 self.prepare(slice.instrument, voice, effects);
-                self.slice(slice, voice, effects);
+                let more = self.slice(slice, voice, effects);
                 self.finish(slice.instrument, false, voice, effects);
+                // The last word: trades that the cancels set off are settled before it.
+                effects.push(Effect::Sliced { cause: slice.cause, more });
             }
             Request::Tick => self.tick(voice, effects),
             Request::OpenDay { midnight } => self.open_day(midnight, voice, effects),
@@ -813,7 +815,7 @@ impl Matching {
             _ => self.quotes(instrument).peg(&order.terms, price, buys),
         };
         if is_call {
-            self.enter_call(entering, aggressor, Some(&mut extra), voice, effects)
+            self.enter_call(entering, aggressor, Some(&extra), voice, effects)
         } else {
             self.start::<false>(entering, aggressor, Some(&mut extra), voice, effects)
         }
@@ -882,11 +884,10 @@ impl Matching {
         &mut self,
         entering: &Entering<'_>,
         mut aggressor: Aggressor,
-        extra: Option<&mut Extra>,
+        extra: Option<&Extra>,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let extra = extra.as_deref();
         if self.has_room(aggressor.instrument, extra) {
             self.rest_whole(entering, &aggressor, extra, voice);
             return true;
@@ -1007,7 +1008,8 @@ impl Matching {
         effects.push(Effect::Stands { token, leaves_qty: Qty(leaves), side });
     }
 
-    fn slice(&mut self, slice: &Slice, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+    /// Takes off the orders that a slice is about; returns whether there are more of them.
+    fn slice(&mut self, slice: &Slice, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) -> bool {
         let mut slots = core::mem::take(&mut self.slice);
         let slots_of = self.books.slots(slice.instrument);
         let concerned = slots_of.filter(|slot| concerns(slice, self.books.order(*slot)));
@@ -1017,7 +1019,7 @@ impl Matching {
             self.cancel(slot, 0, slice.reason, voice, effects);
         }
         self.slice = slots;
-        effects.push(Effect::Sliced { cause: slice.cause, more });
+        more
     }
 
     /// Shows the next part of an iceberg order, at the end of its line, under a new number. Its size is
