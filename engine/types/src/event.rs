@@ -62,7 +62,7 @@ pub enum EventBody {
     },
     /// An administrative command was refused, with no effect.
     AdminRefused(AdminRefusal),
-    /// Every port: OUCH S `S`. Feed: S `O`, `S`, the directory (R and H for each instrument), S `Q`.
+    /// Every port: OUCH S `S`. Feed: S `O`, `S`, the directory (R, H and Y for each instrument), V, S `Q`.
     DayOpened(OpenDay),
     /// The port has a new incarnation.
     LoggedIn {
@@ -86,7 +86,7 @@ pub enum EventBody {
     Rested(Rested),
     /// Both ports: OUCH E. Feed: E on the resting order.
     Trade(Trade),
-    /// Port: OUCH C. Feed: X or D when `displayed`.
+    /// Port: OUCH C. Feed: X while some of it is still shown, D when nothing is.
     Canceled(Canceled),
     /// Port: OUCH M. Feed: X when the quantity shrank.
     Modified(Modified),
@@ -175,7 +175,7 @@ pub enum EventBody {
     Busted(Busted),
     /// The day's figures of an instrument.
     Statistics(Statistics),
-    /// Every port: OUCH S `E`. Feed: S `M`, `E`, `C`.
+    /// Every port: OUCH S `E`. Feed: S `M`; `E` and `C` follow the day's [`EventBody::Statistics`].
     DayClosed {
         /// The date as yyyymmdd.
         date: u32,
