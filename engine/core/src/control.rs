@@ -105,7 +105,7 @@ impl Desk {
                 check(!self.day_open, AdminRefusal::Day)
             }
             Control::SetDeclineLevels { levels: [first, second, third] } => {
-                check(0 < first && first < second && second < third, AdminRefusal::Range)
+                check(0 < third && third < second && second < first, AdminRefusal::Range)
             }
             Control::MarketWideHalt { level } => {
                 check((1..=3).contains(&level), AdminRefusal::Range)?;

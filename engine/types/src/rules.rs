@@ -354,9 +354,9 @@ pub enum Control {
         /// Its name from now on.
         symbol: Symbol,
     },
-    /// Levels of a market-wide decline (ITCH `V`), in 1/100,000,000.
+    /// Levels of a market-wide decline (ITCH `V`): the values of the index at which it is reached, falling.
     SetDeclineLevels {
-        /// Level 1, 2 and 3.
+        /// Level 1, 2 and 3, in 1/100,000,000.
         levels: [u64; 3],
     },
     /// A level of decline is reached: every instrument halts (ITCH `W`).

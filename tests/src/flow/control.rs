@@ -114,7 +114,7 @@ impl Flow {
                 Control::ChangeSymbol { instrument, symbol: Symbol::new(&text).expect("a short symbol") }
             }
             Knob::DeclineLevels => Control::SetDeclineLevels {
-                levels: self.rng.pick(&[[7, 13, 20], [1, 2, 3], [0, 1, 2], [5, 5, 6], [3, 2, 1]]),
+                levels: self.rng.pick(&[[93, 87, 80], [3, 2, 1], [2, 1, 0], [6, 5, 5], [1, 2, 3]]),
             },
             Knob::MarketWideHalt => Control::MarketWideHalt { level: self.rng.below(5) as u8 },
         }

@@ -157,8 +157,8 @@ fn names_and_decimals_become_numbers() {
         Control::SetCredit { account: AccountId(7), asset: AssetId(1), credit_max: Some(Amount(125_000)) }
     );
     assert_eq!(
-        venue.control("decline-levels 3000 3000.5 3001"),
-        Control::SetDeclineLevels { levels: [300_000_000_000, 300_050_000_000, 300_100_000_000] }
+        venue.control("decline-levels 4650 4350.5 4000"),
+        Control::SetDeclineLevels { levels: [465_000_000_000, 435_050_000_000, 400_000_000_000] }
     );
     assert_eq!(
         venue.control("tick XYZ 0.05"),

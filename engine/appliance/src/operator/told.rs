@@ -354,7 +354,7 @@ pub fn refused(command: &Command, why: AdminRefusal) -> String {
         (R::Range, Some(Control::SetPortRules { .. })) => {
             "stp `port` means nothing for a port; choose off, newest, oldest, both or decrement"
         }
-        (R::Range, Some(Control::SetDeclineLevels { .. })) => "the levels must rise and be above 0",
+        (R::Range, Some(Control::SetDeclineLevels { .. })) => "the levels must fall and be above 0: level 1 is the smallest decline",
         (R::Range, Some(Control::MarketWideHalt { .. })) => "the level is 1, 2 or 3",
         (R::Range, Some(Control::SetTier { .. } | Control::SetFirmTier { .. })) => {
             "there are tiers 0 to 3, and tier 0 has no volume"
