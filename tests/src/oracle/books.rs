@@ -702,7 +702,8 @@ impl Books {
         }
 
         if let Some(order) = self.order(order_ref) {
-            self.finish(&order, matches!(cause, Cause::Meets), stopped, exhausted, said);
+            let beyond = order.accepted.terms.market && !self.targets(&order, None, &view).is_empty();
+            self.finish(&order, matches!(cause, Cause::Meets), stopped || beyond, exhausted, said);
         }
         let market = self.market_mut(order.instrument);
         if stopped && market.limited_since.is_none() {
@@ -714,14 +715,12 @@ impl Books {
         }
     }
 
-    /// What becomes of the rest of an order after its run.
-    fn finish(&mut self, order: &Order, meets: bool, stopped: bool, exhausted: bool, said: &mut Said) {
+    /// What becomes of the rest of an order after its run; `beyond`: a band or collar ended that.
+    fn finish(&mut self, order: &Order, meets: bool, beyond: bool, exhausted: bool, said: &mut Said) {
         let order_ref = order.order_ref;
-        let beyond_collar = order.accepted.terms.market
-            && !self.targets(order, None, &self.view(order.instrument)).is_empty();
         if exhausted {
             self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
-        } else if stopped || beyond_collar {
+        } else if beyond {
             self.cancel_to(order_ref, Qty::ZERO, CancelReason::Collar, said);
         } else if !meets && (!order.may_rest() || self.is_full_for(order)) {
             self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
@@ -748,8 +747,8 @@ impl Books {
             |resting: &Order| self.would_be_prevented(order, resting) && order.stp != Stp::CancelOldest;
         let (mut offered, mut trades) = (0_u128, 0_u128);
         let mut counted: Vec<OrderRef> = Vec::new();
-        for target in &reached {
-            let resting = open(target);
+        for (target, part) in self.parts(&reached) {
+            let resting = open(&target);
             let line_ends_count = shares
                 && resting.is_displayed()
                 && reached
@@ -761,24 +760,42 @@ impl Books {
             if resting.pair.is_some_and(|pair| pair == order.order_ref || counted.contains(&pair)) {
                 continue;
             }
+            let terms = &resting.accepted.terms;
+            let first_part = !counted.contains(&resting.order_ref);
+            counted.push(resting.order_ref);
             if self.would_be_prevented(order, &resting) {
-                trades += 1;
+                trades += u128::from(first_part);
                 continue;
             }
-            let terms = &resting.accepted.terms;
             trades += match terms.max_floor {
+                _ if !first_part => 0,
                 0 => 1,
                 max_floor => {
                     u128::from(resting.leaves_qty.0).div_ceil(u128::from(max_floor - terms.random_reserves))
                 }
             };
-            counted.push(resting.order_ref);
-            offered += u128::from(resting.leaves_qty.0);
+            offered += u128::from(part.0);
             if offered >= u128::from(wanted.0) {
                 break;
             }
         }
         offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX - self.turn.trades)
+    }
+
+    /// What trades in which order: the reserves of icebergs come behind all that is displayed at a price.
+    fn parts(&self, reached: &[Target]) -> Vec<(Target, Qty)> {
+        let mut parts: Vec<(Target, Qty)> = Vec::new();
+        for line in reached.chunk_by(|a, b| a.price == b.price) {
+            let orders = || line.iter().map(|t| (*t, self.order(t.order_ref).expect("a target is open")));
+            let displayed = || orders().filter(|(_, o)| o.is_displayed());
+            parts.extend(displayed().map(|(target, o)| (target, o.shown.qty)));
+            let reserves = displayed().map(|(target, o)| (target, Qty(o.leaves_qty.0 - o.shown.qty.0)));
+            parts.extend(reserves.filter(|(_, reserve)| *reserve > Qty::ZERO));
+            parts.extend(
+                orders().filter(|(_, o)| !o.is_displayed()).map(|(target, o)| (target, o.leaves_qty)),
+            );
+        }
+        parts
     }
 
     /// Trades with one resting order, and does what a trade brings with it.
