@@ -25,6 +25,7 @@ mod risk;
 mod settlement;
 
 // Stage 2: what an order does,
+mod enter;
 mod minimum;
 mod pegs;
 mod prorata;
@@ -58,13 +59,13 @@ mod sweep;
 mod trades;
 
 // What is seen of it all.
-mod canonical;
-mod listing;
-mod views;
 #[cfg(test)]
 mod alone;
+mod canonical;
+mod listing;
 #[cfg(test)]
 mod testing;
+mod views;
 
 pub use desk::OpenOrder;
 pub use engine::{Config, Engine};
