@@ -215,7 +215,8 @@ fn risk(node: &TrialNode) -> Vec<String> {
 fn kill_and_restart(node: &mut TrialNode) {
     let before = node.hashes_at_rest().expect("it comes to rest");
     node.kill();
-    let replayed = recovery::replay(&node.config().journal_dir(), None, |_, _| {}).expect("the journal is whole");
+    let replayed =
+        recovery::replay(&node.config().journal_dir(), None, |_, _| {}).expect("the journal is whole");
     assert_eq!(inspection::hashes(&replayed.engine), before);
     node.start().expect("it starts again");
     let status = node.status().expect("it answers");

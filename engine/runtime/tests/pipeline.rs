@@ -84,19 +84,23 @@ fn member_command(rng: &mut Rng, number: u32, clock: u64) -> Command {
             fault: None,
         });
     }
-    let (time_in_force, expire) = match rng.below(10) {
-        0 | 1 => (TimeInForce::Ioc, Nanos(0)),
-        2 => (TimeInForce::Gtt, Nanos(clock + 1 + rng.below(2_000))),
-        _ => (TimeInForce::Day, Nanos(0)),
+    let (side, price) =
+        (if rng.below(2) == 0 { Side::Buy } else { Side::Sell }, Price(1_000 + rng.below(20) as i64));
+    let plain = |time_in_force| (time_in_force, Nanos(0), side, price);
+    let (time_in_force, expire, side, price) = match rng.below(10) {
+        0 | 1 => plain(TimeInForce::Ioc),
+        // Below all others, so that nothing but time takes it off.
+        2 => (TimeInForce::Gtt, Nanos(clock + 20 + rng.below(200)), Side::Buy, Price(900)),
+        _ => plain(TimeInForce::Day),
     };
     Command::EnterOrder(EnterOrder {
         port,
         user_ref_idx,
         user_ref_num,
         instrument: InstrumentId(1),
-        side: if rng.below(2) == 0 { Side::Buy } else { Side::Sell },
+        side,
         qty: Qty(1 + rng.below(50)),
-        price: Price(1_000 + rng.below(20) as i64),
+        price,
         time_in_force,
         display: Display::Visible,
         capacity: Capacity::Principal,
