@@ -423,7 +423,9 @@ impl Oracle {
         let becomes_short = order.accepted.side == Side::Sell
             && matches!(modify.side, Side::SellShort | Side::SellShortExempt);
         let leaves = Qty(modify.qty.0.saturating_sub(order.chain_executed.0));
-        if !becomes_short || self.may_become_short(key, leaves) {
+        // What grows is no modify: stage 2 sees to it.
+        let modifies = leaves <= order.leaves_qty;
+        if !becomes_short || !modifies || self.may_become_short(key, leaves) {
             self.books.modify(key, modify.side, modify.qty, said);
         }
     }
