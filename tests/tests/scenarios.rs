@@ -99,7 +99,11 @@ fn told_by_both(name: &str, text: &str) -> String {
     let by_core = transcript(text, &mut Core(engine)).unwrap_or_else(|why| panic!("{name}: {why}"));
     let by_oracle =
         transcript(text, &mut Naive(Oracle::new(KEY))).unwrap_or_else(|why| panic!("{name}: {why}"));
-    assert!(by_core == by_oracle, "{name}: core and oracle differ\n{}", first_difference(&by_oracle, &by_core));
+    assert!(
+        by_core == by_oracle,
+        "{name}: core and oracle differ\n{}",
+        first_difference(&by_oracle, &by_core)
+    );
     by_core
 }
 
