@@ -8,8 +8,8 @@ mod venue;
 
 use ironbell_core::{Config, Engine};
 use ironbell_types::{
-    Command, FirmId, InstrumentId, MassCancel, Nanos, OrderEntrySwitch, PortId, Seq, Sequenced, Side,
-    TimeInForce, UserRefIdx, UserRefNum,
+    CancelReason, Command, Display, EnterOrder, EventBody, FirmId, InstrumentId, MassCancel, Nanos,
+    OrderEntrySwitch, Peg, PortId, Price, Seq, Sequenced, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{Venue, cancel, modify, order, replace};
 
@@ -43,7 +43,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Every order command, over a price range that wanders across many leaves of the ladder, with books
 /// that swell and shrink; a mass cancel and its slices now and then.
-fn commands(rounds: u32) -> Vec<Command> {
+fn commands(rounds: u32, with_terms: bool) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut num = 0;
     for round in 0..rounds {
@@ -56,6 +56,9 @@ fn commands(rounds: u32) -> Vec<Command> {
                 let price = if side.is_buy() { mid - away } else { mid + away };
                 let mut enter = order(port, num, side, 1 + u64::from(step), price);
                 enter.time_in_force = if step == 5 { TimeInForce::Ioc } else { TimeInForce::Day };
+                if with_terms {
+                    add_terms(&mut enter, num + round);
+                }
                 commands.push(Command::EnterOrder(enter));
             }
             num += 1;
@@ -63,6 +66,9 @@ fn commands(rounds: u32) -> Vec<Command> {
             commands.push(modify(port, num - 4, Side::Sell, 1));
             commands.push(cancel(port, num - 5, 0));
             commands.push(cancel(port, num - 5, 0));
+        }
+        if with_terms && round % 10 == 2 {
+            commands.push(Command::Tick);
         }
         if round % 10 == 4 {
             let (port, firm) = (PortId(1 + round % 3), FirmId(1 + round % 3));
@@ -92,19 +98,82 @@ fn commands(rounds: u32) -> Vec<Command> {
     commands
 }
 
+/// Makes an order one of every kind in turn.
+fn add_terms(enter: &mut EnterOrder, kind: u32) {
+    let buys = enter.side.is_buy();
+    let beyond = |ticks: i64| Price(enter.price.0 + if buys { ticks } else { -ticks });
+    let terms = &mut enter.terms;
+    match kind % 16 {
+        0 => (terms.max_floor, terms.random_reserves) = (2, 1),
+        1 => enter.display = Display::Hidden,
+        2 | 3 => {
+            enter.display = Display::Hidden;
+            terms.peg = if kind % 16 == 2 { Peg::Primary } else { Peg::Midpoint };
+            terms.peg_offset = -1;
+        }
+        4 => terms.discretion = beyond(2),
+        5 => terms.stop = beyond(1),
+        6 => terms.trail = 2,
+        7 => {
+            enter.time_in_force = TimeInForce::Gtt;
+            return;
+        }
+        8 => terms.oco = UserRefNum(enter.user_ref_num.0 - 1),
+        9 => terms.stp = Stp::Decrement,
+        10 => terms.stp = Stp::CancelOldest,
+        11 => (enter.time_in_force, enter.options.min_qty) = (TimeInForce::Ioc, 1),
+        12 => enter.time_in_force = TimeInForce::Fok,
+        13 => enter.options.post_only = b'P',
+        _ => {}
+    }
+    if matches!(kind % 16, 0 | 2..=6 | 8 | 13) {
+        enter.time_in_force = TimeInForce::Day;
+    }
+}
+
 #[test]
 fn the_warm_order_path_never_allocates() {
+    let _alone = ALONE.lock().expect("the other test did not fail");
+    check(false);
+}
+
+/// Icebergs, hidden orders, pegs, discretion, stops, timers, pairs, self-trade prevention and all.
+#[test]
+fn nor_does_it_with_every_kind_of_order() {
+    let _alone = ALONE.lock().expect("the other test did not fail");
+    check(true);
+}
+
+/// The counter is the process's: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn check(with_terms: bool) {
     let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
     let mut engine = Engine::new(Config { key: 5, orders: 4_096, accounts: 8 });
     let mut out = Vec::with_capacity(4_096);
     engine.execute_frame(&journal, &mut out);
-    let given = commands(2_000);
-    let (mut counted, mut seq, mut said) = (0, engine.last_seq(), 0);
-    let mut run = |engine: &mut Engine, command: Command| {
+    let given = commands(2_000, with_terms);
+    let (mut counted, mut seq, mut said, mut special) = (0, engine.last_seq(), 0, [0; 5]);
+    let mut run = |engine: &mut Engine, mut command: Command| {
         out.clear();
         seq = Seq(seq.0 + 1);
+        if let Command::EnterOrder(enter) = &mut command
+            && enter.time_in_force == TimeInForce::Gtt
+        {
+            enter.terms.expire = Nanos(seq.0 + 50);
+        }
         engine.execute(&Sequenced { seq, time: Nanos(seq.0), command }, &mut out);
         said += out.len();
+        for event in &out {
+            match event.body {
+                EventBody::Refreshed(_) => special[0] += 1,
+                EventBody::Triggered { .. } => special[1] += 1,
+                EventBody::SelfTradePrevented(_) => special[2] += 1,
+                EventBody::Canceled(canceled) if canceled.reason == CancelReason::Timeout => special[3] += 1,
+                EventBody::Canceled(canceled) if canceled.reason == CancelReason::System => special[4] += 1,
+                _ => {}
+            }
+        }
     };
     for (at, command) in given.iter().enumerate() {
         // The first tenth is warm-up: ladder nodes are made as prices are first met.
@@ -121,6 +190,7 @@ fn the_warm_order_path_never_allocates() {
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
     engine.check_invariants();
     assert!(said > given.len() / 2, "the flow was heard: {said} events of {} commands", given.len());
+    assert!(special.iter().all(|count| (*count > 100) == with_terms), "all of it happened: {special:?}");
     assert!(counted > 0, "the counter counts");
     assert_eq!(allocations, 0, "of {} commands after warm-up", given.len() * 9 / 10);
 }
