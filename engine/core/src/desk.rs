@@ -191,7 +191,7 @@ impl Desk {
     }
 
     /// Takes a record in, its hold included; what is not plain about it is in `terms`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&mut self, record: OpenRecord, terms: &OrderTerms) -> u32 {
         self.ledger.rehold(record.held_in(), 0, record.hold);
         let token = self.open.insert(record);

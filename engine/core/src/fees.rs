@@ -7,6 +7,7 @@ const BPS: i128 = 10_000;
 
 /// Charged in all for a sum of notional × rate in basis points: rounded up, a rebate so towards nothing, and
 /// at least the minimum once there is anything to pay. Never falls as the sum grows.
+#[inline(always)]
 pub(crate) fn due(sum: i128, minimum: u64) -> i128 {
     // Nearly always a sum is 64 bits wide, and one narrow division does it.
     let (whole, part) = match i64::try_from(sum) {
@@ -18,6 +19,7 @@ pub(crate) fn due(sum: i128, minimum: u64) -> i128 {
 }
 
 /// Notional × rate, when it fits.
+#[inline(always)]
 fn checked(notional: i128, rate_bps: i16) -> Option<i128> {
     match i64::try_from(notional) {
         Ok(notional) => Some(i128::from(notional) * i128::from(rate_bps)),
@@ -26,12 +28,14 @@ fn checked(notional: i128, rate_bps: i16) -> Option<i128> {
 }
 
 /// A sum with one more execution in it; it stays at the ends of 128 bits, where it can only be a seller's.
+#[inline(always)]
 pub(crate) fn add(sum: i128, notional: i128, rate_bps: i16) -> i128 {
     let ends = if rate_bps < 0 { i128::MIN } else { i128::MAX };
     checked(notional, rate_bps).map_or(ends, |more| sum.saturating_add(more))
 }
 
 /// The most that an order can still be charged when `notional` more of it trades; `None` when that does not fit.
+#[inline(always)]
 pub(crate) fn at_most(fees: &Fees, sum: i128, charged: i128, notional: i128) -> Option<i128> {
     let rate_bps = fees.maker_bps.max(fees.taker_bps).max(0);
     let sum = sum.checked_add(checked(notional, rate_bps)?)?;

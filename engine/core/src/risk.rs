@@ -70,22 +70,25 @@ fn port_of(command: &Command) -> Option<PortId> {
 
 impl Desk {
     /// A number's name, when it is new on its channel and names no open order.
-    #[inline]
+    #[inline(always)]
     fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<OrderKey> {
         let state = self.directory.port(port)?;
         let key = OrderKey::new(port, idx, num);
         (num > state.last(idx) && self.find(key).is_none()).then_some(key)
     }
 
+    #[inline(always)]
     fn consume(&mut self, key: OrderKey) {
         let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
         port.consume(key.idx(), key.num());
     }
 
+    #[inline(always)]
     fn port(&self, key: OrderKey) -> &PortState {
         self.directory.port(key.port()).expect("a fresh number is a known port's")
     }
 
+    #[inline(always)]
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
         let key = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
         self.consume(key);
@@ -119,7 +122,7 @@ impl Desk {
     }
 
     /// Points 3 to 18.
-    #[inline]
+    #[inline(always)]
     fn check_enter(
         &mut self,
         order: &Accepted,
@@ -148,6 +151,7 @@ impl Desk {
     }
 
     /// Whether the port may send an order now: its rate, then its and its firm's switches.
+    #[inline(always)]
     fn check_sender(&mut self, key: OrderKey, now: Nanos) -> Result<(), Reject> {
         let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
         if !port.bucket.take(&port.rules, now) {
@@ -160,6 +164,7 @@ impl Desk {
     }
 
     /// Whether the port may trade the instrument now.
+    #[inline(always)]
     fn check_tradable(&self, key: OrderKey, instrument: InstrumentId) -> Result<(), Reject> {
         let state = self.directory.instrument(instrument).expect("it was checked");
         if !self.day_open || state.killed || self.venue_killed {
@@ -176,6 +181,7 @@ impl Desk {
     }
 
     /// The order that this one is to be paired with.
+    #[inline(always)]
     fn check_pair(&self, order: &Accepted) -> Result<Option<OrderRef>, Reject> {
         if order.terms.oco == UserRefNum(0) {
             return Ok(None);
@@ -187,6 +193,7 @@ impl Desk {
     }
 
     /// Whether price and discretion (0 is none) are in the static range, which a market order must have.
+    #[inline(always)]
     fn check_range(&self, order: &Accepted, discretion: Price) -> Result<(), Reject> {
         let Some(range) = self.state(order).range else {
             return if order.terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
@@ -198,6 +205,7 @@ impl Desk {
     }
 
     /// What a single order of the port may be.
+    #[inline(always)]
     fn check_caps(&self, order: &Accepted) -> Result<(), Reject> {
         let limits = &self.port(order.key).rules.limits;
         if order.qty > limits.qty_max {
@@ -210,6 +218,7 @@ impl Desk {
         if fits { Ok(()) } else { Err(Reject::OrderNotional) }
     }
 
+    #[inline(always)]
     fn check_row(&mut self, order: &Accepted, now: Nanos) -> Result<(), Reject> {
         let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
         if port.rules.duplicates_max == 0 {
@@ -222,6 +231,7 @@ impl Desk {
     }
 
     /// Whether enough is located for a short sale, when `freed` lots that are open count no more.
+    #[inline(always)]
     fn check_locate(&self, order: &Accepted, freed: u64) -> Result<(), Reject> {
         let covered =
             !is_short(order.side) || self.locates.cover(order.firm, order.instrument, order.qty.0, freed);
@@ -229,7 +239,7 @@ impl Desk {
     }
 
     /// Limits over many orders, and funds; what orders `freed` count is not counted.
-    #[inline]
+    #[inline(always)]
     fn check_funds(&mut self, order: &Accepted, freed: &[u32]) -> Result<Admitted, Reject> {
         let (account, is_limited) = {
             let port = self.port(order.key);
@@ -271,10 +281,12 @@ impl Desk {
         Ok(Admitted { worth: worth_price, hold: (hold - freed).max(0), base, quote, tier })
     }
 
+    #[inline(always)]
     fn state(&self, order: &Accepted) -> &InstrumentState {
         self.directory.instrument(order.instrument).expect("it was checked")
     }
 
+    #[inline(always)]
     fn incoming(&self, order: &Accepted, token: u32, pair: Option<OrderRef>) -> Incoming {
         let rules = &self.port(order.key).rules;
         let stp = if order.terms.stp == Stp::Port { rules.stp } else { order.terms.stp };
@@ -729,6 +741,7 @@ impl Desk {
     }
 }
 
+#[inline(always)]
 fn record(order: &Accepted, admitted: &Admitted, executed: u64) -> OpenRecord {
     OpenRecord {
         key: order.key,

@@ -14,8 +14,9 @@ use ironbell_types::{
     OrderKey, Price, Qty, Seq, Settled, Side,
 };
 
-/// Posts what stage 2 did, in its order.
+/// Posts what stage 2 did, in its order; the next slice is asked for at the end.
 pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>) {
+    let mut sliced = None;
     for effect in effects {
         match *effect {
             Effect::Fill {
@@ -36,9 +37,12 @@ pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>)
             Effect::Slid { token, price } => desk.open[token].price = price.0.cast_unsigned(),
             Effect::Triggered { token } => desk.triggered(token),
             Effect::Gone { token } => desk.close(token),
-            Effect::Sliced { cause, more } => desk.sliced(cause, more, voice),
+            Effect::Sliced { cause, more } => sliced = Some((cause, more)),
             Effect::Busted { match_number, reason } => desk.bust(match_number, reason, voice),
         }
+    }
+    if let Some((cause, more)) = sliced {
+        desk.sliced(cause, more, voice);
     }
 }
 
@@ -140,7 +144,7 @@ impl Desk {
     }
 
     /// Counts an execution and returns what it adds to what is due: the difference to what was charged.
-    #[inline]
+    #[inline(always)]
     fn execute(&mut self, token: u32, fill: &Fill, quote: i128) -> i128 {
         let record = &mut self.open[token];
         let state = self.directory.instrument(fill.instrument).expect("a trade's instrument is known");

@@ -29,6 +29,7 @@ pub(crate) fn is_for_cross(time_in_force: TimeInForce) -> bool {
 }
 
 impl<'a> Together<'a> {
+    #[inline(always)]
     pub(crate) fn of(order: &'a Accepted) -> Self {
         Self {
             buys: order.side.is_buy(),
@@ -43,11 +44,17 @@ impl<'a> Together<'a> {
     }
 
     /// The points in their order.
+    #[inline(always)]
     pub(crate) fn check(&self, now: Nanos) -> Result<(), Reject> {
         let plain_time = !matches!(self.time_in_force, TimeInForce::Gtt) && !is_for_cross(self.time_in_force);
         if self.min_qty == 0 && plain_time && self.terms.is_plain() {
             return Ok(());
         }
+        self.check_special(now)
+    }
+
+    #[inline(never)]
+    fn check_special(&self, now: Nanos) -> Result<(), Reject> {
         let holds = |holds, reason| if holds { Ok(()) } else { Err(reason) };
         holds(self.min_qty_goes(), MinQty)?;
         holds(self.expire_goes(now), Other)?;
