@@ -352,7 +352,7 @@ fn operators_speak_in_words_and_hear_what_was_done() {
         ),
         ("tier 1 1000", "tier 1 from 1000 lots"),
         ("firm-tier ALFA 1", "ALFA is in tier 1"),
-        ("decline-levels 3000 3500.5 4000", "3500.50000000"),
+        ("decline-levels 4000 3500.5 3000", "3500.50000000"),
         ("asset add BELL --decimals 0", "asset BELL"),
         ("instrument add BELL --base BELL --quote USD --tick 0.01", "instrument BELL"),
         ("firm add BETA", "firm BETA"),
@@ -408,7 +408,7 @@ fn operators_speak_in_words_and_hear_what_was_done() {
         "order entry",
         "BETA01",
         "located HAMR",
-        "rate 1000/s",
+        "1000/s, burst 100",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }

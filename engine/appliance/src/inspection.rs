@@ -387,8 +387,11 @@ impl RiskLines<'_> {
     fn venue(&mut self) {
         let name = String::new();
         self.kill_switch("venue", &name, KillScope::Venue);
-        let levels = self.engine.decline_levels().map(|level| units(level.into(), 8));
-        self.set("venue", &name, "decline levels", &levels.join(", "));
+        let levels = match self.engine.decline_levels() {
+            [0, 0, 0] => "none".to_owned(),
+            levels => levels.map(|level| units(level.into(), 8)).join(", "),
+        };
+        self.set("venue", &name, "decline levels", &levels);
         for tier in 1..TIERS as u8 {
             let from = match self.engine.tier_volume_min(tier) {
                 0 => "cannot be reached".to_owned(),
@@ -472,7 +475,9 @@ impl RiskLines<'_> {
             self.set(scope, name, "qty cap", &format!("{} lots", rules.limits.qty_max));
             let decimals = engine.instruments().map(|i| self.decimals(i.quote)).max().unwrap_or(0);
             self.set(scope, name, "notional cap", &units(rules.limits.notional_max.0, decimals));
-            self.set(scope, name, "rules", &operator::port_in_words(&rules));
+            for (rule, setting) in operator::port_in_words(&rules) {
+                self.set(scope, name, rule, &setting);
+            }
         }
         for instrument in engine.instruments().filter(|i| !engine.entitled(port.id, i.id)) {
             self.set(scope, name, &format!("entitled {}", instrument.symbol), &Switch(false));

@@ -48,7 +48,7 @@ enum Command {
 #[derive(Args)]
 struct WithConfig {
     /// The node's configuration.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
     config: PathBuf,
 }
 

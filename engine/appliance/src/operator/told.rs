@@ -3,7 +3,7 @@
 use ironbell_core::Engine;
 use ironbell_types::{
     AdminRefusal, Amount, AssetId, Command, Control, Event, EventBody, Fees, FirmId, InstrumentId,
-    InstrumentRules, KillScope, PortId, PortRules, Price, Qty, Seq,
+    InstrumentRules, KillScope, PortId, PortLimits, PortRules, Price, Qty, Seq,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,9 @@ impl Said<'_> {
                 format!("{which}: {}", PhaseWord(*phase))
             }
             Control::SetPortRules { port, rules } => {
-                format!("{}: {}", self.username(*port), port_in_words(rules))
+                let words = port_in_words(rules).map(|(rule, setting)| format!("{rule} {setting}"));
+                let PortLimits { qty_max, notional_max: _ } = rules.limits;
+                format!("{}: {}, qty cap {qty_max}", self.username(*port), words.join(", "))
             }
             Control::SetExposure { firm, asset, gross_max, net_max } => format!(
                 "{}: gross exposure {}, net exposure {}",
@@ -302,20 +304,20 @@ pub fn rules_in_words(rules: &InstrumentRules, measures: Option<&Measures>) -> S
     text
 }
 
-/// A port's rules as its operator would set them, without its caps.
+/// A port's rules as its operator would set them, without its caps: each by its name.
 #[must_use]
-pub fn port_in_words(rules: &PortRules) -> String {
+pub fn port_in_words(rules: &PortRules) -> [(&'static str, String); 5] {
     let rate = match rules.rate_per_second {
         0 => "off".to_owned(),
         rate => format!("{rate}/s, burst {}", rules.rate_burst),
     };
-    format!(
-        "rate {rate}, duplicates {}, slide {}, stp {}, cancel on disconnect {}",
-        PerSpan(rules.duplicates_max, rules.duplicate_ns),
-        Switch(rules.slides),
-        StpWord(rules.stp),
-        Switch(rules.cancels_on_disconnect)
-    )
+    [
+        ("rate", rate),
+        ("duplicates", PerSpan(rules.duplicates_max, rules.duplicate_ns).to_string()),
+        ("slide", Switch(rules.slides).to_string()),
+        ("stp", StpWord(rules.stp).to_string()),
+        ("cancel on disconnect", Switch(rules.cancels_on_disconnect).to_string()),
+    ]
 }
 
 /// Fees as their operator would set them.
@@ -354,7 +356,9 @@ pub fn refused(command: &Command, why: AdminRefusal) -> String {
         (R::Range, Some(Control::SetPortRules { .. })) => {
             "stp `port` means nothing for a port; choose off, newest, oldest, both or decrement"
         }
-        (R::Range, Some(Control::SetDeclineLevels { .. })) => "the levels must fall and be above 0: level 1 is the smallest decline",
+        (R::Range, Some(Control::SetDeclineLevels { .. })) => {
+            "the levels must fall and be above 0: level 1 is the smallest decline"
+        }
         (R::Range, Some(Control::MarketWideHalt { .. })) => "the level is 1, 2 or 3",
         (R::Range, Some(Control::SetTier { .. } | Control::SetFirmTier { .. })) => {
             "there are tiers 0 to 3, and tier 0 has no volume"
