@@ -55,7 +55,7 @@
 //! delist XYZ
 //! retick XYZ price-tick 1 tick-value 2
 //! rename XYZ ABC
-//! decline-levels 7 13 20
+//! decline-levels 93 87 80
 //! decline 2
 //! ```
 
