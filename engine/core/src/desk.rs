@@ -37,6 +37,8 @@ pub(crate) struct Desk {
     pub(crate) by_key: Index,
     pub(crate) sweeps: Sweeps,
     pub(crate) limits: Limits,
+    /// There is any, which spares most orders a look at their port.
+    has_limits: bool,
     pub(crate) locates: Locates,
     pub(crate) trades: DayTrades,
     pub(crate) quotes: Quotes,
@@ -153,6 +155,7 @@ impl Desk {
             by_key: Index::new(orders + 2, key),
             sweeps: Sweeps::new(),
             limits: Limits::default(),
+            has_limits: false,
             locates: Locates::default(),
             trades: DayTrades::new(),
             quotes: Quotes::new(key),
@@ -170,10 +173,12 @@ impl Desk {
     }
 
     /// The port that an open order came in on.
+    #[inline(always)]
     pub(crate) fn port_of(&self, record: &OpenRecord) -> &PortState {
         self.directory.port(record.key.port()).expect("an order's port is known")
     }
 
+    #[inline(always)]
     pub(crate) fn instrument(&self, id: InstrumentId) -> &Instrument {
         &self.directory.instrument(id).expect("an order's instrument is known").instrument
     }
@@ -227,9 +232,9 @@ impl Desk {
     }
 
     /// Whether anything counts an order besides its hold.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_counted(&self, record: &OpenRecord) -> bool {
-        is_short(record.side) || (!self.limits.is_empty() && self.port_of(record).is_limited)
+        is_short(record.side) || (self.has_limits && self.port_of(record).is_limited)
     }
 
     /// Counts an order as open, or with −1 as open no more.
@@ -263,11 +268,12 @@ impl Desk {
         }
     }
 
-    /// Counts an execution of a trade on both sides.
+    /// Counts the trade just settled on both sides.
     #[cold]
-    pub(crate) fn count_trade(&mut self, trade: &DayTrade) {
+    pub(crate) fn count_trade(&mut self) {
+        let trade = *self.trades.last().expect("a trade was just settled");
         for buys in [true, false] {
-            let (place, done) = self.done(trade, buys);
+            let (place, done) = self.done(&trade, buys);
             self.limits.execute(place, &done);
         }
     }
@@ -302,6 +308,7 @@ impl Desk {
 
     /// Notes of each port whether limits concern it.
     pub(crate) fn note_limited(&mut self) {
+        self.has_limits = !self.limits.is_empty();
         for state in &mut self.directory.ports {
             state.is_limited = self.limits.concern(state.port.firm, state.port.account);
         }

@@ -10,7 +10,7 @@ use crate::{
     trades::{DayTrade, Leg},
 };
 use ironbell_types::{
-    AccountId, Amount, AssetId, Busted, Control, EventBody, FirmId, InstrumentId, KillScope, MatchNumber,
+    AccountId, Amount, AssetId, Busted, Control, EventBody, FirmId, Instrument, InstrumentId, KillScope, MatchNumber,
     OrderKey, Price, Qty, Seq, Settled, Side,
 };
 
@@ -65,14 +65,16 @@ struct Charges {
 
 impl Desk {
     fn fill(&mut self, fill: &Fill, voice: &mut Voice<'_>) {
-        let instrument = *self.instrument(fill.instrument);
-        let quote = notional(instrument.tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
+        let Instrument { tick_value, lot_units, .. } = *self.instrument(fill.instrument);
+        let quote = notional(tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
             .expect("what traded fits, since the buyer's hold of more did");
-        let base = i128::from(fill.qty.0) * i128::from(instrument.lot_units);
+        let base = i128::from(fill.qty.0) * i128::from(lot_units);
         let (buyer, seller) =
             if fill.aggressor_buys { (fill.aggressor, fill.resting) } else { (fill.resting, fill.aggressor) };
         let counted = [buyer, seller].map(|token| self.is_counted(&self.open[token]));
-        self.recount([buyer, seller], counted, -1);
+        if counted != [false; 2] {
+            self.recount([buyer, seller], counted, -1);
+        }
         let mut charges = Charges {
             buyer: self.execute(buyer, fill, quote),
             seller: self.execute(seller, fill, quote).min(quote),
@@ -96,16 +98,16 @@ impl Desk {
 
         let (bought, sold) = (&self.open[buyer], &self.open[seller]);
         let leg = |record: &OpenRecord, fee| Leg { key: record.key, worth: record.worth, fee };
-        let trade = DayTrade {
+        self.trades.push(DayTrade {
             match_number: fill.match_number,
             instrument: fill.instrument,
             busted: false,
             price: fill.price,
             qty: fill.qty,
-            tick_value: instrument.tick_value,
+            tick_value,
             buyer: leg(bought, charges.buyer),
             seller: leg(sold, charges.seller),
-        };
+        });
         voice.say(EventBody::Settled(Settled {
             match_number: fill.match_number,
             instrument: fill.instrument,
@@ -116,9 +118,8 @@ impl Desk {
             buyer_fee: Amount(charges.buyer),
             seller_fee: Amount(charges.seller),
         }));
-        self.trades.push(trade);
         if counted != [false; 2] {
-            self.count_trade(&trade);
+            self.count_trade();
             if is_short(self.open[seller].side) {
                 let firm = self.port_of(&self.open[seller]).port.firm;
                 self.locates.of(firm, fill.instrument).executed += i128::from(fill.qty.0);
@@ -134,6 +135,7 @@ impl Desk {
         }
     }
 
+    #[cold]
     fn recount(&mut self, tokens: [u32; 2], counted: [bool; 2], sign: i128) {
         for (token, counted) in tokens.into_iter().zip(counted) {
             if counted {

@@ -50,13 +50,22 @@ impl DayTrades {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, trade: DayTrade) {
         if self.chunks[self.last].len() == CHUNK_TRADES {
-            self.make_room();
-            self.last += 1;
+            self.turn();
         }
         self.chunks[self.last].push(trade);
+    }
+
+    #[cold]
+    fn turn(&mut self) {
+        self.make_room();
+        self.last += 1;
+    }
+
+    pub(crate) fn last(&self) -> Option<&DayTrade> {
+        self.chunks[self.last].last()
     }
 
     /// A new day; what the old one needed is kept.
