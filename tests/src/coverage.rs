@@ -46,8 +46,18 @@ pub fn name(body: &EventBody) -> String {
 }
 
 fn first_word(value: &impl std::fmt::Debug) -> String {
-    let text = format!("{value:?}");
-    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+    // Stops the writing where the word ends: the rest would be written for nothing.
+    struct Word(String);
+    impl std::fmt::Write for Word {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            let end = text.find([' ', '(', '{']);
+            self.0.push_str(&text[..end.unwrap_or(text.len())]);
+            if end.is_some() { Err(std::fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut word = Word(String::new());
+    let _cut_short = write!(word, "{value:?}");
+    word.0
 }
 
 /// Everything that a thorough run says.
