@@ -634,3 +634,26 @@ fn time_that_goes_back_is_our_fault() {
 fn key(port: u32, num: u32) -> OrderKey {
     OrderKey::new(PortId(port), UserRefIdx(0), UserRefNum(num))
 }
+
+/// The hold of who runs is set after its run: what goes off in the midst of it, as its partner or that of one
+/// it trades with, must not be measured against it.
+#[test]
+fn a_pair_may_take_the_last_of_ones_funds() {
+    let mut venue = Venue::new(0, 0, 1_050 * TICK_VALUE, 100 * LOT_UNITS);
+    venue.run(sell(1, 1, 10, 100));
+    venue.run(buy(2, 1, 1, 50));
+    let mut enter = order(2, 2, Side::Buy, 10, 100);
+    enter.terms.oco = UserRefNum(1);
+    let said = venue.say(Command::EnterOrder(enter));
+    assert_eq!(said[2], "canceled 2.1 1 left 0 Z");
+    assert_eq!(venue.balance(2, USD), (50 * TICK_VALUE, 0));
+
+    // With oneself, where the fee is more than the partner held.
+    let mut venue = Venue::new(0, 100, 1_062 * TICK_VALUE, 100 * LOT_UNITS);
+    venue.run(sell(1, 1, 10, 100));
+    let mut enter = order(1, 2, Side::Buy, 1, 1);
+    enter.terms.oco = UserRefNum(1);
+    venue.run(Command::EnterOrder(enter));
+    venue.run(buy(1, 3, 10, 105));
+    assert_eq!(venue.balance(1, USD), (1_052 * TICK_VALUE, 0));
+}
