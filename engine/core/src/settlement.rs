@@ -14,9 +14,8 @@ use ironbell_types::{
     OrderKey, Price, Qty, Seq, Settled, Side,
 };
 
-/// Posts what stage 2 did, in its order; the next slice is asked for at the end.
+/// Posts what stage 2 did, in its order.
 pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>) {
-    let mut sliced = None;
     for effect in effects {
         match *effect {
             Effect::Fill {
@@ -37,12 +36,9 @@ pub(crate) fn settle(desk: &mut Desk, effects: &[Effect], voice: &mut Voice<'_>)
             Effect::Slid { token, price } => desk.open[token].price = price.0.cast_unsigned(),
             Effect::Triggered { token } => desk.triggered(token),
             Effect::Gone { token } => desk.close(token),
-            Effect::Sliced { cause, more } => sliced = Some((cause, more)),
+            Effect::Sliced { cause, more } => desk.sliced(cause, more, voice),
             Effect::Busted { match_number, reason } => desk.bust(match_number, reason, voice),
         }
-    }
-    if let Some((cause, more)) = sliced {
-        desk.sliced(cause, more, voice);
     }
 }
 
