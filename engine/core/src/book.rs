@@ -666,11 +666,13 @@ impl Books {
         let leaf = if lane.leaf != NONE && lane.best >> 6 == price >> 6 {
             lane.leaf
         } else {
+            let owner = place << LANE_BITS | lane_place as u32;
+            let leaf = lane.ladder.leaf_or_new(&mut self.ladders, owner, price);
             if lane.orders == 0 && lane.leaf != NONE {
+                // After the new one is made, so that what leads to both stays.
                 lane.ladder.prune(&mut self.ladders, lane.best);
             }
-            let owner = place << LANE_BITS | lane_place as u32;
-            lane.ladder.leaf_or_new(&mut self.ladders, owner, price)
+            leaf
         };
         let mut prev = NONE;
         if self.ladders.is_occupied(leaf, price) {
