@@ -13,7 +13,7 @@ use ironbell_tests::coverage::Coverage;
 use ironbell_tests::flow::Flow;
 use ironbell_tests::oracle::{Balance, Oracle};
 use ironbell_tests::rng::Rng;
-use ironbell_types::{Amount, Command, Event, FirmId, MassCancelSlice, PortId, Sequenced};
+use ironbell_types::{Amount, Command, Event, FirmId, KillScope, MassCancelSlice, PortId, Sequenced};
 
 const KEY: u64 = 0x1b;
 
@@ -345,10 +345,36 @@ fn run(key: u64, commands: &[Sequenced]) -> (Engine, Vec<Event>) {
 
 /// What of the state can be asked for, written out.
 fn visible_state(engine: &Engine) -> String {
-    let books: Vec<Vec<_>> = engine.instruments().map(|i| engine.book(i.id).collect()).collect();
-    let ports: Vec<_> = engine.ports().map(|p| (*p, engine.incarnation(p.id))).collect();
-    let firms: Vec<_> = engine.firms().map(|f| (*f, engine.order_entry_disabled(f.id))).collect();
-    format!("{:?} {books:?} {ports:?} {firms:?} {:?}", engine.balances(), engine.day())
+    let markets: Vec<_> = engine
+        .instruments()
+        .map(|i| {
+            let open: Vec<_> = engine.book(i.id).chain(engine.waiting(i.id)).collect();
+            let kept = (engine.phase(i.id), engine.last_price(i.id), engine.statistics(i.id));
+            let set = (engine.rules(i.id), engine.schedule(i.id), engine.is_delisted(i.id));
+            (*i, open, kept, set, [0, 1, 2, 3].map(|tier| engine.fees(i.id, tier)))
+        })
+        .collect();
+    let ports: Vec<_> = engine
+        .ports()
+        .map(|p| {
+            let timers = (engine.rate_tokens(p.id), engine.dead_man_due(p.id));
+            let killed = engine.killed(KillScope::Port(p.id));
+            let entitled: Vec<_> = engine.instruments().map(|i| engine.entitled(p.id, i.id)).collect();
+            (*p, engine.incarnation(p.id), engine.port_rules(p.id), timers, killed, entitled)
+        })
+        .collect();
+    let firms: Vec<_> = engine
+        .firms()
+        .map(|f| {
+            let killed = engine.killed(KillScope::Firm(f.id));
+            let restricted: Vec<_> = engine.instruments().map(|i| engine.restricted(f.id, i.id)).collect();
+            (*f, engine.order_entry_disabled(f.id), engine.firm_tier(f.id), killed, restricted)
+        })
+        .collect();
+    let limits = (engine.exposures(), engine.credits(), engine.positions(), engine.locates());
+    let trades: Vec<_> = engine.day_trades().collect();
+    let venue = (engine.day(), engine.last_day(), engine.decline_levels(), engine.killed(KillScope::Venue));
+    format!("{:?} {markets:?} {ports:?} {firms:?} {limits:?} {trades:?} {venue:?}", engine.balances())
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, of_engine: &[T], of_oracle: &[T]) -> Result<(), String> {
