@@ -4,12 +4,21 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// One demo at a time: each is a node and a load that want the machine for themselves.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_demo_checks_everything_and_its_json_keeps_its_keys() {
+    let _turn = turn();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo");
     let hlog = dir.with_extension("hlog");
     let output = Command::new(env!("CARGO_BIN_EXE_ironbell"))
@@ -52,6 +61,7 @@ fn the_demo_checks_everything_and_its_json_keeps_its_keys() {
 /// `ironbell demo | head` used to panic at the first line that nobody read.
 #[test]
 fn a_demo_whose_reader_has_gone_ends_well_all_the_same() {
+    let _turn = turn();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-head");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_ironbell"))
         .args(["demo", "--seconds", "1", "--rate", "500", "--dir"])
@@ -70,6 +80,7 @@ fn a_demo_whose_reader_has_gone_ends_well_all_the_same() {
 /// A demo that was killed used to leave its node running: on its ports, in its folder, on the machine's CPUs.
 #[test]
 fn a_killed_demo_takes_its_node_along() {
+    let _turn = turn();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-killed");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_ironbell"))
         .args(["demo", "--seconds", "600", "--rate", "100", "--dir"])
