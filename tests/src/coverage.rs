@@ -745,6 +745,12 @@ fn are_apart(table: &str, row: Rule, column: Rule) -> bool {
                 "PostOnly" => row != "post-only",
                 "Timeout" => row != "gtt",
                 "ClosedReason" if ["gtt", "gtc"].contains(&row) => true,
+                "Immediate" if ["iceberg", "random iceberg", "quote"].contains(&row) => true,
+                "rested" | "trades resting" | "trades in halt cross" | "prevented resting"
+                    if row == "market" =>
+                {
+                    true
+                }
                 _ if NEVER_REST.contains(&row) && !STOPS.contains(&row) => {
                     !RUNS.contains(&column) || column == "rested"
                 }

@@ -142,6 +142,11 @@ impl Flow {
         } else {
             order.terms.stop = Price(self.price(order.side) as i64);
         }
+        // A limit that others have traded past by then: it rests when it is triggered, and meets the next cross.
+        if self.rng.one_in(3) {
+            let (low, width) = (self.shape.price_min, self.shape.price_width);
+            order.price = Price(if order.side.is_buy() { low } else { low + width - 1 } as i64);
+        }
     }
 
     fn make_market(&mut self, order: &mut EnterOrder) {

@@ -646,11 +646,11 @@ impl Books {
             let reached = self.reached(&order, limit, &view);
             let best_inside = reached.first().filter(|best| view.lets(best.price));
             if let Some(best) = best_inside.filter(|_| order.accepted.options.is_post_only()) {
-                let slid = Price(if order.is_buy() { best.price.0 - 1 } else { best.price.0 + 1 });
-                if !order.slides || slid.0 < 1 {
+                let slid = best.price.0.checked_add(if order.is_buy() { -1 } else { 1 });
+                let Some(slid) = slid.filter(|&slid| order.slides && slid >= 1).map(Price) else {
                     self.say_head(order_ref, false, head, said);
                     return self.cancel_to(order_ref, Qty::ZERO, CancelReason::PostOnly, said);
-                }
+                };
                 let place = self.place(order_ref).expect("what runs is open");
                 self.orders[place].price = slid;
                 self.orders[place].accepted.price = slid;
