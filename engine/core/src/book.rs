@@ -166,6 +166,11 @@ impl Order {
         self.flags & OUTLASTS_DAY != 0
     }
 
+    /// How it stands on the feed when all of it does.
+    pub(crate) fn shown_whole(&self) -> Shown {
+        Shown { order_ref: self.order_ref, qty: Qty(self.leaves) }
+    }
+
     fn is_plain(&self) -> bool {
         self.flags & (SPECIAL | 7 << 2) == 0
     }
@@ -822,7 +827,7 @@ impl Books {
     pub(crate) fn shown(&self, slot: u32) -> Shown {
         let order = &self.orders[slot];
         if order.is_plain() {
-            return Shown { order_ref: order.order_ref, qty: Qty(order.leaves) };
+            return order.shown_whole();
         }
         self.shown_special(slot)
     }
@@ -831,8 +836,7 @@ impl Books {
     fn shown_special(&self, slot: u32) -> Shown {
         let (order, extra) = (&self.orders[slot], &self.extras[slot]);
         match order.plane() {
-            Plane::Lit if !extra.is_iceberg() => Shown { order_ref: order.order_ref, qty: Qty(order.leaves) },
-            // Between a cross and its refreshing nothing stands on the feed.
+            Plane::Lit if !extra.is_iceberg() => order.shown_whole(), // Between a cross and its refreshing nothing stands on the feed.
             Plane::Lit if extra.shown.qty.0 > 0 => extra.shown,
             _ => Shown::default(),
         }

@@ -432,23 +432,16 @@ pub(crate) struct Original {
 impl Entering<'_> {
     #[inline(always)]
     fn accept(&self, price: Price, booked: bool, shown_qty: u64, voice: &mut Voice<'_>) {
+        let said = Accepted { price, booked, shown_qty: Qty(shown_qty), ..*self.order };
         match self.original {
-            None => voice.say(EventBody::Accepted(*self.order)),
+            None => voice.say(EventBody::Accepted(said)),
             Some(original) => voice.say(EventBody::Replaced(Replaced {
                 orig_user_ref_num: original.num,
                 orig_order_ref: original.order_ref,
                 orig_shown: original.shown,
-                order: *self.order,
+                order: said,
             })),
         }
-        // Copied whole, straight to its place, and changed there.
-        let Some(EventBody::Accepted(order) | EventBody::Replaced(Replaced { order, .. })) = voice.last_mut()
-        else {
-            unreachable!("it was said just now");
-        };
-        order.price = price;
-        order.booked = booked;
-        order.shown_qty = Qty(shown_qty);
     }
 
     fn stands(&self, leaves_qty: Qty) -> Effect {

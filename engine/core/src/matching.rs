@@ -282,14 +282,6 @@ impl<'a> Voice<'a> {
     }
 }
 
-impl Voice<'_> {
-    /// What was said last.
-    #[inline(always)]
-    pub(crate) fn last_mut(&mut self) -> Option<&mut EventBody> {
-        self.out.last_mut().map(|event| &mut event.body)
-    }
-}
-
 /// The books of the instruments homed here.
 #[derive(Clone)]
 pub struct Matching {

@@ -249,6 +249,7 @@ impl Trading {
     // What has happened.
 
     /// A trade: the last price and the day's figures. To be called for every trade.
+    #[inline]
     pub(crate) fn note_trade(&mut self, price: u64, qty: u64) {
         let day = &mut self.statistics;
         let traded = Price(price.cast_signed());

@@ -147,7 +147,9 @@ impl Matching {
             } else if !CALM && self.is_prevented(aggressor, opposite.slot) {
                 self.prevent(aggressor, opposite.slot, opposite.price, voice, effects);
             } else {
-                let qty = aggressor.order.leaves.min(self.books.tradable(opposite.slot));
+                let slot = opposite.slot;
+                let at_once = if CALM { self.books.order(slot).leaves } else { self.books.tradable(slot) };
+                let qty = aggressor.order.leaves.min(at_once);
                 self.trade::<CALM>(aggressor, opposite.slot, opposite.price, qty, voice, effects);
             }
         }
@@ -167,7 +169,7 @@ impl Matching {
     ) {
         let buys = aggressor.buys();
         let instrument = aggressor.instrument;
-        let shown = self.books.shown(slot);
+        let shown = if CALM { self.books.order(slot).shown_whole() } else { self.books.shown(slot) };
         let aggressor_shown = if CALM { Shown::default() } else { aggressor.shown(&self.books) };
         let match_number = self.next_match_number(voice);
         let resting = self.books.order(slot);
