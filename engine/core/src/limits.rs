@@ -321,9 +321,9 @@ mod tests {
                     (u128::from(rng.next()) << 64 | u128::from(rng.next())).cast_signed() >> rng.below(100);
                 for (number, sign) in [(added[which], -1), (more, 1)] {
                     if sign > 0 {
-                        sum += number
+                        sum += number;
                     } else {
-                        sum -= number
+                        sum -= number;
                     }
                     halves.0 += sign * (number >> 64);
                     halves.1 += sign * (number & i128::from(u64::MAX));

@@ -10,8 +10,8 @@ use crate::{
     trades::{DayTrade, Leg},
 };
 use ironbell_types::{
-    AccountId, Amount, AssetId, Busted, Control, EventBody, FirmId, Instrument, InstrumentId, KillScope, MatchNumber,
-    OrderKey, Price, Qty, Seq, Settled, Side,
+    AccountId, Amount, AssetId, Busted, Control, EventBody, FirmId, Instrument, InstrumentId, KillScope,
+    MatchNumber, OrderKey, Price, Qty, Seq, Settled, Side,
 };
 
 /// Posts what stage 2 did, in its order.

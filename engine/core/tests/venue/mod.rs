@@ -5,8 +5,8 @@ use ironbell_core::{Config, Engine};
 use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command, Credential, Display,
     EnterOrder, Event, EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, ModifyOrder, Mpid, Nanos,
-    OpenDay, OrderKey, OrderOptions, OrderTerms, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale, Sequenced,
-    Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    OpenDay, OrderKey, OrderOptions, OrderTerms, Port, PortId, PortLimits, Price, Qty, ReplaceOrder, Scale,
+    Sequenced, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 pub const USD: AssetId = AssetId(1);
@@ -57,8 +57,14 @@ impl Venue {
 
     /// Runs one command, checks every invariant, and returns what was said of it.
     pub fn run(&mut self, command: Command) -> &[Event] {
+        let time = self.engine.last_time().0.max(self.engine.last_seq().0 + 1);
+        self.at(time, command)
+    }
+
+    /// The same at a time in nanoseconds.
+    pub fn at(&mut self, time: u64, command: Command) -> &[Event] {
         let seq = self.engine.last_seq().next();
-        let sequenced = Sequenced { seq, time: Nanos(seq.0), command };
+        let sequenced = Sequenced { seq, time: Nanos(time), command };
         let first = self.events.len();
         self.engine.execute(&sequenced, &mut self.events);
         self.journal.push(sequenced);
