@@ -236,7 +236,7 @@ impl Bias {
             Theme::Auctions => Self {
                 iceberg: 10,
                 at_cross: 25,
-                stop: 10,
+                stop: 25,
                 market: 12,
                 leap_gap: 10,
                 tick: 8,
