@@ -212,8 +212,7 @@ impl Desk {
             return Err(Reject::MaxQuantity);
         }
         let state = self.state(order);
-        let price = if order.terms.market { market_worth(state) } else { order.price.0.cast_unsigned() };
-        let notional = notional(state.instrument.tick_value, price, order.qty.0);
+        let notional = notional(state.instrument.tick_value, worth_price(order, state), order.qty.0);
         let fits = notional.is_some_and(|notional| notional <= limits.notional_max.0);
         if fits { Ok(()) } else { Err(Reject::OrderNotional) }
     }

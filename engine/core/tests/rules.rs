@@ -3,9 +3,9 @@
 mod venue;
 
 use ironbell_types::{
-    AccountId, AdminRefusal, Amount, Command, EventBody, FirmId, Funding, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, PortId, Qty,
-    Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
+    AccountId, AdminRefusal, Amount, Command, Control, EventBody, FirmId, Funding, InstrumentId, Login,
+    Logout, MassCancel, MassCancelSlice, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions, PortId,
+    PortLimits, PortRules, Price, Qty, Reject, Seq, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{
     BOOK, LOT_UNITS, STOCK, TICK_VALUE, USD, Venue, buy, cancel, instrument, modify, order, port, replace,
@@ -656,4 +656,21 @@ fn a_pair_may_take_the_last_of_ones_funds() {
     venue.run(Command::EnterOrder(enter));
     venue.run(buy(1, 3, 10, 105));
     assert_eq!(venue.balance(1, USD), (1_052 * TICK_VALUE, 0));
+}
+
+/// A cap of 10 lots at 100: what an order shows as its price is not what it can trade at.
+#[test]
+fn a_discretion_price_counts_against_the_cap_on_notional() {
+    let mut venue = rich();
+    let limits = PortLimits { qty_max: Qty(1_000), notional_max: Amount(10 * 100 * TICK_VALUE) };
+    let rules = PortRules::plain(limits);
+    venue.run(Command::Control(Control::SetPortRules { port: PortId(3), rules }));
+    assert_eq!(venue.say(buy(3, 1, 10, 101)), ["rejected 3.1 OrderNotional"]);
+    for (num, discretion, said) in
+        [(2, 101, "rejected 3.2 OrderNotional"), (3, 100, "accepted 3.3 10@1 booked")]
+    {
+        let mut enter = order(3, num, Side::Buy, 10, 1);
+        enter.terms.discretion = Price(discretion);
+        assert_eq!(venue.say(Command::EnterOrder(enter)), [said]);
+    }
 }

@@ -117,9 +117,8 @@ impl Oracle {
         if order.leaves_qty > limits.qty_max {
             return Err(Reject::MaxQuantity);
         }
-        let price = if accepted.terms.market { order.worth_price } else { accepted.price };
         let instrument = self.instrument(accepted.instrument).expect("an order's instrument exists");
-        match notional(instrument, price, order.leaves_qty) {
+        match notional(instrument, order.worth_price, order.leaves_qty) {
             Some(notional) if notional <= limits.notional_max.0 => Ok(()),
             _ => Err(Reject::OrderNotional),
         }
