@@ -273,7 +273,9 @@ impl Oracle {
                 let scaled = self.instrument(instrument).is_some_and(|i| i.scale == Scale::Scaled);
                 tick_value == 0 || price_tick == 0 || scaled && price_tick != 1
             }
-            Control::SetDeclineLevels { levels: [one, two, three] } => !(one > two && two > three && three > 0),
+            Control::SetDeclineLevels { levels: [one, two, three] } => {
+                !(one > two && two > three && three > 0)
+            }
             Control::MarketWideHalt { level } => !(1..=3).contains(&level),
             _ => false,
         }
