@@ -236,16 +236,17 @@ impl Desk {
         let (buyer, seller) = (self.party(trade.buyer.key), self.party(trade.seller.key));
         let fees = AccountId::fees(instrument);
 
-        let buyer_owes = self.give_back(&buyer, seller.account, definition.base, base);
-        let seller_owes = self.give_back(&seller, buyer.account, definition.quote, quote);
-        let rebate = |leg: &Leg| (-leg.fee).max(0);
-        let buyer_short = self.give_back(&buyer, fees, definition.quote, rebate(&trade.buyer));
-        let seller_short = self.give_back(&seller, fees, definition.quote, rebate(&trade.seller));
+        // Fees first: who spent nothing else can then return all its proceeds.
         for (party, leg) in [(&buyer, &trade.buyer), (&seller, &trade.seller)] {
             let entry = self.fee_entries[instrument.0 as usize - 1];
             let member = self.ledger.open(party.account, definition.quote);
             self.ledger.post(entry, member, leg.fee.max(0).min(self.ledger.total(entry)));
         }
+        let buyer_owes = self.give_back(&buyer, seller.account, definition.base, base);
+        let seller_owes = self.give_back(&seller, buyer.account, definition.quote, quote);
+        let rebate = |leg: &Leg| (-leg.fee).max(0);
+        let buyer_short = self.give_back(&buyer, fees, definition.quote, rebate(&trade.buyer));
+        let seller_short = self.give_back(&seller, fees, definition.quote, rebate(&trade.seller));
         voice.say(EventBody::Busted(Busted {
             match_number,
             reason,

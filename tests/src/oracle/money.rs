@@ -206,19 +206,19 @@ impl Oracle {
         let traded = *traded;
         let Traded { buyer, seller, base_asset, quote_asset, .. } = traded;
 
-        let buyer_owes = self.give_back(&buyer, seller.account, base_asset, traded.base);
-        let seller_owes = self.give_back(&seller, buyer.account, quote_asset, traded.quote);
         let fee_account = AccountId::fees(traded.trade.instrument);
-        let mut rebates_owed = [0, 0];
-        for (party, owed) in [&buyer, &seller].into_iter().zip(&mut rebates_owed) {
-            if party.fee < 0 {
-                *owed = self.give_back(party, fee_account, quote_asset, -party.fee);
-            }
-        }
         for party in [&buyer, &seller] {
             if party.fee > 0 {
                 let back = party.fee.min(self.total(fee_account, quote_asset)).max(0);
                 self.post(fee_account, party.account, quote_asset, back);
+            }
+        }
+        let buyer_owes = self.give_back(&buyer, seller.account, base_asset, traded.base);
+        let seller_owes = self.give_back(&seller, buyer.account, quote_asset, traded.quote);
+        let mut rebates_owed = [0, 0];
+        for (party, owed) in [&buyer, &seller].into_iter().zip(&mut rebates_owed) {
+            if party.fee < 0 {
+                *owed = self.give_back(party, fee_account, quote_asset, -party.fee);
             }
         }
         said.settlement(EventBody::Busted(Busted {
