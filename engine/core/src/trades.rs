@@ -1,6 +1,6 @@
 //! The day's trades, as long as they can be busted.
 
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use ironbell_types::{InstrumentId, MatchNumber, OrderKey, Price, Qty};
 
 /// A trade that was settled.
@@ -27,8 +27,24 @@ pub(crate) struct Leg {
     pub(crate) fee: i128,
 }
 
-/// Trades in a chunk. A day has no most of them: chunks keep growing from copying them.
+/// Trades in a chunk but the first. A day has no most of them: chunks keep growing from copying them.
 const CHUNK_TRADES: usize = 1 << 16;
+const FIRST_CHUNK_TRADES_MIN: usize = 1 << 10;
+
+const NONE: DayTrade = {
+    let leg = Leg { key: OrderKey(0), worth: 0, fee: 0 };
+    DayTrade {
+        match_number: MatchNumber(0),
+        instrument: InstrumentId::NONE,
+        // Not all zeros, which the allocator would leave untouched.
+        busted: true,
+        price: Price(0),
+        qty: Qty(0),
+        tick_value: 0,
+        buyer: leg,
+        seller: leg,
+    }
+};
 
 /// By match number. The next chunk is made ready by [`DayTrades::make_room`], off the order path.
 #[derive(Clone)]
@@ -38,21 +54,32 @@ pub(crate) struct DayTrades {
     last: usize,
 }
 
+/// An empty chunk whose memory was touched: a first touch costs as much as the settling of a trade.
+fn touched(trades: usize) -> Vec<DayTrade> {
+    let mut chunk = vec![NONE; trades];
+    chunk.clear();
+    chunk
+}
+
 impl DayTrades {
-    pub(crate) fn new() -> Self {
-        Self { chunks: [Vec::with_capacity(CHUNK_TRADES)].into(), last: 0 }
+    /// Room for `trades` on a day before anything is made ready.
+    pub(crate) fn new(trades: usize) -> Self {
+        Self { chunks: [touched(trades.max(FIRST_CHUNK_TRADES_MIN))].into(), last: 0 }
     }
 
-    /// Sees to it that a chunk's worth of trades can come without allocation.
+    /// Sees to it that half a chunk of trades or more can come without allocation.
     pub(crate) fn make_room(&mut self) {
-        if self.chunks.len() == self.last + 1 {
-            self.chunks.push(Vec::with_capacity(CHUNK_TRADES));
+        if self.chunks.len() == self.last + 1
+            && self.chunks[self.last].len() * 2 > self.chunks[self.last].capacity()
+        {
+            self.chunks.push(touched(CHUNK_TRADES));
         }
     }
 
     #[inline(always)]
     pub(crate) fn push(&mut self, trade: DayTrade) {
-        if self.chunks[self.last].len() == CHUNK_TRADES {
+        let chunk = &self.chunks[self.last];
+        if chunk.len() == chunk.capacity() {
             self.turn();
         }
         self.chunks[self.last].push(trade);
@@ -60,8 +87,11 @@ impl DayTrades {
 
     #[cold]
     fn turn(&mut self) {
-        self.make_room();
         self.last += 1;
+        if self.chunks.len() == self.last {
+            // Touched as it is filled: on the order path one long pause would be worse.
+            self.chunks.push(Vec::with_capacity(CHUNK_TRADES));
+        }
     }
 
     pub(crate) fn last(&self) -> Option<&DayTrade> {
@@ -132,14 +162,16 @@ mod tests {
 
     #[test]
     fn trades_are_found_in_every_chunk_until_they_are_busted_or_the_day_is_over() {
-        let mut trades = DayTrades::new();
-        let count = CHUNK_TRADES as u64 * 2 + 5;
+        let mut trades = DayTrades::new(0);
+        let first = FIRST_CHUNK_TRADES_MIN as u64;
+        let second = first + CHUNK_TRADES as u64;
+        let count = second + 5;
         for number in 1..=count {
             trades.push(trade(number * 2));
         }
         assert_eq!(trades.len() as u64, count);
         assert!(trades.iter().map(|trade| trade.match_number.0).eq((1..=count).map(|number| number * 2)));
-        let edges = [1, 2, CHUNK_TRADES as u64, CHUNK_TRADES as u64 + 1, 2 * CHUNK_TRADES as u64, count];
+        let edges = [1, 2, first, first + 1, second, second + 1, count];
         for number in edges {
             assert_eq!(trades.find(MatchNumber(number * 2)), Some(&trade(number * 2)));
             assert_eq!(trades.find(MatchNumber(number * 2 + 1)), None);
