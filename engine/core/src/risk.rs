@@ -88,7 +88,7 @@ impl Desk {
         self.directory.port(key.port()).expect("a fresh number is a known port's")
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
         let key = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
         self.consume(key);
@@ -292,6 +292,7 @@ impl Desk {
         Incoming { order: *order, token, slides: rules.slides, stp, pair }
     }
 
+    #[inline(never)]
     fn replace(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
         let key = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
         let orig_key = OrderKey::new(replace.port, replace.user_ref_idx, replace.orig_user_ref_num);
@@ -325,6 +326,7 @@ impl Desk {
 
     /// The order that is asked for in place of another, its quantity the whole chain's; `None` when it is
     /// none that could be (point 4).
+    #[inline(never)]
     fn replacement(
         &self,
         replace: &ReplaceOrder,
@@ -362,6 +364,7 @@ impl Desk {
         (sound && fits()).then_some(order)
     }
 
+    #[inline(never)]
     fn cancel(&self, cancel: &CancelOrder) -> Option<Request> {
         self.directory.port(cancel.port)?;
         let key = OrderKey::new(cancel.port, cancel.user_ref_idx, cancel.user_ref_num);
@@ -369,6 +372,7 @@ impl Desk {
         Some(Request::Cancel { order_ref, total: cancel.qty })
     }
 
+    #[inline(never)]
     fn modify(&self, modify: &ModifyOrder) -> Option<Request> {
         self.directory.port(modify.port)?;
         let key = OrderKey::new(modify.port, modify.user_ref_idx, modify.user_ref_num);
@@ -388,6 +392,7 @@ impl Desk {
         (!becomes_short || covered()).then_some(request)
     }
 
+    #[inline(never)]
     fn quote(&mut self, quote: &Quote, voice: &mut Voice<'_>) -> Option<Request> {
         let (port, idx, bid) = (quote.port, quote.user_ref_idx, quote.user_ref_num);
         let key = self.fresh(port, idx, bid)?;
@@ -427,6 +432,7 @@ impl Desk {
     }
 
     /// Points 3 to 11 of a quote, both sides together.
+    #[inline(never)]
     fn check_quote(&mut self, quote: &Quote, key: OrderKey, now: Nanos) -> Result<(), Reject> {
         if let Some(fault) = quote.fault {
             return Err(fault);
@@ -445,6 +451,7 @@ impl Desk {
 
     /// Points 13 to 18 of a quote, for the bid, then for the ask, which finds the new bid counted in place of
     /// the earlier one.
+    #[inline(never)]
     fn open_quote(
         &mut self,
         quote: &Quote,
@@ -534,6 +541,7 @@ impl Desk {
         }
     }
 
+    #[inline(never)]
     fn slice(&self, slice: MassCancelSlice) -> Option<Request> {
         let sweep = self.sweeps.due(slice)?;
         let (firm, port) = match sweep.whose {
@@ -571,6 +579,7 @@ impl Desk {
     }
 
     /// Dead-man timers that are due fire, in the order of their ports; the books' timers follow in stage 2.
+    #[inline(never)]
     fn tick(&mut self, voice: &mut Voice<'_>) -> Request {
         self.trades.make_room();
         if self.dead_men_due.is_some_and(|due| due <= voice.time()) {
@@ -625,6 +634,7 @@ impl Desk {
     }
 
     /// What ends in stage 1, but for operators' commands.
+    #[inline(never)]
     fn answer(&mut self, command: &Command, voice: &mut Voice<'_>) {
         let directory = &mut self.directory;
         let done = match *command {
@@ -666,6 +676,7 @@ impl Desk {
         voice.say(done.unwrap_or_else(EventBody::AdminRefused));
     }
 
+    #[inline(never)]
     fn define_instrument(&mut self, instrument: &Instrument, voice: &mut Voice<'_>) -> Option<Request> {
         if let Err(refusal) = self.directory.define_instrument(*instrument) {
             voice.say(EventBody::AdminRefused(refusal));
@@ -702,6 +713,7 @@ impl Desk {
         Ok(EventBody::Funded { id, account, asset, amount })
     }
 
+    #[inline(never)]
     fn open_day(&mut self, day: OpenDay, voice: &mut Voice<'_>) -> Option<Request> {
         if self.last_day.is_some_and(|last| day.date <= last.date) {
             voice.say(EventBody::AdminRefused(AdminRefusal::Day));
