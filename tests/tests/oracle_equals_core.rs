@@ -22,7 +22,7 @@ const CHECK_EVERY: usize = 97;
 
 #[test]
 fn the_engine_and_the_oracle_say_the_same() {
-    let commands_wanted = setting("IRONBELL_COMMANDS", 6_000_000);
+    let commands_wanted = setting("IRONBELL_COMMANDS", 10_000_000);
     let first_seed = setting("IRONBELL_SEED", 1);
     let (mut commands, mut events) = (0, 0);
     let mut met = Coverage::new();

@@ -27,8 +27,9 @@ use ironbell_types::{
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// What one command can trade: 2^20 effects less the first and the last word on the order itself.
-pub const TRADES_MAX: u32 = (1 << Seq::STEP_BITS) - 2;
+/// What one command can trade: some tens of milliseconds of work, which everybody waits for, and with room to spare
+/// below the 2^20 effects that a command may have.
+pub const TRADES_MAX: u32 = (1 << 16) - 2;
 
 /// Orders one slice of a mass cancel takes off.
 pub const SLICE_ORDERS: u32 = 1024;
@@ -541,7 +542,7 @@ impl Matching {
         number
     }
 
-    /// Something that counts as a trade of the command without being one.
+    /// Something that counts as a trade of the command without being one: a prevented self-trade, a stop that triggers.
     pub(crate) fn spend_trade(&mut self) {
         self.prevented += 1;
     }
@@ -742,7 +743,7 @@ mod tests {
     /// What is left to do when a command's trades are used up goes on with the next tick.
     #[test]
     fn waking_goes_on_with_the_next_tick() {
-        let mut desk = with_trades_max(1);
+        let mut desk = with_trades_max(2);
         desk.enter_all(&["buy 1 @ 100", "sell 3 @ 105", "buy 2 @ 105 stop 100"]);
         assert_eq!(desk.enter("sell 1 @ 100"), ["4 accepted", "1@100: 1, 4"]);
         assert_eq!(desk.matching.next_due(), Some(Nanos(0)));

@@ -40,7 +40,8 @@ impl Matching {
                 let stop = self.next_stop(instrument);
                 let meeting = if stop.is_none() { self.next_meeting(instrument) } else { None };
                 is_awake = stop.is_some() || meeting.is_some();
-                if !is_awake || self.trades_left() == 0 {
+                // One for the trigger and one for a trade.
+                if !is_awake || self.trades_left() < 2 {
                     break;
                 }
                 if let Some(slot) = stop {
@@ -103,6 +104,7 @@ impl Matching {
             instrument,
             price: Price(last.cast_signed()),
         });
+        self.spend_trade();
         effects.push(Effect::Triggered { token: order.token });
         if partner.0 != 0 {
             self.cancel_partner(partner, voice, effects);

@@ -18,7 +18,7 @@ use super::{Admitted, Said};
 const SLICE_ORDERS: usize = 1_024;
 
 /// Trades that one command makes, prevented ones and Crossed counted.
-pub(super) const TRADES_MAX: u32 = (1 << 20) - 2;
+pub(super) const TRADES_MAX: u32 = (1 << 16) - 2;
 
 /// Orders of one price that share what comes in.
 const SHARERS_MAX: usize = 4_096;
@@ -779,7 +779,7 @@ impl Books {
                 break;
             }
         }
-        offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX - self.turn.trades)
+        offered >= u128::from(wanted.0) && trades <= u128::from(TRADES_MAX.saturating_sub(self.turn.trades))
     }
 
     /// What trades in which order: the reserves of icebergs come behind all that is displayed at a price.
@@ -1107,7 +1107,7 @@ impl Books {
                 self.market_mut(instrument).unwoken = false;
                 return;
             }
-            if self.turn.trades >= TRADES_MAX {
+            if self.turn.trades + 2 > TRADES_MAX {
                 return;
             }
             self.look(instrument);
@@ -1153,6 +1153,7 @@ impl Books {
         let market = self.market(order.instrument);
         let price = market.last.expect("only a trade triggers");
         let collar = market.collar().filter(|_| !order.accepted.terms.market);
+        self.turn.trades += 1;
         said.matching(EventBody::Triggered {
             key: order.key,
             order_ref,
