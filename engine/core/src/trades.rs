@@ -1,6 +1,6 @@
 //! The day's trades, as long as they can be busted.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 use ironbell_types::{InstrumentId, MatchNumber, OrderKey, Price, Qty};
 
 /// A trade that was settled.
@@ -27,17 +27,16 @@ pub(crate) struct Leg {
     pub(crate) fee: i128,
 }
 
-/// Trades in a chunk but the first. A day has no most of them: chunks keep growing from copying them.
+/// Trades in a chunk; more in the first if asked for. A day has no most of them: chunks keep growing from
+/// copying them.
 const CHUNK_TRADES: usize = 1 << 16;
-const FIRST_CHUNK_TRADES_MIN: usize = 1 << 10;
 
 const NONE: DayTrade = {
     let leg = Leg { key: OrderKey(0), worth: 0, fee: 0 };
     DayTrade {
         match_number: MatchNumber(0),
         instrument: InstrumentId::NONE,
-        // Not all zeros, which the allocator would leave untouched.
-        busted: true,
+        busted: false,
         price: Price(0),
         qty: Qty(0),
         tick_value: 0,
@@ -54,17 +53,21 @@ pub(crate) struct DayTrades {
     last: usize,
 }
 
-/// An empty chunk whose memory was touched: a first touch costs as much as the settling of a trade.
-fn touched(trades: usize) -> Vec<DayTrade> {
-    let mut chunk = vec![NONE; trades];
+/// An empty chunk. The memory of its first `trades` was touched: a first touch costs as much as the settling
+/// of a trade.
+fn chunk(trades: usize) -> Vec<DayTrade> {
+    let mut chunk = Vec::with_capacity(trades.max(CHUNK_TRADES));
+    chunk.resize(trades, NONE);
     chunk.clear();
     chunk
 }
 
 impl DayTrades {
-    /// Room for `trades` on a day before anything is made ready.
+    /// Quick room for `trades` on a day.
     pub(crate) fn new(trades: usize) -> Self {
-        Self { chunks: [touched(trades.max(FIRST_CHUNK_TRADES_MIN))].into(), last: 0 }
+        let mut chunks = Vec::with_capacity(1024);
+        chunks.push(chunk(trades));
+        Self { chunks, last: 0 }
     }
 
     /// Sees to it that half a chunk of trades or more can come without allocation.
@@ -72,7 +75,7 @@ impl DayTrades {
         if self.chunks.len() == self.last + 1
             && self.chunks[self.last].len() * 2 > self.chunks[self.last].capacity()
         {
-            self.chunks.push(touched(CHUNK_TRADES));
+            self.chunks.push(chunk(CHUNK_TRADES));
         }
     }
 
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn trades_are_found_in_every_chunk_until_they_are_busted_or_the_day_is_over() {
         let mut trades = DayTrades::new(0);
-        let first = FIRST_CHUNK_TRADES_MIN as u64;
+        let first = CHUNK_TRADES as u64;
         let second = first + CHUNK_TRADES as u64;
         let count = second + 5;
         for number in 1..=count {

@@ -182,9 +182,12 @@ fn last_match(venue: &Venue) -> MatchNumber {
 fn a_bust_posts_a_trade_back_with_its_fees() {
     let mut venue = Venue::new(0, 0, 1_000_000, 1_000);
     set_fees(&mut venue, -10, 20, 0);
+    // Another trade's fees, from which the buyer's comes back before the seller's rebate does.
+    venue.run(sell(3, 1, 5, 100));
+    venue.run(buy(2, 9, 5, 100));
     let before = venue.engine.balances();
     venue.run(sell(1, 1, 5, 100));
-    venue.run(buy(2, 1, 5, 100));
+    venue.run(buy(2, 10, 5, 100));
     let number = last_match(&venue);
     assert_eq!(
         refused(&mut venue, Control::Bust { match_number: number, reason: b'Q' }),
