@@ -260,6 +260,7 @@ pub const FATE_RULES: &[Rule] = &[
     "Collar",
     "Timeout",
     "System",
+    "Regulatory",
 ];
 
 /// What a run has met.
@@ -489,6 +490,7 @@ impl Coverage {
                     CancelReason::SelfTrade => return,
                     CancelReason::Timeout => "Timeout",
                     CancelReason::System => "System",
+                    CancelReason::Regulatory => "Regulatory",
                 };
                 self.fate(canceled.key, fate);
             }

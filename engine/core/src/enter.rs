@@ -174,7 +174,9 @@ impl Matching {
             && !is_stop
         {
             let bid = self.books.best(order.instrument, Plane::Lit, true);
-            if order.terms.market || bid.is_some_and(|bid| order.price.0.cast_unsigned() <= bid) {
+            let Price(discretion) = order.terms.discretion;
+            let lowest = if discretion == 0 { order.price.0 } else { discretion };
+            if order.terms.market || bid.is_some_and(|bid| lowest.cast_unsigned() <= bid) {
                 return Some(Reject::ShortRestricted);
             }
         }

@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use ironbell_types::{CancelReason, InstrumentId, OrderRef, OrderTerms, Peg};
+use ironbell_types::{CancelReason, InstrumentId, OrderRef, OrderTerms, Peg, Side};
 
 /// A peg and its price of the moment.
 #[derive(Clone, Copy)]
@@ -95,6 +95,8 @@ impl Matching {
             return None;
         }
         let quotes = self.quotes(instrument);
+        // A short sale would trade at a bid.
+        let tested = self.trading(instrument).rules.short_restricted;
         [true, false].into_iter().find_map(|buys| {
             let best = self.best_of_all(instrument, quotes, !buys)?;
             let seekers = self.books.seekers(instrument).filter_map(|slot| {
@@ -103,6 +105,9 @@ impl Matching {
                     Peg::None => extra.terms.discretion.0.cast_unsigned(),
                     _ => quotes.peg(&extra.terms, extra.limit, buys)?,
                 };
+                if tested && order.side == Side::SellShort {
+                    return None;
+                }
                 (order.side.is_buy() == buys && within(best, reach, !buys)).then_some((slot, reach))
             });
             // Of equal ones the first stays.

@@ -7,7 +7,7 @@ use crate::{
     run::{Aggressor, rests},
 };
 use alloc::vec::Vec;
-use ironbell_types::{CancelReason, EventBody, InstrumentId, OrderRef, Price};
+use ironbell_types::{CancelReason, EventBody, InstrumentId, OrderRef, Price, Side};
 
 /// Where a stop is due: its stop price, or that of a trailing one with the best last price it saw.
 pub(crate) fn stop_price(extra: &Extra, buys: bool) -> u64 {
@@ -125,7 +125,11 @@ impl Matching {
             inside: false,
         };
         let collar = self.trading(instrument).collar();
-        if !market && collar.is_some_and(|collar| !collar.contains(limit)) {
+        let tested = self.trading(instrument).rules.short_restricted && order.side == Side::SellShort;
+        let bid = self.books.best(instrument, Plane::Lit, true);
+        if tested && (market || bid.is_some_and(|bid| limit <= bid)) {
+            self.cancel_rest(&mut aggressor, CancelReason::Regulatory, voice, effects);
+        } else if !market && collar.is_some_and(|collar| !collar.contains(limit)) {
             self.cancel_rest(&mut aggressor, CancelReason::Collar, voice, effects);
         } else {
             self.price_pegs(instrument, !buys);

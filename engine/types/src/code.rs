@@ -122,6 +122,8 @@ codes! {
         Timeout = b'T',
         /// The order it was paired with executed.
         System = b'Z',
+        /// The short sale price test forbids the sale.
+        Regulatory = b'D',
     }
 }
 

@@ -240,7 +240,10 @@ impl Books {
             let view = self.view(market.instrument);
             let price = |o: &Order| Self::price_of(o, &view);
             let bid = self.rests(market.instrument, true).filter_map(price).max();
-            let ask = self.rests(market.instrument, false).filter_map(price).min();
+            // A short sale may not go to a bid that its peg has come to.
+            let tested = market.rules.short_restricted;
+            let may = |o: &&Order| !(tested && o.side == Side::SellShort && o.is_watched());
+            let ask = self.rests(market.instrument, false).filter(may).filter_map(price).min();
             if let (Some(bid), Some(ask)) = (bid, ask)
                 && trades
                 && !market.unwoken
@@ -526,7 +529,8 @@ impl Books {
         let tested = market.rules.short_restricted && market.phase == Phase::Continuous;
         if tested && order.side == Side::SellShort && !terms.is_stop() {
             let bid = self.view(order.instrument).bid;
-            if terms.market || bid.is_some_and(|bid| order.price <= bid) {
+            let lowest = if terms.discretion.0 == 0 { order.price } else { terms.discretion };
+            if terms.market || bid.is_some_and(|bid| lowest <= bid) {
                 return Some(Reject::ShortRestricted);
             }
         }
@@ -1153,6 +1157,7 @@ impl Books {
         let market = self.market(order.instrument);
         let price = market.last.expect("only a trade triggers");
         let collar = market.collar().filter(|_| !order.accepted.terms.market);
+        let tested = market.rules.short_restricted;
         self.turn.trades += 1;
         said.matching(EventBody::Triggered {
             key: order.key,
@@ -1163,6 +1168,12 @@ impl Books {
         if let Some(partner) = order.pair {
             self.cancel_to(partner, Qty::ZERO, CancelReason::System, said);
         }
+        if tested && order.side == Side::SellShort {
+            let bid = self.view(order.instrument).bid;
+            if order.accepted.terms.market || bid.is_some_and(|bid| order.price <= bid) {
+                return self.cancel_to(order_ref, Qty::ZERO, CancelReason::Regulatory, said);
+            }
+        }
         if collar.is_some_and(|(lower, upper)| order.price < lower || order.price > upper) {
             return self.cancel_to(order_ref, Qty::ZERO, CancelReason::Collar, said);
         }
@@ -1172,6 +1183,7 @@ impl Books {
     /// The next resting order that reaches the other side.
     fn next_that_meets(&self, instrument: InstrumentId) -> Option<OrderRef> {
         let view = self.view(instrument);
+        let tested = self.market(instrument).rules.short_restricted;
         let price = |o: &Order| Self::price_of(o, &view);
         let bid = self.rests(instrument, true).filter_map(price).max();
         let ask = self.rests(instrument, false).filter_map(price).min();
@@ -1179,7 +1191,8 @@ impl Books {
             let reach = self.limit(o, &view).filter(|&reach| ask.is_some_and(|ask| reach >= ask))?;
             Some((false, -reach.0, o.order_ref))
         });
-        let sells = self.rests(instrument, false).filter(|o| o.is_watched()).filter_map(|o| {
+        let may = |o: &&Order| o.is_watched() && !(tested && o.side == Side::SellShort);
+        let sells = self.rests(instrument, false).filter(may).filter_map(|o| {
             let reach = self.limit(o, &view).filter(|&reach| bid.is_some_and(|bid| reach <= bid))?;
             Some((true, reach.0, o.order_ref))
         });
