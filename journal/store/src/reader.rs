@@ -42,9 +42,7 @@ pub struct Frame<'a> {
 pub struct Reader {
     dir: PathBuf,
     identity: Identity,
-    data_key: Option<Arc<DataKey>>,
-    /// Room for one frame to be deciphered in.
-    deciphered: Vec<u8>,
+    decode: Decode,
     chain: Chain,
     segment: Option<OpenSegment>,
     offset: u64,
@@ -86,8 +84,11 @@ impl Reader {
         Ok(Self {
             dir: dir.to_owned(),
             identity,
-            deciphered: vec![0; if data_key.is_some() { FRAME_BYTES_MAX } else { 0 }],
-            data_key,
+            decode: Decode {
+                cluster: identity.cluster,
+                deciphered: vec![0; if data_key.is_some() { FRAME_BYTES_MAX } else { 0 }],
+                cipher: data_key,
+            },
             chain: Chain::genesis(&identity),
             segment: None,
             offset: FRAMES_OFFSET,
@@ -110,12 +111,7 @@ impl Reader {
             }
             let segment = self.segment.as_mut().expect("entered");
             let chain = &self.chain;
-            let mut decode = Decode {
-                cluster: &self.identity.cluster,
-                cipher: self.data_key.as_deref(),
-                deciphered: &mut self.deciphered,
-            };
-            match segment.frame(&mut decode, self.offset)? {
+            match segment.frame(&mut self.decode, self.offset)? {
                 Ok(frame) => {
                     let header = frame.header;
                     // A sound frame that does not fit in was never torn: nothing but damage explains it.
@@ -191,12 +187,7 @@ impl Reader {
         let next_path = dir::segment_path(&self.dir, next);
         let next_started = is_started(&next_path)?;
         let rest = segment.rest(self.offset, &self.identity)?;
-        let mut decode = Decode {
-            cluster: &self.identity.cluster,
-            cipher: self.data_key.as_deref(),
-            deciphered: &mut self.deciphered,
-        };
-        if segment.frame(&mut decode, self.offset)?.is_ok() {
+        if segment.frame(&mut self.decode, self.offset)?.is_ok() {
             return Ok(Verdict::Again);
         }
         let room = segment.header.bytes - self.offset;
@@ -295,10 +286,12 @@ enum Source {
 }
 
 /// What it takes to read a frame.
-struct Decode<'a> {
-    cluster: &'a [u8; 16],
-    cipher: Option<&'a DataKey>,
-    deciphered: &'a mut [u8],
+#[derive(Debug)]
+struct Decode {
+    cluster: [u8; 16],
+    cipher: Option<Arc<DataKey>>,
+    /// Room for one frame to be deciphered in.
+    deciphered: Vec<u8>,
 }
 
 /// What stands in a segment from some offset on.
@@ -354,20 +347,20 @@ impl OpenSegment {
 
     fn frame<'a>(
         &'a mut self,
-        decode: &'a mut Decode<'_>,
+        decode: &'a mut Decode,
         offset: u64,
     ) -> Result<Result<Bytes<'a>, FrameError>, Error> {
         let place = Place { nonce: self.header.nonce, offset };
         // The header says how much to read: most frames are one block long, the longest 32.
-        let length = match FrameHeader::decode(self.bytes(offset, BLOCK_BYTES)?, decode.cluster, place) {
+        let length = match FrameHeader::decode(self.bytes(offset, BLOCK_BYTES)?, &decode.cluster, place) {
             Ok(header) => header.frame_bytes(),
             Err(error) => return Ok(Err(error)),
         };
         let bytes = self.bytes(offset, length)?;
-        let Some(cipher) = decode.cipher else { return Ok(Bytes::decode(bytes, decode.cluster, place)) };
+        let Some(cipher) = &decode.cipher else { return Ok(Bytes::decode(bytes, &decode.cluster, place)) };
         let deciphered = &mut decode.deciphered[..bytes.len()];
         deciphered.copy_from_slice(bytes);
-        Ok(Bytes::decipher(deciphered, decode.cluster, place, cipher))
+        Ok(Bytes::decipher(deciphered, &decode.cluster, place, &**cipher))
     }
 
     fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {
