@@ -37,6 +37,23 @@ pub struct OwnOrder {
     pub waits: bool,
 }
 
+impl OwnOrder {
+    /// An order as it is told of first.
+    fn new(symbol: [u8; 8], side: Side, price: u64, order_ref: u64, leaves_qty: u64) -> Self {
+        Self {
+            symbol: Symbol(symbol),
+            side,
+            price,
+            order_ref,
+            feed_ref: order_ref,
+            leaves_qty,
+            executed_qty: 0,
+            refreshed_qty: None,
+            waits: false,
+        }
+    }
+}
+
 /// An execution that can still be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Execution {
@@ -122,35 +139,15 @@ impl OwnOrders {
             Outbound::SystemEvent(told, _) if told.event_code == b'S' => self.start_day(),
             Outbound::OrderAccepted(told, _) => {
                 let side = side(told.side)?;
-                let order_ref = told.order_reference_number.get();
-                let order = OwnOrder {
-                    symbol: Symbol(told.symbol),
-                    side,
-                    price: told.price.get(),
-                    order_ref,
-                    feed_ref: order_ref,
-                    leaves_qty: told.quantity.get().into(),
-                    executed_qty: 0,
-                    refreshed_qty: None,
-                    waits: false,
-                };
+                let (price, qty) = (told.price.get(), told.quantity.get().into());
+                let order = OwnOrder::new(told.symbol, side, price, told.order_reference_number.get(), qty);
                 self.orders.insert((idx, told.user_ref_num.get()), order);
             }
             Outbound::OrderReplaced(told, _) => {
                 let side = side(told.side)?;
                 self.order((idx, told.orig_user_ref_num.get()))?.leaves_qty = 0;
-                let order_ref = told.order_reference_number.get();
-                let order = OwnOrder {
-                    symbol: Symbol(told.symbol),
-                    side,
-                    price: told.price.get(),
-                    order_ref,
-                    feed_ref: order_ref,
-                    leaves_qty: told.quantity.get().into(),
-                    executed_qty: 0,
-                    refreshed_qty: None,
-                    waits: false,
-                };
+                let (price, qty) = (told.price.get(), told.quantity.get().into());
+                let order = OwnOrder::new(told.symbol, side, price, told.order_reference_number.get(), qty);
                 self.orders.insert((idx, told.user_ref_num.get()), order);
             }
             Outbound::OrderExecuted(told, _) => {
