@@ -72,20 +72,33 @@ words! {
     }
 }
 
-words! {
-    /// What begins at a time of the schedule; `none` takes the entry off.
-    PhaseOrNone(Option<Phase>) {
-        "closed" = Some(Phase::Closed),
-        "pre-open" = Some(Phase::PreOpen),
-        "opening-auction" = Some(Phase::OpeningAuction),
-        "continuous" = Some(Phase::Continuous),
-        "volatility" = Some(Phase::Volatility),
-        "halted" = Some(Phase::Halted),
-        "paused" = Some(Phase::Paused),
-        "closing-auction" = Some(Phase::ClosingAuction),
-        "none" = None,
+/// What begins at a time of the schedule; `none` takes the entry off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PhaseOrNone(pub Option<Phase>);
+
+impl FromStr for PhaseOrNone {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => PhaseWord::from_str(text)
+                .map(|PhaseWord(phase)| Self(Some(phase)))
+                .map_err(|refused| refused + ", none"),
+        }
     }
 }
+
+impl fmt::Display for PhaseOrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(phase) => PhaseWord(phase).fmt(f),
+            None => f.pad("none"),
+        }
+    }
+}
+
+as_text!(PhaseOrNone);
 
 words! {
     /// How what comes in is shared out.
