@@ -194,6 +194,26 @@ fn channel(appendage: &[u8]) -> Option<UserRefIdx> {
     Some(idx.unwrap_or_default())
 }
 
+/// An order of which nothing but its number is known yet: what it stays where a fault is found.
+fn unchecked(port: &Port, idx: UserRefIdx, num: u32, fault: Option<Reject>) -> EnterOrder {
+    EnterOrder {
+        port: port.id,
+        user_ref_idx: idx,
+        user_ref_num: UserRefNum(num),
+        instrument: InstrumentId::NONE,
+        side: Side::Buy,
+        qty: Qty(0),
+        price: Price(0),
+        time_in_force: TimeInForce::Day,
+        display: Display::Visible,
+        capacity: Capacity::Other,
+        cl_ord_id: ClOrdId::default(),
+        options: OrderOptions::default(),
+        terms: OrderTerms::default(),
+        fault,
+    }
+}
+
 fn enter_order(
     m: &ouch::EnterOrder,
     options: &Options<'_>,
@@ -203,20 +223,9 @@ fn enter_order(
     directory: &Directory,
 ) -> EnterOrder {
     let order = EnterOrder {
-        port: port.id,
-        user_ref_idx: idx,
-        user_ref_num: UserRefNum(m.user_ref_num.get()),
-        instrument: InstrumentId::NONE,
-        side: Side::Buy,
         qty: Qty(m.quantity.get().into()),
-        price: Price(0),
-        time_in_force: TimeInForce::Day,
-        display: Display::Visible,
-        capacity: Capacity::Other,
         cl_ord_id: ClOrdId(m.cl_ord_id),
-        options: OrderOptions::default(),
-        terms: OrderTerms::default(),
-        fault,
+        ..unchecked(port, idx, m.user_ref_num.get(), fault)
     };
     match check_enter(m, options, port, directory, order) {
         Ok(checked) => checked,

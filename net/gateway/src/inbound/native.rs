@@ -55,20 +55,10 @@ pub(super) fn commands(
 
 fn new_order(m: &native::NewOrder, fault: Option<Reject>, port: &Port, directory: &Directory) -> EnterOrder {
     let order = EnterOrder {
-        port: port.id,
-        user_ref_idx: UserRefIdx(m.user_ref_idx),
-        user_ref_num: UserRefNum(m.user_ref_num.get()),
-        instrument: InstrumentId::NONE,
-        side: Side::Buy,
         qty: Qty(m.quantity.get()),
         price: Price(m.price.get()),
-        time_in_force: TimeInForce::Day,
-        display: Display::Visible,
-        capacity: Capacity::Other,
         cl_ord_id: ClOrdId(m.cl_ord_id),
-        options: OrderOptions::default(),
-        terms: OrderTerms::default(),
-        fault,
+        ..super::unchecked(port, UserRefIdx(m.user_ref_idx), m.user_ref_num.get(), fault)
     };
     match check_new(m, directory, order) {
         Ok(checked) => checked,
