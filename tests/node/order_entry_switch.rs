@@ -1,15 +1,15 @@
 //! A firm disables its order entry on the real program, which is then killed: the answers on the wire, on
 //! every port of the firm, before and after the restart.
 
-use std::net::SocketAddr;
+mod trader;
+
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use ironbell_appliance::trial::TrialNode;
-use ironbell_client::order_entry::{Event, Member, NewOrder};
-use ironbell_session::Config;
-use ironbell_types::{Mpid, Nanos, Side, Symbol, Username};
+use ironbell_client::order_entry::{Event, NewOrder};
+use ironbell_types::{Mpid, Side, Symbol};
 use ironbell_wire::ouch::{OptionsBuf, Outbound};
+use trader::Trader;
 
 const SECTIONS: &str = r#"segment_bytes = 4194304
 
@@ -24,36 +24,7 @@ ports = [
 funds = [{ account = 1, asset = "USD", amount = "1000" }]
 "#;
 
-/// How long an answer may take before the test gives up; how long it does take decides nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Trader {
-    member: Member,
-    clock: Instant,
-}
-
 impl Trader {
-    fn connect(node: &TrialNode, username: &str) -> Self {
-        let username = Username::new(username).expect("six characters");
-        let member = Member::connect(address(node), &Config::default(), username, "secret", 1, Nanos(0));
-        Self { member: member.expect("the node listens"), clock: Instant::now() }.logged_in()
-    }
-
-    fn reconnect(mut self, node: &TrialNode) -> Self {
-        let now = self.now();
-        self.member.reconnect(address(node), now).expect("the node listens");
-        self.logged_in()
-    }
-
-    fn logged_in(mut self) -> Self {
-        assert_eq!(self.hear(), "logged in");
-        self
-    }
-
-    fn now(&self) -> Nanos {
-        Nanos(self.clock.elapsed().as_nanos() as u64)
-    }
-
     /// A buy of one share at 1.00: what is said of it.
     fn buy(&mut self) -> String {
         let order = NewOrder::day(Side::Buy, 1, Symbol::new("ANVL").expect("short"), 10_000);
@@ -78,21 +49,10 @@ impl Trader {
 
     /// The next thing that is said, but for the start of the day.
     fn hear(&mut self) -> String {
-        let begun = self.now();
-        loop {
-            let now = self.now();
-            self.member.poll(now).expect("the connection stands");
-            while let Some(event) = self.member.next().expect("the protocol is kept") {
-                match event {
-                    Event::Message { message: Outbound::SystemEvent(..), .. } => {}
-                    Event::Message { message, .. } => return told(&message),
-                    Event::LoggedIn { .. } => return "logged in".into(),
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert!(now.0 - begun.0 < PATIENCE.as_nanos() as u64, "no answer came");
-            std::thread::yield_now();
-        }
+        self.next(|event| match event {
+            Event::Message { message, .. } => told(message),
+            other => panic!("{other:?}"),
+        })
     }
 }
 
@@ -109,10 +69,6 @@ fn told(message: &Outbound<'_>) -> String {
         }
         other => panic!("{other:?}"),
     }
-}
-
-fn address(node: &TrialNode) -> SocketAddr {
-    node.status().expect("it answers").order_entry.parse().expect("an address")
 }
 
 fn alfa() -> Mpid {

@@ -2,6 +2,8 @@
 //! an auction and a bust by `ironbell ctl`, and `kill -9` in between. What was said before is still so
 //! afterwards, and a follower of the feed has the node's books throughout.
 
+mod trader;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,14 +16,12 @@ use ironbell_appliance::words::Date;
 use ironbell_appliance::{genesis, inspection::Hashes};
 use ironbell_client::itch_book::ItchBook;
 use ironbell_client::market_data::{Delivery, LateJoinClient};
-use ironbell_client::order_entry::{Event, FullOrder, Member, NewOrder, TwoSided};
+use ironbell_client::order_entry::{Event, FullOrder, NewOrder, TwoSided};
 use ironbell_session::Config;
-use ironbell_types::{Capacity, Display, Nanos, OrderTerms, Price, Side, Symbol, TimeInForce, Username};
+use ironbell_types::{Capacity, Display, Nanos, OrderTerms, Price, Side, Symbol, TimeInForce};
 use ironbell_wire::native;
 use ironbell_wire::ouch::{OptionValue, OptionsBuf, Outbound};
-
-/// How long an answer may take before the test gives up; how long it does take decides nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+use trader::{PATIENCE, Trader};
 
 fn sections(date: u32) -> String {
     format!(
@@ -53,33 +53,7 @@ fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970")
 }
 
-struct Trader {
-    member: Member,
-    clock: Instant,
-}
-
 impl Trader {
-    fn connect(node: &TrialNode, username: &str) -> Self {
-        let username = Username::new(username).expect("six characters");
-        let member = Member::connect(address(node), &Config::default(), username, "secret", 1, Nanos(0));
-        Self { member: member.expect("the node listens"), clock: Instant::now() }.logged_in()
-    }
-
-    fn reconnect(mut self, node: &TrialNode) -> Self {
-        let now = self.now();
-        self.member.reconnect(address(node), now).expect("the node listens");
-        self.logged_in()
-    }
-
-    fn logged_in(mut self) -> Self {
-        assert_eq!(self.hear(), "logged in");
-        self
-    }
-
-    fn now(&self) -> Nanos {
-        Nanos(self.clock.elapsed().as_nanos() as u64)
-    }
-
     fn enter(&mut self, order: &NewOrder, options: &[OptionValue]) -> String {
         let mut buffer = OptionsBuf::new();
         for option in options {
@@ -96,22 +70,11 @@ impl Trader {
 
     /// The next thing that is said, but for the start of the day.
     fn hear(&mut self) -> String {
-        let begun = self.now();
-        loop {
-            let now = self.now();
-            self.member.poll(now).expect("the connection stands");
-            while let Some(event) = self.member.next().expect("the protocol is kept") {
-                match event {
-                    Event::Message { message: Outbound::SystemEvent(..), .. } => {}
-                    Event::Message { message, .. } => return told(&message),
-                    Event::Native { message, .. } => return told_natively(&message),
-                    Event::LoggedIn { .. } => return "logged in".into(),
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert!(now.0 - begun.0 < PATIENCE.as_nanos() as u64, "no answer came");
-            std::thread::sleep(Duration::from_micros(100));
-        }
+        self.next(|event| match event {
+            Event::Message { message, .. } => told(message),
+            Event::Native { message, .. } => told_natively(message),
+            other => panic!("{other:?}"),
+        })
     }
 }
 
@@ -143,10 +106,6 @@ fn told_natively(message: &native::Outbound<'_>) -> String {
         }
         other => panic!("{other:?}"),
     }
-}
-
-fn address(node: &TrialNode) -> SocketAddr {
-    node.status().expect("it answers").order_entry.parse().expect("an address")
 }
 
 fn ironbell(node: &TrialNode, command: &str) -> Output {
