@@ -68,8 +68,8 @@ use ironbell_types::{
     EventBody, Executed, Fees, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope,
     Login, Logout, MassCancel, MassCancelSlice, MatchNumber, ModifyOrder, Mpid, Nanos, OpenDay,
     OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, Peg, Phase, Port,
-    PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, ReplaceOrder, Scale, Seq, Sequenced, Side,
-    Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, ReplaceOrder, Scale, Seq, Sequenced,
+    Settled, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 use crate::oracle::{Balance, Order, Standing};
@@ -913,13 +913,13 @@ impl<V: Venue> Scenario<'_, V> {
             EventBody::MassCancelAsked { cause, slice } => format!("asked: slice {slice} of {cause}"),
             EventBody::AccountQueried { next, .. } => format!("next number {next}"),
             EventBody::Settled(settled) => {
-                let (buyer, seller) = (member(settled.buyer.0), member(settled.seller.0));
-                let (quote, buyer_fee, seller_fee) = (settled.quote, settled.buyer_fee, settled.seller_fee);
-                format!(
-                    "settled: {buyer} pays {quote} + {buyer_fee} fee, {seller} gets {quote} - {seller_fee} fee, \
-                     {} delivered",
-                    settled.base
-                )
+                let Settled { account, buys, base, quote, fee, .. } = settled;
+                let account = member(account.0);
+                if *buys {
+                    format!("settled: {account} gets {base} for {quote} + {fee} fee")
+                } else {
+                    format!("settled: {account} gives {base} for {quote} - {fee} fee")
+                }
             }
             EventBody::PhaseChanged { instrument, phase, reason } => {
                 let reason = Mpid(*reason);

@@ -508,21 +508,18 @@ pub fn statements(engine: &Engine, account: Option<u32>) -> Vec<Statement> {
 fn trades(engine: &Engine, names: &Names) -> BTreeMap<AccountId, Vec<TradeLine>> {
     let mut lines: BTreeMap<AccountId, Vec<TradeLine>> = BTreeMap::new();
     for trade in engine.day_trades() {
-        let Some(instrument) = names.instrument(trade.settled.instrument) else { continue };
+        let Some(instrument) = names.instrument(trade.bought.instrument) else { continue };
         let measures = operator::measures(engine, instrument);
         let asset = asset_code(engine, instrument.quote);
-        for (side, account, key, fee) in [
-            ('B', trade.settled.buyer, trade.buyer, trade.settled.buyer_fee),
-            ('S', trade.settled.seller, trade.seller, trade.settled.seller_fee),
-        ] {
-            lines.entry(account).or_default().push(TradeLine {
-                match_number: trade.settled.match_number.0,
+        for (side, leg, key) in [('B', trade.bought, trade.buyer), ('S', trade.sold, trade.seller)] {
+            lines.entry(leg.account).or_default().push(TradeLine {
+                match_number: leg.match_number.0,
                 symbol: instrument.symbol.to_string(),
                 side,
                 quantity: measures.quantity(trade.qty.0.into()),
                 price: measures.price(trade.price.0),
-                amount: units(trade.settled.quote.0, measures.quote_decimals),
-                fee: units(fee.0, measures.quote_decimals),
+                amount: units(leg.quote.0, measures.quote_decimals),
+                fee: units(leg.fee.0, measures.quote_decimals),
                 asset: asset.clone(),
                 port: names.port(key.port()),
                 user_ref_num: key.num().0,

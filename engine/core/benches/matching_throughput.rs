@@ -352,7 +352,11 @@ fn key(message: &Message, num: u32) -> OrderKey {
 
 fn request(place: u32, message: &Message) -> Request {
     if message.kind == Kind::Cancel {
-        return Request::Cancel { order_ref: order_ref(message.orig_place), total: Qty::ZERO };
+        return Request::Cancel {
+            instrument: BOOK,
+            order_ref: order_ref(message.orig_place),
+            total: Qty::ZERO,
+        };
     }
     let order = Accepted {
         key: key(message, message.num),

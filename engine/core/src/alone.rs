@@ -1,7 +1,7 @@
 //! For unit tests: stage 2 by itself, driven by lines and answering in lines, with a naive stage 3 that
 //! checks its effects.
 
-use crate::matching::{Effect, Incoming, Matching, Request, Slice, Voice};
+use crate::matching::{Effect, Fill, Incoming, Matching, Request, Slice, Voice};
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use ironbell_types::{
     Accepted, CancelReason, Capacity, ClOrdId, Display, Event, EventBody, Executed, FirmId, InstrumentId,
@@ -67,7 +67,7 @@ impl Alone {
     fn settle(&mut self) {
         for effect in &self.effects {
             match *effect {
-                Effect::Fill { resting, aggressor, qty, cross, .. } => {
+                Effect::Fill(Fill { resting, aggressor, qty, cross, .. }) => {
                     for (token, closes) in [(resting, true), (aggressor, cross)] {
                         let leaves = self.open.get_mut(&token).expect("who trades is open");
                         *leaves = leaves.checked_sub(qty.0).expect("nobody trades more than it has");
@@ -209,7 +209,11 @@ impl Alone {
     }
 
     pub(crate) fn cancel(&mut self, key: u64, total: u64) -> Vec<String> {
-        self.ask(&Request::Cancel { order_ref: OrderRef::new(Seq(key), 0), total: Qty(total) })
+        self.ask(&Request::Cancel {
+            instrument: ONE,
+            order_ref: OrderRef::new(Seq(key), 0),
+            total: Qty(total),
+        })
     }
 
     pub(crate) fn tick(&mut self, time: u64) -> Vec<String> {

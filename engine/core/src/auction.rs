@@ -6,7 +6,7 @@
 use crate::{
     book::{Books, Plane, within},
     curve::Meeting,
-    matching::{Effect, Matching, Voice},
+    matching::{Effect, Fill, Matching, Request, Voice},
     phase::{Crossing, NO_REASON, Timer},
 };
 use alloc::vec::Vec;
@@ -101,10 +101,10 @@ impl Matching {
 
     /// Takes off the oldest good-till-time order that is over, unless this command has taken enough.
     fn expire(&mut self, instrument: InstrumentId, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) -> bool {
-        if self.expired == EXPIRIES_MAX {
+        if self.spent.expired == EXPIRIES_MAX {
             return false;
         }
-        self.expired += 1;
+        self.spent.expired += 1;
         let (_, slot) = self.books.expiry(instrument).expect("an expiry is due");
         self.cancel(slot, 0, CancelReason::Timeout, voice, effects);
         self.trading_mut(instrument).is_awake = true;
@@ -364,7 +364,7 @@ impl Matching {
             }),
         };
         voice.say(EventBody::Trade(trade));
-        effects.push(Effect::Fill {
+        effects.push(Effect::Fill(Fill {
             match_number,
             instrument,
             price,
@@ -373,7 +373,7 @@ impl Matching {
             resting: books.order(resting).token,
             aggressor: books.order(aggressor).token,
             cross: true,
-        });
+        }));
         for slot in [resting, aggressor] {
             // An order's trades follow each other, so it was noted lately or not at all.
             if let Some(partner) = books.partner(slot)
@@ -389,17 +389,49 @@ impl Matching {
         books.execute(buyer, qty);
     }
 
-    // What time and operators ask for.
+    /// The first instrument from the place `from` on that a request of several is about.
+    pub(crate) fn next_concerned(&self, request: &Request, from: usize, now: Nanos) -> Option<InstrumentId> {
+        let place = match *request {
+            Request::Tick => self.agenda.first_due(from, now)?,
+            Request::SetPhase { instrument, .. } if instrument != InstrumentId::NONE => {
+                Some(instrument.0 as usize - 1).filter(|place| *place >= from)?
+            }
+            _ => from,
+        };
+        (place < self.trading.len()).then_some(InstrumentId(place as u32 + 1))
+    }
 
-    /// Timers of all instruments that have something due, in id order.
-    pub(crate) fn tick(&mut self, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        let mut from = 0;
-        while let Some(place) = self.agenda.first_due(from, voice.time()) {
-            let instrument = InstrumentId(place as u32 + 1);
-            self.advance(instrument, voice, effects);
-            self.note_due(instrument);
-            from = place + 1;
+    /// Does a request of several instruments on one of them.
+    pub(crate) fn apply_each(
+        &mut self,
+        request: &Request,
+        instrument: InstrumentId,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match *request {
+            Request::Tick => self.advance(instrument, voice, effects),
+            Request::OpenDay { midnight } => self.open_day(instrument, midnight, voice, effects),
+            Request::CloseDay => self.close_day(instrument, voice, effects),
+            Request::SetPhase { instrument: named, phase, reason } => {
+                if named == InstrumentId::NONE && self.trading(instrument).delisted {
+                    return;
+                }
+                self.advance(instrument, voice, effects);
+                self.change_phase(instrument, phase, reason, voice, effects);
+                self.go_on_waking(instrument, voice, effects);
+            }
+            Request::MarketWideHalt { level } => {
+                self.advance(instrument, voice, effects);
+                // All that is not closed, or about to be.
+                if self.trading(instrument).next_phase() != Phase::Closed {
+                    let reason = [b'M', b'W', b'C', b'0' + level];
+                    self.change_phase(instrument, Phase::Halted, reason, voice, effects);
+                }
+            }
+            _ => unreachable!("a request of one instrument"),
         }
+        self.note_due(instrument);
     }
 
     /// Notes when an instrument next has something due; after whatever may have changed that.
@@ -417,80 +449,45 @@ impl Matching {
         }
     }
 
-    fn instruments(&self) -> impl Iterator<Item = InstrumentId> + use<> {
-        (1..=self.trading.len() as u32).map(InstrumentId)
-    }
-
     /// A day begins.
-    pub(crate) fn open_day(&mut self, midnight: Nanos, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        for instrument in self.instruments() {
-            self.advance(instrument, voice, effects);
-            for buys in [true, false] {
-                for slot in self.books.line(instrument, Plane::Lit, buys) {
-                    let (order, shown) = (self.books.order(slot), self.books.shown(slot));
-                    voice.say(EventBody::Rested(Rested {
-                        order_ref: order.order_ref,
-                        shown,
-                        firm: order.firm,
-                        instrument,
-                        side: order.side,
-                        qty: Qty(order.leaves),
-                        price: Price(order.price.cast_signed()),
-                        display: order.display(),
-                    }));
-                }
-            }
-            let phase = self.trading_mut(instrument).open_day(midnight);
-            self.change_phase(instrument, phase, NO_REASON, voice, effects);
-            self.go_on_waking(instrument, voice, effects);
-            self.note_due(instrument);
-        }
-    }
-
-    /// The day ends; orders of the day are taken off in slices, later.
-    pub(crate) fn close_day(&mut self, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        for instrument in self.instruments() {
-            self.advance(instrument, voice, effects);
-            self.trading_mut(instrument).close_day();
-            self.change_phase(instrument, Phase::Closed, NO_REASON, voice, effects);
-            let trading = self.trading_mut(instrument);
-            if let Some(crossing) = &mut trading.crossing {
-                crossing.closes_day = true;
-            } else {
-                voice.say(EventBody::Statistics(trading.statistics()));
-            }
-            self.note_due(instrument);
-        }
-    }
-
-    /// A phase begins on an instrument, or on all that are not delisted.
-    pub(crate) fn set_phase(
+    fn open_day(
         &mut self,
         instrument: InstrumentId,
-        phase: Phase,
-        reason: [u8; 4],
+        midnight: Nanos,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        for each in self.instruments() {
-            if instrument == each || (instrument == InstrumentId::NONE && !self.trading(each).delisted) {
-                self.advance(each, voice, effects);
-                self.change_phase(each, phase, reason, voice, effects);
-                self.go_on_waking(each, voice, effects);
-                self.note_due(each);
+        self.advance(instrument, voice, effects);
+        for buys in [true, false] {
+            for slot in self.books.line(instrument, Plane::Lit, buys) {
+                let (order, shown) = (self.books.order(slot), self.books.shown(slot));
+                voice.say(EventBody::Rested(Rested {
+                    order_ref: order.order_ref,
+                    shown,
+                    firm: order.firm,
+                    instrument,
+                    side: order.side,
+                    qty: Qty(order.leaves),
+                    price: Price(order.price.cast_signed()),
+                    display: order.display(),
+                }));
             }
         }
+        let phase = self.trading_mut(instrument).open_day(midnight);
+        self.change_phase(instrument, phase, NO_REASON, voice, effects);
+        self.go_on_waking(instrument, voice, effects);
     }
 
-    /// All that is not closed, or about to be, halts.
-    pub(crate) fn market_wide_halt(&mut self, level: u8, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        let reason = [b'M', b'W', b'C', b'0' + level];
-        for instrument in self.instruments() {
-            self.advance(instrument, voice, effects);
-            if self.trading_mut(instrument).next_phase() != Phase::Closed {
-                self.change_phase(instrument, Phase::Halted, reason, voice, effects);
-            }
-            self.note_due(instrument);
+    /// The day ends; orders of the day are taken off in slices, later.
+    fn close_day(&mut self, instrument: InstrumentId, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        self.advance(instrument, voice, effects);
+        self.trading_mut(instrument).close_day();
+        self.change_phase(instrument, Phase::Closed, NO_REASON, voice, effects);
+        let trading = self.trading_mut(instrument);
+        if let Some(crossing) = &mut trading.crossing {
+            crossing.closes_day = true;
+        } else {
+            voice.say(EventBody::Statistics(trading.statistics()));
         }
     }
 
@@ -561,10 +558,7 @@ fn saturated(qty: u128) -> Qty {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        matching::{Incoming, Request},
-        testing::Rng,
-    };
+    use crate::{matching::Incoming, testing::Rng};
     use alloc::{
         format,
         string::{String, ToString},
@@ -636,7 +630,7 @@ mod tests {
 
         fn cancel(&mut self, key: u64) -> Vec<String> {
             let order_ref = OrderRef::new(Seq(key), 0);
-            self.next(&Request::Cancel { order_ref, total: Qty(0) })
+            self.next(&Request::Cancel { instrument: ONE, order_ref, total: Qty(0) })
         }
 
         /// `buy 5 @ 100` or `sell 5 market`, then any of: hidden, at-open, at-close, ioc, gtc, floor N,

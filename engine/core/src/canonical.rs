@@ -551,15 +551,14 @@ fn put_order_entry_switch(sink: &mut impl Sink, switch: &OrderEntrySwitch) {
 
 #[inline(always)]
 fn put_settled(sink: &mut impl Sink, settled: &Settled) {
-    let Settled { match_number, instrument, buyer, seller, base, quote, buyer_fee, seller_fee } = settled;
+    let Settled { match_number, instrument, account, buys, base, quote, fee } = settled;
     sink.u64(match_number.0);
     sink.u32(instrument.0);
-    sink.u32(buyer.0);
-    sink.u32(seller.0);
+    sink.u32(account.0);
+    sink.bool(*buys);
     sink.i128(base.0);
     sink.i128(quote.0);
-    sink.i128(buyer_fee.0);
-    sink.i128(seller_fee.0);
+    sink.i128(fee.0);
 }
 
 #[inline(always)]

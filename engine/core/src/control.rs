@@ -1,16 +1,18 @@
 //! Operators' commands: each is checked, said, and carried out; the books' part is stage 2's.
 
 use crate::{
-    desk::{Desk, notional},
+    desk::{Desk, TOTAL_MAX, notional},
     directory::check,
     limits::{Credit, Exposure, Limits, Position},
     matching::{Request, Voice},
+    office::Venue,
     sweep::{Sweep, Whose},
 };
 use alloc::vec;
 use ironbell_types::{
     AccountId, AdminRefusal, Algorithm, Amount, AssetId, CancelReason, Control, EventBody, Fees, FirmId,
-    InstrumentId, InstrumentRules, KillScope, MatchNumber, Phase, PortId, Qty, SCHEDULE_SLOTS, Stp, TIERS,
+    InstrumentId, InstrumentRules, KillScope, MatchNumber, Phase, PortId, Qty, SCHEDULE_SLOTS, Seq, Stp,
+    TIERS,
 };
 
 /// The highest of a rule's basis points: what is at or above the whole is no range.
@@ -22,7 +24,7 @@ const SCHEDULE_S_END: u32 = 172_800;
 
 type Checked = Result<(), AdminRefusal>;
 
-impl Desk {
+impl Venue<'_> {
     pub(crate) fn control(&mut self, control: &Control, voice: &mut Voice<'_>) -> Option<Request> {
         if let Err(refusal) = self.check_control(control) {
             voice.say(EventBody::AdminRefused(refusal));
@@ -45,7 +47,7 @@ impl Desk {
                 if instrument != InstrumentId::NONE {
                     self.know_instrument(instrument)?;
                 }
-                check(self.day_open || phase == Phase::Closed, AdminRefusal::Day)
+                check(self.desk().day_open || phase == Phase::Closed, AdminRefusal::Day)
             }
             Control::SetPortRules { port, ref rules } => {
                 self.know_port(port)?;
@@ -91,56 +93,57 @@ impl Desk {
                 self.know_firm(firm)?;
                 check(usize::from(tier) < TIERS, AdminRefusal::Range)
             }
-            Control::CloseDay => check(self.day_open, AdminRefusal::Day),
+            Control::CloseDay => check(self.desk().day_open, AdminRefusal::Day),
             Control::Bust { match_number, reason } => self.check_bust(match_number, reason),
             Control::Delist { instrument } => self.know_instrument(instrument),
             Control::ChangeTick { instrument, price_tick, tick_value } => {
-                self.directory.check_tick(instrument, price_tick, tick_value)?;
-                check(!self.day_open, AdminRefusal::Day)?;
+                self.directory().check_tick(instrument, price_tick, tick_value)?;
+                check(!self.desk().day_open, AdminRefusal::Day)?;
                 check(self.is_idle(instrument), AdminRefusal::Busy)
             }
             Control::ChangeSymbol { instrument, symbol } => {
-                check(!self.directory.is_taken(symbol), AdminRefusal::NameTaken)?;
+                check(!self.directory().is_taken(symbol), AdminRefusal::NameTaken)?;
                 self.know_instrument(instrument)?;
-                check(!self.day_open, AdminRefusal::Day)
+                check(!self.desk().day_open, AdminRefusal::Day)
             }
             Control::SetDeclineLevels { levels: [first, second, third] } => {
                 check(0 < third && third < second && second < first, AdminRefusal::Range)
             }
             Control::MarketWideHalt { level } => {
                 check((1..=3).contains(&level), AdminRefusal::Range)?;
-                check(self.day_open, AdminRefusal::Day)
+                check(self.desk().day_open, AdminRefusal::Day)
             }
         }
     }
 
     fn know_instrument(&self, id: InstrumentId) -> Checked {
-        check(self.directory.listed(id).is_some(), AdminRefusal::Unknown)
+        check(self.directory().listed(id).is_some(), AdminRefusal::Unknown)
     }
 
     fn know_port(&self, id: PortId) -> Checked {
-        check(self.directory.port(id).is_some(), AdminRefusal::Unknown)
+        check(self.directory().port(id).is_some(), AdminRefusal::Unknown)
     }
 
     fn know_firm(&self, id: FirmId) -> Checked {
-        check(self.directory.firm(id).is_some(), AdminRefusal::Unknown)
+        check(self.directory().firm(id).is_some(), AdminRefusal::Unknown)
     }
 
     fn know_account(&self, id: AccountId) -> Checked {
-        check(self.directory.accounts.contains_key(&id), AdminRefusal::Unknown)
+        check(self.directory().accounts.contains_key(&id), AdminRefusal::Unknown)
     }
 
     fn know_asset(&self, id: AssetId) -> Checked {
-        check(self.directory.assets.contains_key(&id), AdminRefusal::Unknown)
+        check(self.directory().assets.contains_key(&id), AdminRefusal::Unknown)
     }
 
     /// Whether no order is open on it.
     fn is_idle(&self, instrument: InstrumentId) -> bool {
-        self.directory.instrument(instrument).is_some_and(|state| state.orders == 0)
+        let orders = |desk: &Desk| desk.directory.instrument(instrument).map_or(0, |state| state.orders);
+        self.parts.iter().all(|part| orders(&part.desk) == 0)
     }
 
     fn check_rules(&self, instrument: InstrumentId, rules: &InstrumentRules) -> Checked {
-        let state = self.directory.listed(instrument).ok_or(AdminRefusal::Unknown)?;
+        let state = self.directory().listed(instrument).ok_or(AdminRefusal::Unknown)?;
         let bps_max = rules.static_bps.max(rules.collar_bps).max(rules.band_bps);
         let batch = rules.algorithm != Algorithm::Batch || rules.batch_ns >= BATCH_NS_MIN;
         let fits = rules.reference.0 >= 0 && i64::try_from(rules.top_order_max.0).is_ok();
@@ -152,15 +155,16 @@ impl Desk {
     fn check_located(&self, id: u64, firm: FirmId, instrument: InstrumentId, qty: i64) -> Checked {
         self.know_firm(firm)?;
         self.know_instrument(instrument)?;
-        check(!self.locates.ids.contains(&id), AdminRefusal::Repeated)?;
-        let shorts = self.locates.shorts.get(&(firm, instrument)).copied().unwrap_or_default();
+        check(!self.office.locates.contains(&id), AdminRefusal::Repeated)?;
+        let shorts = &self.parts[self.homes.of_firm(firm)].desk.shorts;
+        let shorts = shorts.get(&(firm, instrument)).copied().unwrap_or_default();
         let after = shorts.located.unwrap_or(0) + i128::from(qty);
         check(qty >= 0 || after >= shorts.used(), AdminRefusal::Funds)
     }
 
     /// No two firms may trade with each other at a loss of the venue.
     fn check_fees(&self, instrument: InstrumentId, tier: u8, fees: &Fees) -> Checked {
-        let state = self.directory.listed(instrument).ok_or(AdminRefusal::Unknown)?;
+        let state = self.directory().listed(instrument).ok_or(AdminRefusal::Unknown)?;
         let bps_max = fees.maker_bps.unsigned_abs().max(fees.taker_bps.unsigned_abs());
         check(usize::from(tier) < TIERS && bps_max <= FEE_BPS_MAX, AdminRefusal::Range)?;
         let mut after = state.fees;
@@ -175,11 +179,12 @@ impl Desk {
     }
 
     fn check_bust(&self, match_number: MatchNumber, reason: u8) -> Checked {
-        let trade = self.trades.find(match_number).ok_or(AdminRefusal::Unknown)?;
-        let instrument = self.instrument(trade.instrument);
-        let base = i128::from(trade.qty.0) * i128::from(instrument.lot_units);
-        let quote = notional(trade.tick_value, trade.price.0.cast_unsigned(), trade.qty.0);
-        let rebates = trade.buyer.fee.min(0).checked_add(trade.seller.fee.min(0));
+        let legs = [true, false].map(|buys| self.leg(match_number, buys));
+        let [Some(buyer), Some(seller)] = legs else { return Err(AdminRefusal::Unknown) };
+        let instrument = self.desk().instrument(buyer.instrument);
+        let base = i128::from(buyer.qty.0) * i128::from(instrument.lot_units);
+        let quote = notional(buyer.tick_value, buyer.price.0.cast_unsigned(), buyer.qty.0);
+        let rebates = buyer.fee.min(0).checked_add(seller.fee.min(0));
         let owes = quote.zip(rebates).and_then(|(quote, rebates)| quote.checked_sub(rebates));
         let sound = b"ECSX".contains(&reason)
             && self.may_owe(instrument.base, base)
@@ -187,12 +192,22 @@ impl Desk {
         check(sound, AdminRefusal::Range)
     }
 
+    /// Whether firms may come to owe `more` of an asset than now. With the outside world's account, which
+    /// funding keeps within the same bound, all that is below zero stays within 128 bits, and so does all that
+    /// is above it.
+    fn may_owe(&self, asset: AssetId, more: i128) -> bool {
+        let owed = self.office.owed.get(&asset).copied().unwrap_or(0);
+        owed.checked_add(more).is_some_and(|owed| owed < TOTAL_MAX)
+    }
+
     /// What follows *Controlled*; what was checked exists.
     fn carry_out(&mut self, control: &Control, voice: &mut Voice<'_>) -> Option<Request> {
         let known = "a checked instrument";
         match *control {
             Control::SetRules { instrument, rules } => {
-                self.directory.instrument_mut(instrument).expect(known).set_rules(rules);
+                self.each_desk(|desk| {
+                    desk.directory.instrument_mut(instrument).expect(known).set_rules(rules);
+                });
                 return Some(Request::SetRules { instrument, rules });
             }
             Control::SetSchedule { instrument, slot, at_s, phase } => {
@@ -201,41 +216,44 @@ impl Desk {
             Control::SetPhase { instrument, phase, reason } => {
                 return Some(Request::SetPhase { instrument, phase, reason });
             }
-            Control::SetPortRules { port, rules } => {
-                self.directory.port_mut(port).expect("a checked port").set_rules(rules);
-            }
+            Control::SetPortRules { port, rules } => self.each_desk(|desk| {
+                desk.directory.port_mut(port).expect("a checked port").set_rules(rules);
+            }),
             Control::SetExposure { firm, asset, gross_max, net_max } => {
-                self.set_exposure(firm, asset, gross_max, net_max);
+                self.desk_of_firm(firm).set_exposure(firm, asset, gross_max, net_max);
             }
-            Control::SetCredit { account, asset, credit_max } => self.set_credit(account, asset, credit_max),
+            Control::SetCredit { account, asset, credit_max } => {
+                self.desk_of_account(account).set_credit(account, asset, credit_max);
+            }
             Control::SetPosition { account, instrument, long_max, short_max } => {
-                self.set_position(account, instrument, long_max, short_max);
+                self.desk_of_account(account).set_position(account, instrument, long_max, short_max);
             }
             Control::Entitle { port, instrument, allowed } => {
-                self.directory.entitle(port, instrument, allowed);
+                self.each_desk(|desk| desk.directory.entitle(port, instrument, allowed));
             }
             Control::Restrict { firm, instrument, restricted } => {
-                self.directory.restrict(firm, instrument, restricted);
+                self.each_desk(|desk| desk.directory.restrict(firm, instrument, restricted));
             }
             Control::Locate { id, firm, instrument, qty } => {
-                self.locates.ids.insert(id);
-                *self.locates.of(firm, instrument).located.get_or_insert(0) += i128::from(qty);
+                self.office.locates.insert(id);
+                let shorts = self.desk_of_firm(firm).shorts_of(firm, instrument);
+                *shorts.located.get_or_insert(0) += i128::from(qty);
             }
             Control::Kill { scope, on: true } => {
                 if self.kill(scope, voice.seq()) {
                     voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
                 }
             }
-            Control::Kill { scope, on: false } => {
-                *self.kill_switch(scope).expect("a checked scope") = false;
-            }
-            Control::SetFees { instrument, tier, fees } => {
-                let state = self.directory.instrument_mut(instrument).expect(known);
+            Control::Kill { scope, on: false } => self.each_desk(|desk| {
+                *desk.kill_switch(scope).expect("a checked scope") = false;
+            }),
+            Control::SetFees { instrument, tier, fees } => self.each_desk(|desk| {
+                let state = desk.directory.instrument_mut(instrument).expect(known);
                 state.fees[usize::from(tier)] = fees;
-            }
-            Control::SetTier { tier, volume_min } => self.volume_min[usize::from(tier)] = volume_min,
+            }),
+            Control::SetTier { tier, volume_min } => self.office.volume_min[usize::from(tier)] = volume_min,
             Control::SetFirmTier { firm, tier } => {
-                self.directory.firm_mut(firm).expect("a checked firm").tier = tier;
+                self.set_tier(firm, tier);
                 voice.say(EventBody::FirmTier { firm, tier });
             }
             Control::CloseDay => {
@@ -243,30 +261,87 @@ impl Desk {
                 return Some(Request::CloseDay);
             }
             Control::Bust { match_number, reason } => {
-                let trade = self.trades.find(match_number).expect("a checked trade");
-                let (instrument, price, qty) = (trade.instrument, trade.price, trade.qty);
+                let leg = self.leg(match_number, true).expect("a checked trade");
+                let (instrument, price, qty) = (leg.instrument, leg.price, leg.qty);
                 return Some(Request::Busted { instrument, price, qty, match_number, reason });
             }
             Control::Delist { instrument } => {
-                self.directory.instrument_mut(instrument).expect(known).delisted = true;
+                self.each_desk(|desk| {
+                    desk.directory.instrument_mut(instrument).expect(known).delisted = true;
+                });
                 self.ask(Sweep::of(voice.seq(), Whose::All, instrument), voice);
                 return Some(Request::Delist { instrument });
             }
             Control::ChangeTick { instrument, price_tick, tick_value } => {
-                let changed = self.directory.change_tick(instrument, price_tick, tick_value);
-                voice.say(EventBody::InstrumentDefined(changed));
+                self.each_desk(|desk| {
+                    desk.directory.change_tick(instrument, price_tick, tick_value);
+                });
+                voice.say(EventBody::InstrumentDefined(*self.desk().instrument(instrument)));
                 return Some(Request::ForgetPrices { instrument });
             }
             Control::ChangeSymbol { instrument, symbol } => {
-                let changed = self.directory.change_symbol(instrument, symbol);
-                voice.say(EventBody::InstrumentDefined(changed));
+                self.each_desk(|desk| {
+                    desk.directory.change_symbol(instrument, symbol);
+                });
+                voice.say(EventBody::InstrumentDefined(*self.desk().instrument(instrument)));
             }
-            Control::SetDeclineLevels { levels } => self.decline_levels = levels,
+            Control::SetDeclineLevels { levels } => self.office.decline_levels = levels,
             Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
         }
         None
     }
 
+    fn set_tier(&mut self, firm: FirmId, tier: u8) {
+        self.each_desk(|desk| desk.directory.firm_mut(firm).expect("a known firm").tier = tier);
+    }
+
+    /// Switches on a kill switch; whether slices must be asked for.
+    pub(crate) fn kill(&mut self, scope: KillScope, cause: Seq) -> bool {
+        let mut was = false;
+        self.each_desk(|desk| {
+            let switch = desk.kill_switch(scope).expect("a killed scope was checked");
+            was = core::mem::replace(switch, true);
+        });
+        if was {
+            return false;
+        }
+        let (whose, instrument) = match scope {
+            KillScope::Port(port) => (Whose::Port(port), InstrumentId::NONE),
+            KillScope::Firm(firm) => (Whose::Firm(firm), InstrumentId::NONE),
+            KillScope::Instrument(instrument) => (Whose::All, instrument),
+            KillScope::Venue => (Whose::All, InstrumentId::NONE),
+        };
+        self.sweep(Sweep::of(cause, whose, instrument))
+    }
+
+    fn close_day(&mut self, voice: &mut Voice<'_>) {
+        let date = self.office.last_day.expect("a checked day").date;
+        self.each_desk(|desk| desk.day_open = false);
+        voice.say(EventBody::DayClosed { date });
+        let mut volumes = vec![0u128; self.directory().firms.len()];
+        for desk in self.parts.iter().map(|part| &part.desk) {
+            for leg in desk.trades.iter() {
+                let firm = desk.directory.port(leg.key.port()).expect("a trade's port is known").port.firm;
+                volumes[firm.0 as usize - 1] += u128::from(leg.qty.0);
+            }
+        }
+        for (place, volume) in volumes.into_iter().enumerate() {
+            let reached = |min: &u64| *min > 0 && u128::from(*min) <= volume;
+            // Tier 0, whose least volume is always 0, is never found, and is what is left.
+            let tier = self.office.volume_min.iter().rposition(reached).unwrap_or(0) as u8;
+            let state = &self.directory().firms[place];
+            let firm = state.firm.id;
+            if state.tier != tier {
+                self.set_tier(firm, tier);
+                voice.say(EventBody::FirmTier { firm, tier });
+            }
+        }
+        let all = Sweep::of(voice.seq(), Whose::All, InstrumentId::NONE);
+        self.ask(Sweep { day_only: true, reason: CancelReason::Closed, ..all }, voice);
+    }
+}
+
+impl Desk {
     /// A row is counted when it is made, and dropped when it limits nothing any more.
     fn set_exposure(
         &mut self,
@@ -337,29 +412,5 @@ impl Desk {
             KillScope::Instrument(id) => self.directory.instrument_mut(id).map(|state| &mut state.killed),
             KillScope::Venue => Some(&mut self.venue_killed),
         }
-    }
-
-    fn close_day(&mut self, voice: &mut Voice<'_>) {
-        let date = self.day().expect("a checked day").date;
-        self.day_open = false;
-        voice.say(EventBody::DayClosed { date });
-        let mut volumes = vec![0u128; self.directory.firms.len()];
-        for trade in self.trades.iter() {
-            for leg in [&trade.buyer, &trade.seller] {
-                let firm = self.directory.port(leg.key.port()).expect("a trade's port is known").port.firm;
-                volumes[firm.0 as usize - 1] += u128::from(trade.qty.0);
-            }
-        }
-        for (state, volume) in self.directory.firms.iter_mut().zip(volumes) {
-            let reached = |min: &u64| *min > 0 && u128::from(*min) <= volume;
-            // Tier 0, whose least volume is always 0, is never found, and is what is left.
-            let tier = self.volume_min.iter().rposition(reached).unwrap_or(0) as u8;
-            if state.tier != tier {
-                state.tier = tier;
-                voice.say(EventBody::FirmTier { firm: state.firm.id, tier });
-            }
-        }
-        let all = Sweep::of(voice.seq(), Whose::All, InstrumentId::NONE);
-        self.ask(Sweep { day_only: true, reason: CancelReason::Closed, ..all }, voice);
     }
 }

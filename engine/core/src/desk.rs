@@ -4,55 +4,44 @@ use crate::{
     directory::{Directory, PortState},
     fees,
     index::Index,
-    ledger::{Balance, Ledger},
-    limits::{Done, Limits, Locates, Open, Place, is_short},
+    ledger::Ledger,
+    limits::{Done, Limits, Open, Place, ShortBook, Shorts, is_short},
     quotes::Quotes,
     slab::Slab,
-    sweep::Sweeps,
-    trades::{DayTrade, DayTrades},
+    trades::{DayTrades, Leg},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::vec::Vec;
 use ironbell_types::{
-    AccountId, Amount, AssetId, Capacity, Fees, Instrument, InstrumentId, Nanos, OpenDay, OrderKey,
-    OrderOptions, OrderRef, OrderState, OrderTerms, Price, Qty, Side, TIERS, TimeInForce,
+    AccountId, Amount, AssetId, Capacity, Fees, FirmId, Instrument, InstrumentId, Nanos, OrderKey,
+    OrderOptions, OrderRef, OrderState, OrderTerms, Price, Qty, Side, TimeInForce,
 };
 
 /// State of the accounts homed here.
 #[derive(Clone)]
 pub(crate) struct Desk {
+    /// Which shard it is of.
+    pub(crate) shard: usize,
+    /// All of it, on every shard; what a firm or a port has done only counts where it is at home.
     pub(crate) directory: Directory,
     pub(crate) ledger: Ledger,
-    /// By instrument, the ledger entry of its fee account.
+    /// By instrument, the ledger entry of its fee account: what was charged to accounts at home here.
     pub(crate) fee_entries: Vec<u32>,
-    /// The present day, or when none is open the last one.
-    pub(crate) last_day: Option<OpenDay>,
     pub(crate) day_open: bool,
     pub(crate) venue_killed: bool,
     pub(crate) open: Slab<OpenRecord>,
     /// By token, the terms of an order that is not plain.
     terms: Vec<OrderTerms>,
     pub(crate) by_key: Index,
-    pub(crate) sweeps: Sweeps,
     pub(crate) limits: Limits,
     /// There is any, which spares most orders a look at their port.
     has_limits: bool,
-    pub(crate) locates: Locates,
+    pub(crate) shorts: ShortBook,
     pub(crate) trades: DayTrades,
     pub(crate) quotes: Quotes,
     /// Ports whose dead-man timer is armed.
     pub(crate) dead_men: usize,
     /// No dead-man timer is due before; `None` when none is armed.
     pub(crate) dead_men_due: Option<Nanos>,
-    /// Ids of the fundings done.
-    pub(crate) fundings: BTreeSet<u64>,
-    /// What the firms' receivable accounts are below zero, together.
-    pub(crate) owed: BTreeMap<AssetId, i128>,
-    /// By tier, the least volume for it; 0 is out of reach.
-    pub(crate) volume_min: [u64; TIERS],
-    pub(crate) decline_levels: [u64; 3],
 }
 
 /// The risk side of an open order: two cache lines. Its slot is the token that stage 2 knows it by.
@@ -143,29 +132,24 @@ pub(crate) fn delivery(instrument: &Instrument, leaves: u64) -> Option<i128> {
 }
 
 impl Desk {
-    pub(crate) fn new(orders: usize, accounts: usize, key: u64) -> Self {
+    pub(crate) fn new(shard: usize, orders: usize, accounts: usize, key: u64) -> Self {
         Self {
+            shard,
             directory: Directory::default(),
             ledger: Ledger::new(accounts * 4, key),
             fee_entries: Vec::new(),
-            last_day: None,
             day_open: false,
             venue_killed: false,
             open: Slab::new(orders + 2),
             terms: Vec::with_capacity(orders + 2),
             by_key: Index::new(orders + 2, key),
-            sweeps: Sweeps::new(),
             limits: Limits::default(),
             has_limits: false,
-            locates: Locates::default(),
-            trades: DayTrades::new(orders),
+            shorts: ShortBook::default(),
+            trades: DayTrades::new(2 * orders),
             quotes: Quotes::new(key),
             dead_men: 0,
             dead_men_due: None,
-            fundings: BTreeSet::new(),
-            owed: BTreeMap::new(),
-            volume_min: [0; TIERS],
-            decline_levels: [0; 3],
         }
     }
 
@@ -247,7 +231,7 @@ impl Desk {
     pub(crate) fn count(&mut self, record: &OpenRecord, sign: i128) {
         let (place, open) = (self.place(record), self.counts(record));
         if is_short(record.side) {
-            self.locates.of(place.firm, place.instrument).open += sign * i128::from(open.leaves);
+            self.shorts_of(place.firm, place.instrument).open += sign * i128::from(open.leaves);
         }
         self.limits.shift(place, &open, sign);
     }
@@ -273,27 +257,27 @@ impl Desk {
         }
     }
 
-    /// Counts the trade just settled on both sides.
-    #[cold]
-    pub(crate) fn count_trade(&mut self) {
-        let trade = *self.trades.last().expect("a trade was just settled");
-        for buys in [true, false] {
-            let (place, done) = self.done(&trade, buys);
-            self.limits.execute(place, &done);
-        }
+    pub(crate) fn shorts_of(&mut self, firm: FirmId, instrument: InstrumentId) -> &mut Shorts {
+        self.shorts.entry((firm, instrument)).or_default()
     }
 
-    fn done(&self, trade: &DayTrade, buys: bool) -> (Place, Done) {
-        let leg = if buys { &trade.buyer } else { &trade.seller };
-        let at =
-            |price: u64| notional(trade.tick_value, price, trade.qty.0).expect("it fitted when it traded");
+    /// Whether what is located covers `leaves` more sold short, `freed` of what is open not counted.
+    pub(crate) fn is_located(&self, firm: FirmId, instrument: InstrumentId, leaves: u64, freed: u64) -> bool {
+        let Some(shorts) = self.shorts.get(&(firm, instrument)) else { return true };
+        let used = shorts.used() - i128::from(freed) + i128::from(leaves);
+        shorts.located.is_none_or(|located| used <= located)
+    }
+
+    /// Where an execution counts, and what.
+    pub(crate) fn done(&self, leg: &Leg) -> (Place, Done) {
+        let at = |price: u64| notional(leg.tick_value, price, leg.qty.0).expect("it fitted when it traded");
         let done = Done {
-            buys,
-            qty: trade.qty.0,
+            buys: leg.buys,
+            qty: leg.qty.0,
             worth: at(leg.worth),
-            paid: at(trade.price.0.cast_unsigned()) + leg.fee,
+            paid: at(leg.price.0.cast_unsigned()) + leg.fee,
         };
-        (self.place_of(leg.key, trade.instrument), done)
+        (self.place_of(leg.key, leg.instrument), done)
     }
 
     /// Limits without counts, counted from the open orders and the day's trades. Takes time with their number.
@@ -302,11 +286,9 @@ impl Desk {
             let record = &self.open[token];
             limits.shift(self.place(record), &self.counts(record), 1);
         }
-        for trade in self.trades.iter() {
-            for buys in [true, false] {
-                let (place, done) = self.done(trade, buys);
-                limits.execute(place, &done);
-            }
+        for leg in self.trades.iter() {
+            let (place, done) = self.done(leg);
+            limits.execute(place, &done);
         }
         limits
     }
@@ -356,46 +338,7 @@ impl Desk {
         })
     }
 
-    /// The tokens of all open orders, in the order of their numbers.
-    pub(crate) fn tokens(&self) -> Vec<u32> {
-        let mut tokens: Vec<u32> = self.by_key.slots().collect();
-        tokens.sort_unstable_by_key(|token| self.open[*token].order_ref);
-        tokens
-    }
-
-    pub(crate) fn day(&self) -> Option<OpenDay> {
-        self.last_day.filter(|_| self.day_open)
-    }
-
-    /// Per asset, in id order, the sum over all accounts.
-    pub(crate) fn sums(&self) -> Vec<(AssetId, Amount)> {
-        let balances = self.ledger.balances();
-        self.directory
-            .assets
-            .keys()
-            .map(|&asset| {
-                let of_asset = balances.iter().filter(|balance| balance.asset == asset);
-                // Those below zero first, so that no part of the sum leaves 128 bits.
-                let below = of_asset.clone().filter(|balance| balance.total < Amount::ZERO);
-                let above = of_asset.filter(|balance| balance.total > Amount::ZERO);
-                (asset, Amount(below.chain(above).map(|balance| balance.total.0).sum()))
-            })
-            .collect()
-    }
-
-    pub(crate) fn balances(&self) -> Vec<Balance> {
-        self.ledger.balances()
-    }
-
     pub(crate) fn total(&self, account: AccountId, asset: AssetId) -> i128 {
         self.ledger.find(account, asset).map_or(0, |entry| self.ledger.total(entry))
-    }
-
-    /// Whether firms may come to owe `more` of an asset than now. With the outside world's account, which
-    /// funding keeps within the same bound, all that is below zero stays within 128 bits, and so does all that
-    /// is above it.
-    pub(crate) fn may_owe(&self, asset: AssetId, more: i128) -> bool {
-        let owed = self.owed.get(&asset).copied().unwrap_or(0);
-        owed.checked_add(more).is_some_and(|owed| owed < TOTAL_MAX)
     }
 }

@@ -264,14 +264,13 @@ impl Directory {
     /// # Panics
     ///
     /// When [`Directory::check_tick`] refuses it.
-    pub(crate) fn change_tick(&mut self, id: InstrumentId, price_tick: u32, tick_value: u64) -> Instrument {
+    pub(crate) fn change_tick(&mut self, id: InstrumentId, price_tick: u32, tick_value: u64) {
         let state = self.instrument_mut(id).expect("a checked instrument");
         if let Scale::EquityExact { price_tick: present } = &mut state.instrument.scale {
             *present = price_tick;
         }
         state.instrument.tick_value = tick_value;
         state.set_rules(InstrumentRules::PLAIN);
-        state.instrument
     }
 
     pub(crate) fn is_taken(&self, symbol: Symbol) -> bool {
@@ -279,13 +278,11 @@ impl Directory {
     }
 
     /// The old name is free again.
-    pub(crate) fn change_symbol(&mut self, id: InstrumentId, symbol: Symbol) -> Instrument {
+    pub(crate) fn change_symbol(&mut self, id: InstrumentId, symbol: Symbol) {
         assert!(self.symbols.insert(symbol));
         let state = self.instrument_mut(id).expect("a checked instrument");
         let old = core::mem::replace(&mut state.instrument.symbol, symbol);
-        let instrument = state.instrument;
         self.symbols.remove(&old);
-        instrument
     }
 
     pub(crate) fn entitle(&mut self, port: PortId, instrument: InstrumentId, allowed: bool) {

@@ -25,7 +25,8 @@ struct Entry {
     held: i128,
 }
 
-/// Every movement is a posting from one entry to another, so that the sum over an asset is zero.
+/// Every movement is a posting from one entry to another, so that the sum over an asset is zero; over all ledgers,
+/// since the accounts of a trade can be at home on two shards.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     entries: Vec<Entry>,
@@ -66,13 +67,11 @@ impl Ledger {
         entry.total - entry.held
     }
 
-    /// Moves `amount`, not negative. Cannot overflow: funding keeps the outside world's total within
-    /// 128 bits, and the others' totals, never negative, sum up to just that.
+    /// One end of a posting, whose other end can stand in the ledger of another shard. Cannot overflow: funding
+    /// keeps the outside world's total within 128 bits, and the others' totals sum up to just that.
     #[inline]
-    pub(crate) fn post(&mut self, from: u32, to: u32, amount: i128) {
-        debug_assert!(amount >= 0);
-        self.entries[from as usize].total -= amount;
-        self.entries[to as usize].total += amount;
+    pub(crate) fn add(&mut self, entry: u32, amount: i128) {
+        self.entries[entry as usize].total += amount;
     }
 
     /// Sets what one order holds from `old` to `new`.
@@ -90,20 +89,13 @@ impl Ledger {
         assert!(entry.held <= entry.total, "account {} holds more than it has", entry.account);
     }
 
-    /// Entries with anything in them, by account and asset.
-    pub(crate) fn balances(&self) -> Vec<Balance> {
-        let mut balances: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.total != 0 || entry.held != 0)
-            .map(|entry| Balance {
-                account: entry.account,
-                asset: entry.asset,
-                total: Amount(entry.total),
-                held: Amount(entry.held),
-            })
-            .collect();
-        balances.sort_unstable_by_key(|balance| (balance.account, balance.asset));
-        balances
+    /// Every entry, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Balance> + '_ {
+        self.entries.iter().map(|entry| Balance {
+            account: entry.account,
+            asset: entry.asset,
+            total: Amount(entry.total),
+            held: Amount(entry.held),
+        })
     }
 }

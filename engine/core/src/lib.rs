@@ -19,6 +19,7 @@
 extern crate alloc;
 
 mod engine;
+mod homes;
 
 pub mod matching;
 mod risk;
@@ -43,8 +44,9 @@ mod index;
 mod ladder;
 mod slab;
 
-// Stages 1 and 3: what operators do,
+// Stages 1 and 3: what operators do, and all else that runs by itself,
 mod control;
+mod office;
 // what an order is checked against,
 mod limits;
 mod rate;
@@ -69,6 +71,7 @@ mod views;
 
 pub use desk::OpenOrder;
 pub use engine::{Config, Engine};
+pub use homes::{Homes, NoSuchShard, SHARDS_MAX};
 pub use ledger::Balance;
 pub use views::{Credit, DayTrade, Exposure, Located, Position};
 

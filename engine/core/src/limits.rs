@@ -2,7 +2,7 @@
 //! sales. A row exists only where an operator set a limit; it is counted anew from the open orders and the
 //! day's trades when that happens, and kept up from then on.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use core::ops::{AddAssign, SubAssign};
 use ironbell_types::{AccountId, AssetId, FirmId, InstrumentId, Side};
 
@@ -278,30 +278,12 @@ impl Shorts {
     }
 }
 
-/// What firms sold short, and what they located for it.
-#[derive(Clone, Default)]
-pub(crate) struct Locates {
-    pub(crate) shorts: BTreeMap<(FirmId, InstrumentId), Shorts>,
-    /// Numbers of the Locates done.
-    pub(crate) ids: BTreeSet<u64>,
-}
+/// What firms sold short on instruments, and what they located for it.
+pub(crate) type ShortBook = BTreeMap<(FirmId, InstrumentId), Shorts>;
 
 /// Whether the order sells short.
 pub(crate) fn is_short(side: Side) -> bool {
     matches!(side, Side::SellShort | Side::SellShortExempt)
-}
-
-impl Locates {
-    /// Whether what is located covers `leaves` more, `freed` of what is open not counted.
-    pub(crate) fn cover(&self, firm: FirmId, instrument: InstrumentId, leaves: u64, freed: u64) -> bool {
-        let Some(shorts) = self.shorts.get(&(firm, instrument)) else { return true };
-        let used = shorts.used() - i128::from(freed) + i128::from(leaves);
-        shorts.located.is_none_or(|located| used <= located)
-    }
-
-    pub(crate) fn of(&mut self, firm: FirmId, instrument: InstrumentId) -> &mut Shorts {
-        self.shorts.entry((firm, instrument)).or_default()
-    }
 }
 
 #[cfg(test)]

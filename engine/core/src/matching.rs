@@ -65,6 +65,8 @@ pub enum Request {
     },
     /// Shrinks an order to a total of its chain.
     Cancel {
+        /// What it trades.
+        instrument: InstrumentId,
         /// The order.
         order_ref: OrderRef,
         /// Quantity of the chain, executions included.
@@ -72,6 +74,8 @@ pub enum Request {
     },
     /// Changes an order's side and shrinks it.
     Modify {
+        /// What it trades.
+        instrument: InstrumentId,
         /// The order.
         order_ref: OrderRef,
         /// Its side from now on, already found allowed.
@@ -163,6 +167,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The one instrument it is about; `None` when it can be about several.
+    pub(crate) fn instrument(&self) -> Option<InstrumentId> {
+        match *self {
+            Self::Enter(ref incoming) | Self::Replace { ref incoming, .. } => Some(incoming.order.instrument),
+            Self::Cancel { instrument, .. }
+            | Self::Modify { instrument, .. }
+            | Self::Quote { instrument, .. }
+            | Self::SetRules { instrument, .. }
+            | Self::SetSchedule { instrument, .. }
+            | Self::Delist { instrument }
+            | Self::ForgetPrices { instrument }
+            | Self::Busted { instrument, .. } => Some(instrument),
+            Self::SetPhase { instrument, .. } => Some(instrument).filter(|id| *id != InstrumentId::NONE),
+            Self::Slice(ref slice) => Some(slice.instrument),
+            Self::Tick | Self::OpenDay { .. } | Self::CloseDay | Self::OpenBook { .. } => None,
+            Self::MarketWideHalt { .. } => None,
+        }
+    }
+}
+
 /// One slice of a mass cancel.
 #[derive(Clone, Copy, Debug)]
 pub struct Slice {
@@ -188,24 +213,7 @@ pub struct Slice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A trade, for both its orders.
-    Fill {
-        /// Its number.
-        match_number: MatchNumber,
-        /// What was traded.
-        instrument: InstrumentId,
-        /// At which price.
-        price: Price,
-        /// How much.
-        qty: Qty,
-        /// Whether the aggressor bought.
-        aggressor_buys: bool,
-        /// Who rested.
-        resting: u32,
-        /// Who came in.
-        aggressor: u32,
-        /// Neither came in: it is of a cross.
-        cross: bool,
-    },
+    Fill(Fill),
     /// This is what now stands of an order; 0 when it is done.
     Stands {
         /// The order.
@@ -248,6 +256,34 @@ pub enum Effect {
     },
 }
 
+/// A trade as stage 3 must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Its number.
+    pub match_number: MatchNumber,
+    /// What was traded.
+    pub instrument: InstrumentId,
+    /// At which price.
+    pub price: Price,
+    /// How much.
+    pub qty: Qty,
+    /// Whether the aggressor bought.
+    pub aggressor_buys: bool,
+    /// Who rested.
+    pub resting: u32,
+    /// Who came in.
+    pub aggressor: u32,
+    /// Neither came in: it is of a cross.
+    pub cross: bool,
+}
+
+impl Effect {
+    /// How many events stage 3 says of it.
+    pub(crate) fn steps(&self) -> u32 {
+        if matches!(self, Self::Fill(_)) { 2 } else { 0 }
+    }
+}
+
 /// Says events of one stage of one command, with their steps.
 pub struct Voice<'a> {
     out: &'a mut Vec<Event>,
@@ -275,12 +311,30 @@ impl<'a> Voice<'a> {
         self.time
     }
 
+    /// What is said next has this step.
+    pub(crate) fn at(&mut self, step: u32) {
+        self.step = step;
+    }
+
     /// Says one.
     #[inline(always)]
     pub fn say(&mut self, body: EventBody) {
         self.out.push(Event { seq: self.seq, time: self.time, stage: self.stage, step: self.step, body });
         self.step += 1;
     }
+}
+
+/// What a command has used of what it may do; it goes along from instrument to instrument.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// Match numbers given.
+    numbers: u32,
+    /// Self-trades prevented, and what counts as one.
+    prevented: u32,
+    /// Parts of icebergs shown.
+    refreshed: u32,
+    /// Good-till-time orders taken off.
+    pub(crate) expired: u32,
 }
 
 /// The books of the instruments homed here.
@@ -294,12 +348,8 @@ pub struct Matching {
     key: u64,
     /// [`TRADES_MAX`]; less in a test of it.
     pub(crate) trades_max: u32,
-    /// Of the present command: match numbers given, self-trades prevented, parts of icebergs shown.
-    numbers: u32,
-    prevented: u32,
-    refreshed: u32,
-    /// Of the present command: good-till-time orders taken off.
-    pub(crate) expired: u32,
+    /// Of the present command.
+    pub(crate) spent: Spent,
     /// Of the present run: the other side's pegs, best first.
     pub(crate) pegs: Vec<Pegged>,
     /// Of the present cross or indicative price.
@@ -321,10 +371,7 @@ impl Matching {
             agenda: Agenda::new(),
             key,
             trades_max: TRADES_MAX,
-            numbers: 0,
-            prevented: 0,
-            refreshed: 0,
-            expired: 0,
+            spent: Spent::default(),
             pegs: Vec::with_capacity(crate::book::SEEKERS_MAX as usize),
             curve: Curve::new(),
             shares: Vec::with_capacity(SHARERS_MAX),
@@ -391,7 +438,7 @@ impl Matching {
     /// that is not open does nothing. Instruments must be known, quantities above 0, prices above 0 but
     /// for market orders, order references new and rising.
     pub fn apply(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        (self.numbers, self.prevented, self.refreshed, self.expired) = (0, 0, 0, 0);
+        self.spent = Spent::default();
         match *request {
             Request::Enter(ref incoming) => {
                 let instrument = incoming.order.instrument;
@@ -406,7 +453,7 @@ impl Matching {
             Request::Replace { orig, total, ref incoming } => {
                 self.replace(orig, total, incoming, voice, effects);
             }
-            Request::Cancel { order_ref, total } => {
+            Request::Cancel { order_ref, total, .. } => {
                 let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
                     return;
                 };
@@ -427,7 +474,7 @@ impl Matching {
     fn apply_rare(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
         match *request {
             Request::Enter(_) | Request::Replace { .. } | Request::Cancel { .. } => unreachable!(),
-            Request::Modify { order_ref, side, total } => {
+            Request::Modify { order_ref, side, total, .. } => {
                 let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
                     return;
                 };
@@ -447,18 +494,22 @@ impl Matching {
                 // The last word: trades that the cancels set off are settled before it.
                 effects.push(Effect::Sliced { cause: slice.cause, more });
             }
-            Request::Tick => self.tick(voice, effects),
-            Request::OpenDay { midnight } => self.open_day(midnight, voice, effects),
-            Request::CloseDay => self.close_day(voice, effects),
+            Request::Tick
+            | Request::OpenDay { .. }
+            | Request::CloseDay
+            | Request::SetPhase { .. }
+            | Request::MarketWideHalt { .. } => {
+                let mut from = 0;
+                while let Some(instrument) = self.next_concerned(request, from, voice.time()) {
+                    self.apply_each(request, instrument, voice, effects);
+                    from = instrument.0 as usize;
+                }
+            }
             Request::OpenBook { day_open } => self.open_book(day_open),
             Request::SetRules { instrument, ref rules } => self.set_rules(instrument, rules, voice, effects),
             Request::SetSchedule { instrument, slot, at_s, phase } => {
                 self.trading_mut(instrument).set_schedule(slot, at_s, phase);
             }
-            Request::SetPhase { instrument, phase, reason } => {
-                self.set_phase(instrument, phase, reason, voice, effects);
-            }
-            Request::MarketWideHalt { level } => self.market_wide_halt(level, voice, effects),
             Request::Delist { instrument } => self.delist(instrument, voice, effects),
             Request::ForgetPrices { instrument } => self.trading_mut(instrument).forget_prices(),
             Request::Busted { instrument, price, qty, match_number, reason } => {
@@ -531,20 +582,20 @@ impl Matching {
     /// Trades, or what counts as one, that the present command may still make.
     #[inline(always)]
     pub(crate) fn trades_left(&self) -> u32 {
-        self.trades_max.saturating_sub(self.numbers + self.prevented)
+        self.trades_max.saturating_sub(self.spent.numbers + self.spent.prevented)
     }
 
     /// The number of the command's next trade.
     #[inline(always)]
     pub(crate) fn next_match_number(&mut self, voice: &Voice<'_>) -> MatchNumber {
-        let number = MatchNumber::new(voice.seq(), self.numbers);
-        self.numbers += 1;
+        let number = MatchNumber::new(voice.seq(), self.spent.numbers);
+        self.spent.numbers += 1;
         number
     }
 
     /// Something that counts as a trade of the command without being one: a prevented self-trade, a stop that triggers.
     pub(crate) fn spend_trade(&mut self) {
-        self.prevented += 1;
+        self.spent.prevented += 1;
     }
 
     /// Shrinks an order on the book to `leaves`, 0 to take it off.
@@ -640,8 +691,8 @@ impl Matching {
         }
         // It shows between the order's own number, of step 0 or 1, and the last step: a command refreshes
         // no more often than it trades.
-        let number = OrderRef::new(voice.seq(), 2 + self.refreshed);
-        self.refreshed += 1;
+        let number = OrderRef::new(voice.seq(), 2 + self.spent.refreshed);
+        self.spent.refreshed += 1;
         let shown = Shown { order_ref: number, qty: Qty(part.min(order.leaves)) };
         self.books.show_next(slot, shown);
         voice.say(EventBody::Refreshed(Refreshed {
@@ -657,17 +708,13 @@ impl Matching {
         }));
     }
 
-    /// The canonical listing of the books and of how instruments trade: all that decides later outcomes,
+    /// The canonical listing of an instrument's book and of how it trades: all that decides later outcomes,
     /// but for tokens, whose contents stage 1 lists.
-    pub(crate) fn list(&self, sink: &mut impl Sink) {
-        sink.u64(self.trading.len() as u64);
-        for trading in &self.trading {
-            trading.list(sink);
-            let instrument = trading.instrument();
-            sink.u64(self.books.slots(instrument).count() as u64);
-            for slot in self.books.slots(instrument) {
-                self.books.list_order(slot, sink);
-            }
+    pub(crate) fn list(&self, instrument: InstrumentId, sink: &mut impl Sink) {
+        self.trading(instrument).list(sink);
+        sink.u64(self.books.slots(instrument).count() as u64);
+        for slot in self.books.slots(instrument) {
+            self.books.list_order(slot, sink);
         }
     }
 
@@ -776,7 +823,10 @@ mod tests {
         desk.enter("buy 5 @ 100");
         let gone = OrderRef::new(Seq(77), 0);
         assert!(desk.cancel(77, 0).is_empty());
-        assert!(desk.ask(&Request::Modify { order_ref: gone, side: Side::Buy, total: Qty(1) }).is_empty());
+        assert!(
+            desk.ask(&Request::Modify { instrument: ONE, order_ref: gone, side: Side::Buy, total: Qty(1) })
+                .is_empty()
+        );
         assert!(desk.replace(77, "buy 5 @ 100").is_empty());
         assert_eq!(desk.effects, [Effect::Stands { token: 4, leaves_qty: Qty(0), side: Side::Buy }]);
         assert_eq!(desk.draw(), "1:5@100 | ");
@@ -788,7 +838,7 @@ mod tests {
         desk.enter("sell 5 @ 100");
         assert!(desk.effects.is_empty(), "a booked order stands as it was admitted");
         desk.enter("buy 7 @ 100");
-        let fill = Effect::Fill {
+        let fill = Effect::Fill(Fill {
             match_number: MatchNumber::new(Seq(2), 0),
             instrument: ONE,
             price: Price(100),
@@ -797,7 +847,7 @@ mod tests {
             resting: 1,
             aggressor: 2,
             cross: false,
-        };
+        });
         assert_eq!(desk.effects, [fill, Effect::Stands { token: 2, leaves_qty: Qty(2), side: Side::Buy }]);
         assert_eq!(desk.replace(2, "buy 6 @ 99"), ["3 replaces 2, booked"]);
         let stands = Effect::Stands { token: 3, leaves_qty: Qty(1), side: Side::Buy };
@@ -885,7 +935,7 @@ mod tests {
                 let request = match choice {
                     0..60 => Request::Enter(desk.incoming(&line)),
                     60..72 => random_replace(&desk, &line, order_ref),
-                    72..84 => Request::Cancel { order_ref, total: Qty(rng.below(12)) },
+                    72..84 => Request::Cancel { instrument: ONE, order_ref, total: Qty(rng.below(12)) },
                     84..88 => random_modify(&desk, order_ref, rng.below(12)),
                     88..92 => Request::Tick,
                     92 | 93 => Request::Slice(Slice {
@@ -976,7 +1026,7 @@ mod tests {
             Side::Sell => Side::SellShortExempt,
             side => side,
         };
-        Request::Modify { order_ref, side, total: Qty(total) }
+        Request::Modify { instrument: ONE, order_ref, side, total: Qty(total) }
     }
 
     fn random_rules(rng: &mut crate::testing::Rng, desk: &Alone) -> Request {

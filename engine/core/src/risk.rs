@@ -1,21 +1,20 @@
 //! Stage 1, by account: checks and holds, and administration. What is admitted goes to stage 2.
 
 use crate::{
-    desk::{Desk, OpenRecord, TOTAL_MAX, cost_max, delivery, notional},
+    desk::{Desk, OpenRecord, cost_max, delivery, notional},
     directory::{DeadMan, InstrumentState, PortState},
+    homes::{self, slot_of},
     limits::{Open, Place, is_short},
-    matching::{Incoming, Request, Slice, Voice},
+    matching::{Incoming, Request, Voice},
     quotes::{Quoted, Sides},
     rate::Row,
-    sweep::{Sweep, Whose},
     terms::{Together, is_for_cross, rests},
 };
 use ironbell_types::{
-    Accepted, AccountId, AdminRefusal, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX,
-    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, Funding, Instrument, InstrumentId, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions,
-    OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty, Quote, QuoteSide, Reject, ReplaceOrder, Scale,
-    Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
+    Accepted, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder,
+    EventBody, Instrument, InstrumentId, Login, MassCancel, ModifyOrder, Nanos, OrderEntrySwitch, OrderKey,
+    OrderOptions, OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty, Quote, QuoteSide, Reject,
+    ReplaceOrder, Scale, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches.
@@ -27,7 +26,8 @@ struct Admitted {
     tier: u8,
 }
 
-/// Checks a command against accounts and ports; says what is refused or needs no book.
+/// Checks an order against accounts and ports; says what is refused. `None` also when nothing is left to do.
+#[inline(always)]
 pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -> Option<Request> {
     if desk.dead_men > 0 {
         desk.hear(command, voice.time());
@@ -38,20 +38,13 @@ pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -
         Command::CancelOrder(cancel) => desk.cancel(cancel),
         Command::ModifyOrder(modify) => desk.modify(modify),
         Command::Quote(quote) => desk.quote(quote, voice),
-        Command::MassCancelSlice(slice) => desk.slice(*slice),
-        Command::Tick => Some(desk.tick(voice)),
-        Command::Control(control) => desk.control(control, voice),
-        Command::OpenDay(day) => desk.open_day(*day, voice),
-        Command::DefineInstrument(instrument) => desk.define_instrument(instrument, voice),
-        _ => {
-            desk.answer(command, voice);
-            None
-        }
+        _ => unreachable!("the office does it"),
     }
 }
 
 /// The port that a command came in on, but for logins and logouts.
-fn port_of(command: &Command) -> Option<PortId> {
+#[inline(always)]
+pub(crate) fn port_of(command: &Command) -> Option<PortId> {
     match command {
         Command::EnterOrder(EnterOrder { port, .. })
         | Command::ReplaceOrder(ReplaceOrder { port, .. })
@@ -71,14 +64,14 @@ fn port_of(command: &Command) -> Option<PortId> {
 impl Desk {
     /// A number's name, when it is new on its channel and names no open order.
     #[inline(always)]
-    fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<OrderKey> {
+    pub(crate) fn fresh(&self, port: PortId, idx: UserRefIdx, num: UserRefNum) -> Option<OrderKey> {
         let state = self.directory.port(port)?;
         let key = OrderKey::new(port, idx, num);
         (num > state.last(idx) && self.find(key).is_none()).then_some(key)
     }
 
     #[inline(always)]
-    fn consume(&mut self, key: OrderKey) {
+    pub(crate) fn consume(&mut self, key: OrderKey) {
         let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
         port.consume(key.idx(), key.num());
     }
@@ -233,7 +226,7 @@ impl Desk {
     #[inline(always)]
     fn check_locate(&self, order: &Accepted, freed: u64) -> Result<(), Reject> {
         let covered =
-            !is_short(order.side) || self.locates.cover(order.firm, order.instrument, order.qty.0, freed);
+            !is_short(order.side) || self.is_located(order.firm, order.instrument, order.qty.0, freed);
         if covered { Ok(()) } else { Err(Reject::Locate) }
     }
 
@@ -289,7 +282,7 @@ impl Desk {
     fn incoming(&self, order: &Accepted, token: u32, pair: Option<OrderRef>) -> Incoming {
         let rules = &self.port(order.key).rules;
         let stp = if order.terms.stp == Stp::Port { rules.stp } else { order.terms.stp };
-        Incoming { order: *order, token, slides: rules.slides, stp, pair }
+        Incoming { order: *order, token: homes::token(self.shard, token), slides: rules.slides, stp, pair }
     }
 
     #[inline(never)]
@@ -314,7 +307,11 @@ impl Desk {
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id: replace.cl_ord_id });
                 None
             }
-            Ok(None) => Some(Request::Cancel { order_ref: orig.order_ref, total: Qty::ZERO }),
+            Ok(None) => Some(Request::Cancel {
+                instrument: orig.instrument,
+                order_ref: orig.order_ref,
+                total: Qty::ZERO,
+            }),
             Ok(Some((admitted, order))) => {
                 self.consume(key);
                 let token = self.open(record(&order, &admitted, orig.executed), &order.terms);
@@ -368,8 +365,8 @@ impl Desk {
     fn cancel(&self, cancel: &CancelOrder) -> Option<Request> {
         self.directory.port(cancel.port)?;
         let key = OrderKey::new(cancel.port, cancel.user_ref_idx, cancel.user_ref_num);
-        let order_ref = self.open[self.find(key)?].order_ref;
-        Some(Request::Cancel { order_ref, total: cancel.qty })
+        let OpenRecord { instrument, order_ref, .. } = self.open[self.find(key)?];
+        Some(Request::Cancel { instrument, order_ref, total: cancel.qty })
     }
 
     #[inline(never)]
@@ -377,18 +374,19 @@ impl Desk {
         self.directory.port(modify.port)?;
         let key = OrderKey::new(modify.port, modify.user_ref_idx, modify.user_ref_num);
         let record = &self.open[self.find(key)?];
-        let order_ref = record.order_ref;
+        let (instrument, order_ref) = (record.instrument, record.order_ref);
         if !may_become(record.side, modify.side) {
             // Stage 2 must hear of it, for the instrument's timers, but there is nothing to grow to.
-            return Some(Request::Modify { order_ref, side: record.side, total: Qty(u64::MAX) });
+            let total = Qty(u64::MAX);
+            return Some(Request::Modify { instrument, order_ref, side: record.side, total });
         }
         let leaves = modify.qty.0.saturating_sub(record.executed);
         let becomes_short = !is_short(record.side) && is_short(modify.side) && leaves <= record.leaves;
         let covered = || {
             let firm = self.port_of(record).port.firm;
-            self.locates.cover(firm, record.instrument, leaves, 0)
+            self.is_located(firm, record.instrument, leaves, 0)
         };
-        let request = Request::Modify { order_ref, side: modify.side, total: modify.qty };
+        let request = Request::Modify { instrument, order_ref, side: modify.side, total: modify.qty };
         (!becomes_short || covered()).then_some(request)
     }
 
@@ -496,7 +494,7 @@ impl Desk {
                     new[at] = Some(self.incoming(&order, token, None));
                 }
                 Err(reason) => {
-                    new.iter().flatten().for_each(|bid: &Incoming| self.close(bid.token));
+                    new.iter().flatten().for_each(|bid: &Incoming| self.close(slot_of(bid.token)));
                     return Err(reason);
                 }
             }
@@ -504,64 +502,12 @@ impl Desk {
         Ok(new)
     }
 
-    fn mass_cancel(&mut self, asked: &MassCancel, voice: &mut Voice<'_>) {
-        let Some(key) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else { return };
-        self.consume(key);
-        if let Err(reason) = self.check_mass_cancel(asked, key) {
-            voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
-            return;
-        }
-        voice.say(EventBody::MassCancelAccepted(*asked));
-        let all = Sweep::of(voice.seq(), Whose::Firm(asked.firm), asked.instrument);
-        self.ask(Sweep { group: asked.group, side: asked.side, ..all }, voice);
-    }
-
-    fn check_mass_cancel(&self, asked: &MassCancel, key: OrderKey) -> Result<(), Reject> {
-        if let Some(fault) = asked.fault {
-            return Err(fault);
-        }
-        if asked.firm != self.port(key).port.firm {
-            return Err(Reject::FirmNotAuthorized);
-        }
-        if asked.instrument != InstrumentId::NONE && self.directory.instrument(asked.instrument).is_none() {
-            return Err(Reject::Symbol);
-        }
-        Ok(())
-    }
-
-    /// Takes in what is to be cancelled in slices; whether the first slice must be asked for.
-    pub(crate) fn sweep(&mut self, sweep: Sweep) -> bool {
-        !self.directory.instruments.is_empty() && self.sweeps.push(sweep)
-    }
-
-    /// Cancels in slices, and asks for the first.
-    pub(crate) fn ask(&mut self, sweep: Sweep, voice: &mut Voice<'_>) {
-        if self.sweep(sweep) {
-            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
-        }
-    }
-
-    #[inline(never)]
-    fn slice(&self, slice: MassCancelSlice) -> Option<Request> {
-        let sweep = self.sweeps.due(slice)?;
-        let (firm, port) = match sweep.whose {
-            Whose::All => (None, None),
-            Whose::Firm(firm) => (Some(firm), None),
-            Whose::Port(port) => (None, Some(port)),
-        };
-        Some(Request::Slice(Slice {
-            cause: sweep.cause,
-            instrument: sweep.instrument,
-            firm,
-            port,
-            group: sweep.group,
-            side: sweep.side,
-            day_only: sweep.day_only,
-            reason: sweep.reason,
-        }))
-    }
-
-    fn switch_order_entry(&mut self, asked: &OrderEntrySwitch, disable: bool, voice: &mut Voice<'_>) {
+    pub(crate) fn switch_order_entry(
+        &mut self,
+        asked: &OrderEntrySwitch,
+        disable: bool,
+        voice: &mut Voice<'_>,
+    ) {
         let Some(key) = self.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else { return };
         self.consume(key);
         let own = self.port(key).port.firm;
@@ -578,45 +524,13 @@ impl Desk {
         });
     }
 
-    /// Dead-man timers that are due fire, in the order of their ports; the books' timers follow in stage 2.
-    #[inline(never)]
-    fn tick(&mut self, voice: &mut Voice<'_>) -> Request {
-        self.trades.make_room();
-        if self.dead_men_due.is_some_and(|due| due <= voice.time()) {
-            self.fire_dead_men(voice);
-        }
-        Request::Tick
-    }
-
-    #[cold]
-    fn fire_dead_men(&mut self, voice: &mut Voice<'_>) {
-        let (now, mut asked) = (voice.time(), false);
-        self.dead_men_due = None;
-        for place in 0..self.directory.ports.len() {
-            let state = &mut self.directory.ports[place];
-            let Some(dead_man) = state.dead_man else { continue };
-            if dead_man.due() > now {
-                self.note_dead_man(dead_man);
-                continue;
-            }
-            state.dead_man = None;
-            let port = state.port.id;
-            self.dead_men -= 1;
-            voice.say(EventBody::DeadManExpired { port });
-            asked |= self.sweep(Sweep::of(voice.seq(), Whose::Port(port), InstrumentId::NONE));
-        }
-        if asked {
-            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
-        }
-    }
-
     /// Its timer, which is only ever set back, is not due before.
-    fn note_dead_man(&mut self, dead_man: DeadMan) {
+    pub(crate) fn note_dead_man(&mut self, dead_man: DeadMan) {
         let due = dead_man.due();
         self.dead_men_due = Some(self.dead_men_due.map_or(due, |others| others.min(due)));
     }
 
-    fn arm(&mut self, port: PortId, timeout_ns: u64, voice: &mut Voice<'_>) {
+    pub(crate) fn arm(&mut self, port: PortId, timeout_ns: u64, voice: &mut Voice<'_>) {
         let Some(state) = self.directory.port_mut(port) else { return };
         let dead_man = (timeout_ns > 0).then_some(DeadMan { timeout_ns, heard: voice.time() });
         let was = core::mem::replace(&mut state.dead_man, dead_man);
@@ -626,128 +540,18 @@ impl Desk {
     }
 
     /// A port that speaks is not dead.
-    fn hear(&mut self, command: &Command, now: Nanos) {
+    pub(crate) fn hear(&mut self, command: &Command, now: Nanos) {
         let state = port_of(command).and_then(|port| self.directory.port_mut(port));
         if let Some(dead_man) = state.and_then(|state| state.dead_man.as_mut()) {
             dead_man.heard = now;
         }
     }
 
-    /// What ends in stage 1, but for operators' commands.
-    #[inline(never)]
-    fn answer(&mut self, command: &Command, voice: &mut Voice<'_>) {
-        let directory = &mut self.directory;
-        let done = match *command {
-            Command::DefineAsset(asset) => {
-                directory.define_asset(asset).map(|()| EventBody::AssetDefined(asset))
-            }
-            Command::DefineFirm(firm) => directory.define_firm(firm).map(|()| EventBody::FirmDefined(firm)),
-            Command::DefineAccount(account) => {
-                directory.define_account(account).map(|()| EventBody::AccountDefined(account))
-            }
-            Command::DefinePort(port) => directory.define_port(port).map(|()| {
-                self.note_limited();
-                EventBody::PortDefined(port)
-            }),
-            Command::Fund(funding) => self.fund(&funding),
-            Command::MassCancel(ref mass_cancel) => return self.mass_cancel(mass_cancel, voice),
-            Command::DisableOrderEntry(ref switch) => return self.switch_order_entry(switch, true, voice),
-            Command::EnableOrderEntry(ref switch) => return self.switch_order_entry(switch, false, voice),
-            Command::Login(login) => return self.login(login, voice),
-            Command::Logout(logout) => return self.logout(logout, voice),
-            Command::DeadMan(dead_man) => return self.arm(dead_man.port, dead_man.timeout_ns, voice),
-            Command::AccountQuery(query) => {
-                if let Some(port) = self.directory.port(query.port) {
-                    let next = UserRefNum(port.last(query.user_ref_idx).0.saturating_add(1));
-                    let (port, user_ref_idx) = (query.port, query.user_ref_idx);
-                    voice.say(EventBody::AccountQueried { port, user_ref_idx, next });
-                }
-                return;
-            }
-            Command::OrderStateQuery(query) => {
-                if self.directory.port(query.port).is_some() {
-                    let key = OrderKey::new(query.port, query.user_ref_idx, query.user_ref_num);
-                    voice.say(EventBody::OrderState(self.order_state(key)));
-                }
-                return;
-            }
-            _ => unreachable!("stage 2 has a part in it"),
-        };
-        voice.say(done.unwrap_or_else(EventBody::AdminRefused));
-    }
-
-    #[inline(never)]
-    fn define_instrument(&mut self, instrument: &Instrument, voice: &mut Voice<'_>) -> Option<Request> {
-        if let Err(refusal) = self.directory.define_instrument(*instrument) {
-            voice.say(EventBody::AdminRefused(refusal));
-            return None;
-        }
-        self.fee_entries.push(self.ledger.open(AccountId::fees(instrument.id), instrument.quote));
-        voice.say(EventBody::InstrumentDefined(*instrument));
-        Some(Request::OpenBook { day_open: self.day_open })
-    }
-
-    fn fund(&mut self, funding: &Funding) -> Result<EventBody, AdminRefusal> {
-        let Funding { id, account, asset, amount } = *funding;
-        if !self.directory.accounts.contains_key(&account) || !self.directory.assets.contains_key(&asset) {
-            return Err(AdminRefusal::Unknown);
-        }
-        let fits = |total: Option<i128>| total.is_some_and(|total| (-TOTAL_MAX..=TOTAL_MAX).contains(&total));
-        let world = self.total(AccountId::WORLD, asset).checked_sub(amount.0);
-        let member = self.total(account, asset).checked_add(amount.0);
-        if amount.0 == 0 || !fits(world) || !fits(member) {
-            return Err(AdminRefusal::Range);
-        }
-        if self.fundings.contains(&id) {
-            return Err(AdminRefusal::Repeated);
-        }
-        let available = self.ledger.find(account, asset).map_or(0, |entry| self.ledger.available(entry));
-        if amount.0 < 0 && amount.0.unsigned_abs() > available.unsigned_abs() {
-            return Err(AdminRefusal::Funds);
-        }
-        self.fundings.insert(id);
-        let world = self.ledger.open(AccountId::WORLD, asset);
-        let member = self.ledger.open(account, asset);
-        let (from, to) = if amount.0 > 0 { (world, member) } else { (member, world) };
-        self.ledger.post(from, to, amount.0.abs());
-        Ok(EventBody::Funded { id, account, asset, amount })
-    }
-
-    #[inline(never)]
-    fn open_day(&mut self, day: OpenDay, voice: &mut Voice<'_>) -> Option<Request> {
-        if self.last_day.is_some_and(|last| day.date <= last.date) {
-            voice.say(EventBody::AdminRefused(AdminRefusal::Day));
-            return None;
-        }
-        (self.last_day, self.day_open) = (Some(day), true);
-        for port in &mut self.directory.ports {
-            port.new_day();
-        }
-        self.trades.clear();
-        self.trades.make_room();
-        self.limits.new_day();
-        voice.say(EventBody::DayOpened(day));
-        Some(Request::OpenDay { midnight: day.midnight })
-    }
-
-    fn login(&mut self, login: Login, voice: &mut Voice<'_>) {
+    pub(crate) fn login(&mut self, login: Login, voice: &mut Voice<'_>) {
         if let Some(port) = self.directory.port_mut(login.port) {
             port.incarnation += 1;
             port.logged_in = true;
             voice.say(EventBody::LoggedIn { port: login.port, incarnation: port.incarnation });
-        }
-    }
-
-    fn logout(&mut self, logout: Logout, voice: &mut Voice<'_>) {
-        let Some(port) = self.directory.port_mut(logout.port) else { return };
-        if !port.logged_in || port.incarnation != logout.incarnation {
-            return;
-        }
-        port.logged_in = false;
-        let cancels = port.rules.cancels_on_disconnect;
-        voice.say(EventBody::LoggedOut { port: logout.port, incarnation: logout.incarnation });
-        if cancels {
-            self.ask(Sweep::of(voice.seq(), Whose::Port(logout.port), InstrumentId::NONE), voice);
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     book::{Books, Extra, Order, Plane, within},
     index::NONE,
-    matching::{Effect, Matching, Voice},
+    matching::{Effect, Fill, Matching, Voice},
     phase::Range,
 };
 use alloc::vec::Vec;
@@ -192,7 +192,7 @@ impl Matching {
             cross: CrossKind::None,
             resting_price: if shown.qty.0 > 0 { traded } else { Price(0) },
         }));
-        effects.push(Effect::Fill {
+        effects.push(Effect::Fill(Fill {
             match_number,
             instrument,
             price: traded,
@@ -201,7 +201,7 @@ impl Matching {
             resting: resting.token,
             aggressor: order.token,
             cross: false,
-        });
+        }));
         self.trading_mut(instrument).note_trade(price, qty);
         if CALM {
             return self.books.execute(slot, qty);

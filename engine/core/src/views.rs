@@ -1,11 +1,6 @@
 //! What operators see of limits and trades: read only, and off the order path.
 
-use crate::{
-    Engine,
-    desk::{Desk, notional},
-    limits::Sum,
-    trades::DayTrade as Kept,
-};
+use crate::{Engine, desk::notional, limits::Sum, trades::Leg};
 use alloc::vec::Vec;
 use ironbell_types::{
     AccountId, Amount, AssetId, Fees, FirmId, InstrumentId, InstrumentRules, KillScope, Nanos, OrderKey,
@@ -79,8 +74,10 @@ pub struct Located {
 /// A trade of this day, or of the last one until the next begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DayTrade {
-    /// What was posted.
-    pub settled: Settled,
+    /// What was posted to the buyer.
+    pub bought: Settled,
+    /// What was posted to the seller.
+    pub sold: Settled,
     /// The buyer's order.
     pub buyer: OrderKey,
     /// The seller's order.
@@ -103,112 +100,116 @@ impl Engine {
     /// How an instrument trades; `None` for an unknown one.
     #[must_use]
     pub fn rules(&self, instrument: InstrumentId) -> Option<InstrumentRules> {
-        Some(self.desk.directory.instrument(instrument)?.rules)
+        Some(self.directory().instrument(instrument)?.rules)
     }
 
     /// An instrument's daily schedule: seconds after midnight and what begins then; empty for an unknown one.
     #[must_use]
     pub fn schedule(&self, instrument: InstrumentId) -> [Option<(u32, Phase)>; SCHEDULE_SLOTS] {
-        let known = self.desk.directory.instrument(instrument).is_some();
-        if known { self.matching.trading(instrument).schedule() } else { [None; SCHEDULE_SLOTS] }
+        let known = self.directory().instrument(instrument).is_some();
+        if known {
+            self.matching_of(instrument).trading(instrument).schedule()
+        } else {
+            [None; SCHEDULE_SLOTS]
+        }
     }
 
     /// What an instrument does now; `None` for an unknown one.
     #[must_use]
     pub fn phase(&self, instrument: InstrumentId) -> Option<Phase> {
-        self.matching.phase(instrument)
+        self.matching_of(instrument).phase(instrument)
     }
 
     /// Whether an instrument was taken off for good.
     #[must_use]
     pub fn is_delisted(&self, instrument: InstrumentId) -> bool {
-        self.desk.directory.instrument(instrument).is_some_and(|state| state.delisted)
+        self.directory().instrument(instrument).is_some_and(|state| state.delisted)
     }
 
     /// The day's last trade price of an instrument.
     #[must_use]
     pub fn last_price(&self, instrument: InstrumentId) -> Option<Price> {
-        self.matching.last_price(instrument)
+        self.matching_of(instrument).last_price(instrument)
     }
 
     /// An instrument's figures of the day so far; `None` for an unknown one.
     #[must_use]
     pub fn statistics(&self, instrument: InstrumentId) -> Option<Statistics> {
-        self.desk.directory.instrument(instrument)?;
-        Some(self.matching.trading(instrument).statistics())
+        self.directory().instrument(instrument)?;
+        Some(self.matching_of(instrument).trading(instrument).statistics())
     }
 
     /// What a port may do; `None` for an unknown one.
     #[must_use]
     pub fn port_rules(&self, port: PortId) -> Option<PortRules> {
-        Some(self.desk.directory.port(port)?.rules)
+        Some(self.port(port)?.rules)
     }
 
     /// Orders that a port could send at once now; `None` when it may send any number, or is unknown.
     #[must_use]
     pub fn rate_tokens(&self, port: PortId) -> Option<u32> {
-        let state = self.desk.directory.port(port)?;
+        let state = self.port(port)?;
         (state.rules.rate_per_second > 0).then(|| state.bucket.at(&state.rules, self.last_time()).0)
     }
 
     /// When a port's orders are cancelled unless it is heard before; `None` when its timer is not armed.
     #[must_use]
     pub fn dead_man_due(&self, port: PortId) -> Option<Nanos> {
-        self.desk.directory.port(port)?.dead_man.map(|dead_man| dead_man.due())
+        self.port(port)?.dead_man.map(|dead_man| dead_man.due())
     }
 
     /// Fees of an instrument for a tier; `None` when there is none such.
     #[must_use]
     pub fn fees(&self, instrument: InstrumentId, tier: u8) -> Option<Fees> {
-        self.desk.directory.instrument(instrument)?.fees.get(usize::from(tier)).copied()
+        self.directory().instrument(instrument)?.fees.get(usize::from(tier)).copied()
     }
 
     /// The least volume of a day for a tier; 0 is out of reach.
     #[must_use]
     pub fn tier_volume_min(&self, tier: u8) -> u64 {
-        self.desk.volume_min.get(usize::from(tier)).copied().unwrap_or(0)
+        self.office.volume_min.get(usize::from(tier)).copied().unwrap_or(0)
     }
 
     /// A firm's tier; `None` for an unknown one.
     #[must_use]
     pub fn firm_tier(&self, firm: FirmId) -> Option<u8> {
-        Some(self.desk.directory.firm(firm)?.tier)
+        Some(self.firm(firm)?.tier)
     }
 
     /// Whether a kill switch is on; not so for what is unknown.
     #[must_use]
     pub fn killed(&self, scope: KillScope) -> bool {
-        let directory = &self.desk.directory;
+        let directory = self.directory();
         match scope {
             KillScope::Port(port) => directory.port(port).is_some_and(|state| state.killed),
             KillScope::Firm(firm) => directory.firm(firm).is_some_and(|state| state.killed),
             KillScope::Instrument(id) => directory.instrument(id).is_some_and(|state| state.killed),
-            KillScope::Venue => self.desk.venue_killed,
+            KillScope::Venue => self.desk().venue_killed,
         }
     }
 
     /// Whether a port may trade an instrument, as far as entitlements go.
     #[must_use]
     pub fn entitled(&self, port: PortId, instrument: InstrumentId) -> bool {
-        !self.desk.directory.denied.contains(&(port, instrument))
+        !self.directory().denied.contains(&(port, instrument))
     }
 
     /// Whether an instrument is on the restricted list of a firm; firm 0 is that of every firm.
     #[must_use]
     pub fn restricted(&self, firm: FirmId, instrument: InstrumentId) -> bool {
-        self.desk.directory.restricted.contains(&(firm, instrument))
+        self.directory().restricted.contains(&(firm, instrument))
     }
 
     /// Levels of a market-wide decline, in 1/100,000,000; zeros before they are set.
     #[must_use]
     pub fn decline_levels(&self) -> [u64; 3] {
-        self.desk.decline_levels
+        self.office.decline_levels
     }
 
     /// Exposure of firms where it is limited, by firm and asset.
     #[must_use]
     pub fn exposures(&self) -> Vec<Exposure> {
-        let rows = self.desk.limits.exposures.iter();
+        let rows = self.gathered(|desk| desk.limits.exposures.iter()).into_iter();
         rows.map(|(&(firm, asset), row)| Exposure {
             firm,
             asset,
@@ -224,7 +225,7 @@ impl Engine {
     /// Credit of accounts where it is limited, by account and asset.
     #[must_use]
     pub fn credits(&self) -> Vec<Credit> {
-        let rows = self.desk.limits.credits.iter();
+        let rows = self.gathered(|desk| desk.limits.credits.iter()).into_iter();
         rows.map(|(&(account, asset), row)| Credit {
             account,
             asset,
@@ -237,7 +238,7 @@ impl Engine {
     /// Positions of accounts where they are limited, by account and instrument.
     #[must_use]
     pub fn positions(&self) -> Vec<Position> {
-        let rows = self.desk.limits.positions.iter();
+        let rows = self.gathered(|desk| desk.limits.positions.iter()).into_iter();
         rows.map(|(&(account, instrument), row)| Position {
             account,
             instrument,
@@ -254,7 +255,7 @@ impl Engine {
     #[must_use]
     pub fn locates(&self) -> Vec<Located> {
         let lots = |lots: i128| u64::try_from(lots).unwrap_or(u64::MAX);
-        let rows = self.desk.locates.shorts.iter();
+        let rows = self.gathered(|desk| desk.shorts.iter()).into_iter();
         rows.filter_map(|(&(firm, instrument), row)| {
             Some(Located { firm, instrument, located: lots(row.located?), used: lots(row.used()) })
         })
@@ -263,30 +264,33 @@ impl Engine {
 
     /// The day's trades in the order of their numbers; after its end, the last day's.
     pub fn day_trades(&self) -> impl Iterator<Item = DayTrade> + '_ {
-        self.desk.trades.iter().map(|trade| seen(&self.desk, trade))
+        let legs = self.legs();
+        (0..legs.len() / 2).map(move |place| self.seen(legs[2 * place], legs[2 * place + 1]))
     }
-}
 
-fn seen(desk: &Desk, trade: &Kept) -> DayTrade {
-    let account =
-        |key: OrderKey| desk.directory.port(key.port()).expect("a trade's port is known").port.account;
-    let lot_units = desk.instrument(trade.instrument).lot_units;
-    let quote = notional(trade.tick_value, trade.price.0.cast_unsigned(), trade.qty.0);
-    DayTrade {
-        settled: Settled {
-            match_number: trade.match_number,
-            instrument: trade.instrument,
-            buyer: account(trade.buyer.key),
-            seller: account(trade.seller.key),
-            base: Amount(i128::from(trade.qty.0) * i128::from(lot_units)),
-            quote: Amount(quote.expect("it fitted when it traded")),
-            buyer_fee: Amount(trade.buyer.fee),
-            seller_fee: Amount(trade.seller.fee),
-        },
-        buyer: trade.buyer.key,
-        seller: trade.seller.key,
-        price: trade.price,
-        qty: trade.qty,
-        busted: trade.busted,
+    fn seen(&self, buyer: &Leg, seller: &Leg) -> DayTrade {
+        let posted = |leg: &Leg| {
+            let port = self.directory().port(leg.key.port()).expect("a trade's port is known");
+            let quote = notional(leg.tick_value, leg.price.0.cast_unsigned(), leg.qty.0);
+            let lot_units = self.desk().instrument(leg.instrument).lot_units;
+            Settled {
+                match_number: leg.match_number,
+                instrument: leg.instrument,
+                account: port.port.account,
+                buys: leg.buys,
+                base: Amount(i128::from(leg.qty.0) * i128::from(lot_units)),
+                quote: Amount(quote.expect("it fitted when it traded")),
+                fee: Amount(leg.fee),
+            }
+        };
+        DayTrade {
+            bought: posted(buyer),
+            sold: posted(seller),
+            buyer: buyer.key,
+            seller: seller.key,
+            price: buyer.price,
+            qty: buyer.qty,
+            busted: buyer.busted,
+        }
     }
 }

@@ -71,12 +71,15 @@ fn set_fees(venue: &mut Venue, maker_bps: i16, taker_bps: i16, minimum: u64) {
     done(venue, fees(maker_bps, taker_bps, minimum));
 }
 
+/// Fees of the last trade: the buyer's, the seller's.
 fn settled(venue: &Venue) -> (i128, i128) {
-    let last = venue.events.iter().rev().find_map(|event| match event.body {
-        EventBody::Settled(settled) => Some((settled.buyer_fee.0, settled.seller_fee.0)),
+    let mut legs = venue.events.iter().rev().filter_map(|event| match event.body {
+        EventBody::Settled(settled) => Some(settled),
         _ => None,
     });
-    last.expect("something was settled")
+    let (sold, bought) = (legs.next().expect("something was settled"), legs.next().expect("two legs"));
+    assert_eq!((bought.buys, sold.buys, bought.match_number), (true, false, sold.match_number));
+    (bought.fee.0, sold.fee.0)
 }
 
 #[test]
@@ -175,7 +178,7 @@ fn bust(match_number: MatchNumber) -> Control {
 }
 
 fn last_match(venue: &Venue) -> MatchNumber {
-    venue.engine.day_trades().last().unwrap().settled.match_number
+    venue.engine.day_trades().last().unwrap().bought.match_number
 }
 
 #[test]
@@ -234,10 +237,11 @@ fn who_cannot_give_back_owes_and_is_killed() {
     assert_eq!(venue.say(buy(1, 4, 1, 1)), ["accepted 1.4 1@1 booked"]);
 }
 
-/// Busts take back fees that were rounded up for more than their own trade, which a later rebate would have been
-/// paid from: it waits for the order's next trade. One lot at 25 ticks is a quarter of what a fee of 1 is for.
+/// Busts take back fees that were rounded up for more than their own trade. The rebate that would have been paid
+/// from them is paid all the same, and the fee account is below zero by that rounding. One lot at 25 ticks is a
+/// quarter of what a fee of 1 is for.
 #[test]
-fn a_rebate_waits_until_the_fee_account_has_it() {
+fn a_rebate_is_paid_though_busts_emptied_the_fee_account() {
     let mut venue = Venue::new(0, 0, 1_000_000, 1_000);
     set_fees(&mut venue, -1, 1, 0);
     let hidden = |num, qty| {
@@ -263,11 +267,13 @@ fn a_rebate_waits_until_the_fee_account_has_it() {
     let number = last_match(&venue);
     done(&mut venue, bust(number));
     assert_eq!(venue.balance(AccountId::fees(BOOK).0, USD), (0, 0));
-    // Back at the middle it meets the seller: it owes nothing new, and the seller's rebate is not there.
+    // Back at the middle it meets the seller: it owes nothing new, and the seller's rebate is due.
     venue.run(cancel(3, 3, 0));
-    assert_eq!(settled(&venue), (0, 0));
+    assert_eq!(settled(&venue), (0, -1));
+    assert_eq!(venue.balance(AccountId::fees(BOOK).0, USD), (-1, 0));
     venue.run(buy(3, 5, 1, 25));
-    assert_eq!(settled(&venue), (1, -1));
+    assert_eq!(settled(&venue), (1, 0));
+    assert_eq!(venue.balance(AccountId::fees(BOOK).0, USD), (0, 0));
 }
 
 #[test]

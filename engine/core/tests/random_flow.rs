@@ -99,8 +99,8 @@ fn every_invariant_holds_after_every_command() {
     for seed in 0..60 {
         println!("seed {seed}");
         let venue = flow(seed, 1_500);
-        let trades = venue.events.iter().filter(|e| matches!(e.body, ironbell_types::EventBody::Settled(_)));
-        println!("{} events, {} trades", venue.events.len(), trades.count());
+        let legs = venue.events.iter().filter(|e| matches!(e.body, ironbell_types::EventBody::Settled(_)));
+        println!("{} events, {} trades", venue.events.len(), legs.count() / 2);
     }
 }
 

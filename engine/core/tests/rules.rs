@@ -37,9 +37,12 @@ fn best_price_then_oldest_order_trades_first_at_the_resting_price() {
             "trade 7@101 1.2 left 0 with 3.1 left 5",
             "trade 3@101 2.1 left 0 with 3.1 left 2",
             "trade 2@102 1.1 left 3 with 3.1 left 0",
-            "settled 1 to 3 fees 0 0",
-            "settled 2 to 3 fees 0 0",
-            "settled 1 to 3 fees 0 0",
+            "settled 3 bought fee 0",
+            "settled 1 sold fee 0",
+            "settled 3 bought fee 0",
+            "settled 2 sold fee 0",
+            "settled 3 bought fee 0",
+            "settled 1 sold fee 0",
         ]
     );
     assert_eq!(venue.draw(), "\n102 | 1.1:3\n----\n99 | 2.2:4\n");
@@ -168,7 +171,7 @@ fn amounts_that_do_not_fit_are_refused() {
     venue.run(Command::DefinePort(ironbell_types::Port { limits: unlimited.limits, ..port(6, 2, 2) }));
     (sell.port, sell.qty) = (PortId(6), Qty(3));
     let said = venue.say(Command::EnterOrder(sell));
-    assert_eq!(said[2], format!("settled 2 to 1 fees {} 0", 3 * paid));
+    assert_eq!(said[2..], [format!("settled 1 bought fee {}", 3 * paid), "settled 2 sold fee 0".into()]);
     assert_eq!(venue.balance(1, USD).0, i128::MAX / 8 - 6 * paid);
 }
 
@@ -182,8 +185,9 @@ fn fees_are_rounded_once_over_the_order_not_once_an_execution() {
     let mut fees = Vec::new();
     for num in 1..=4 {
         venue.run(sell(2, num, 1, 1));
-        let EventBody::Settled(settled) = venue.events.last().unwrap().body else { panic!("no trade") };
-        fees.push(settled.buyer_fee.0);
+        let [.., bought, _] = &venue.events[..] else { panic!("no trade") };
+        let EventBody::Settled(settled) = bought.body else { panic!("no trade") };
+        fees.push(settled.fee.0);
     }
     assert_eq!(fees, [1, 0, 0, 1]);
     assert_eq!(venue.balance(1, USD), (1_000_000 - 402, 0));
@@ -476,7 +480,7 @@ fn a_disabled_firm_can_only_reduce_on_every_port_of_it() {
 
     assert_eq!(venue.say(cancel(4, 1, 2)), ["canceled 4.1 4 left 2 U"]);
     assert_eq!(venue.say(modify(1, 1, Side::Buy, 3)), ["modified 1.1 B off 2 left 3"]);
-    assert_eq!(venue.say(sell(2, 2, 1, 100)).len(), 3, "what rests still trades");
+    assert_eq!(venue.say(sell(2, 2, 1, 100)).len(), 4, "what rests still trades");
     assert_eq!(venue.say(Command::MassCancel(mass_cancel(1, 4)))[0], "mass cancel accepted");
     let slice = venue.engine.pending_asks().next().unwrap();
     venue.run(slice);

@@ -121,7 +121,7 @@ pub enum EventBody {
         /// The next number that would be accepted.
         next: UserRefNum,
     },
-    /// Both legs and both fees of a trade were posted.
+    /// A leg of a trade and its fee were posted.
     Settled(Settled),
     /// An operator's command was done; mirrored by gateways and feeds. Feed: V, W, Y where ITCH has one.
     Controlled(Control),
@@ -509,25 +509,24 @@ pub struct OrderState {
     pub executed_qty: Qty,
 }
 
-/// Both legs of a trade, posted at once.
+/// One leg of a trade as it was posted to its account; the buyer's is said first, then the seller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// The trade.
     pub match_number: MatchNumber,
-    /// What was traded; its fee account received the fees.
+    /// What was traded; its fee account received the fee.
     pub instrument: InstrumentId,
-    /// Who received the base and paid the quote asset.
-    pub buyer: AccountId,
-    /// Who delivered.
-    pub seller: AccountId,
+    /// Whose leg.
+    pub account: AccountId,
+    /// It received the base and paid the quote asset; else it delivered.
+    pub buys: bool,
     /// Base asset delivered, smallest units.
     pub base: Amount,
-    /// Quote asset paid, smallest units, without fees.
+    /// Quote asset paid, smallest units, without the fee.
     pub quote: Amount,
-    /// Fee the buyer paid on top, in the quote asset.
-    pub buyer_fee: Amount,
-    /// Fee kept from the seller's proceeds, in the quote asset.
-    pub seller_fee: Amount,
+    /// Fee that a buyer paid on top, or that was kept from a seller's proceeds, in the quote asset; a rebate
+    /// is negative.
+    pub fee: Amount,
 }
 
 /// Why an administrative command had no effect.

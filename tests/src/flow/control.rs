@@ -305,7 +305,7 @@ impl Flow {
 
     fn bust(&mut self) -> Control {
         let strays = [MatchNumber(0), MatchNumber(u64::MAX)];
-        let recent: Vec<MatchNumber> = self.trades.iter().map(|t| t.match_number).collect();
+        let recent: Vec<MatchNumber> = self.legs.iter().map(|leg| leg.match_number).collect();
         let match_number = if recent.is_empty() || self.rng.one_in(20) {
             self.rng.pick(&strays)
         } else {

@@ -119,8 +119,8 @@ pub struct Flow {
     scheduled: BTreeSet<u32>,
     /// Times at which something may be due.
     dues: BTreeSet<Nanos>,
-    /// The last trades.
-    trades: VecDeque<Settled>,
+    /// The sides of the last trades.
+    legs: VecDeque<Settled>,
     to_take_back: VecDeque<Control>,
 }
 
@@ -236,7 +236,7 @@ impl Flow {
             rules_in_force: BTreeMap::new(),
             scheduled: BTreeSet::new(),
             dues: BTreeSet::new(),
-            trades: VecDeque::new(),
+            legs: VecDeque::new(),
             to_take_back: VecDeque::new(),
             seq: Seq(0),
             time: Nanos(1_790_000_000_000_000_000),
@@ -368,10 +368,10 @@ impl Flow {
                 }
             }
             EventBody::Settled(settled) => {
-                if self.trades.len() == 12 {
-                    self.trades.pop_front();
+                if self.legs.len() == 24 {
+                    self.legs.pop_front();
                 }
-                self.trades.push_back(*settled);
+                self.legs.push_back(*settled);
             }
             EventBody::OrderEntryDisabled(switch) => {
                 self.disabled.insert(switch.firm);
@@ -605,17 +605,20 @@ impl Flow {
 
     /// A trade is undone when its buyer has nothing of what it bought any more, or its seller of the money.
     fn bust_what_is_gone(&mut self) {
-        let Some(&trade) = self.trades.back() else { return };
-        let Some(instrument) = self.instruments.iter().find(|i| i.id == trade.instrument) else { return };
-        let bought = (trade.buyer, instrument.base);
-        let earned = (trade.seller, instrument.quote);
-        let (account, asset) = self.rng.pick(&[bought, earned]);
+        // The last two are of one trade.
+        let recent: Vec<Settled> = self.legs.iter().rev().take(2).copied().collect();
+        if recent.is_empty() {
+            return;
+        }
+        let leg = self.rng.pick(&recent);
+        let Some(instrument) = self.instruments.iter().find(|i| i.id == leg.instrument) else { return };
+        let (account, asset) = (leg.account, if leg.buys { instrument.base } else { instrument.quote });
         // Withdraws all there is without knowing how much that is.
         for log2 in (0..40).rev() {
             let funding = self.funding(account, asset, -(1 << log2));
             self.opening.push_back(Command::Fund(funding));
         }
-        let bust = Control::Bust { match_number: trade.match_number, reason: b'E' };
+        let bust = Control::Bust { match_number: leg.match_number, reason: b'E' };
         self.opening.push_back(Command::Control(bust));
         // A firm that owes something is killed, and would never trade again.
         let firms = self.firms.clone();

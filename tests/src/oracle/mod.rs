@@ -50,6 +50,8 @@ pub struct Oracle {
     /// Every short sale there ever was: whose, of what, how many lots.
     short_sales: Vec<(FirmId, InstrumentId, Qty)>,
     totals: BTreeMap<(AccountId, AssetId), i128>,
+    /// What busts ever gave back from an instrument's fee account.
+    fees_given_back: BTreeMap<InstrumentId, i128>,
     fundings: BTreeSet<u64>,
     slices: Vec<slices::Pending>,
 
@@ -219,6 +221,7 @@ impl Oracle {
             trades: Vec::new(),
             short_sales: Vec::new(),
             totals: BTreeMap::new(),
+            fees_given_back: BTreeMap::new(),
             fundings: BTreeSet::new(),
             slices: Vec::new(),
             rules: BTreeMap::new(),
@@ -362,6 +365,14 @@ impl Oracle {
         for Balance { account, asset, total, held } in self.balances() {
             if self.accounts.iter().any(|a| a.id == account) && total < held {
                 return Err(format!("account {account} asset {asset}: total {total} is below held {held}"));
+            }
+        }
+        for instrument in &self.instruments {
+            let total = self.total(AccountId::fees(instrument.id), instrument.quote);
+            let given_back = self.fees_given_back.get(&instrument.id).copied().unwrap_or(0);
+            if total + given_back < 0 {
+                let symbol = instrument.symbol;
+                return Err(format!("fees of {symbol}: {total}, of which busts explain {given_back}"));
             }
         }
         let mut by_desk: Vec<(OrderKey, Side, Qty, Qty)> = self

@@ -123,24 +123,13 @@ impl Oracle {
 
         let resting = self.execute_order(trade.resting.key, true, trade, quote);
         let aggressor = self.execute_order(trade.aggressor.key, false, trade, quote);
-        let (mut buyer, mut seller) =
-            if trade.aggressor_buys { (aggressor, resting) } else { (resting, aggressor) };
+        let (buyer, seller) = if trade.aggressor_buys { (aggressor, resting) } else { (resting, aggressor) };
 
         let fee_account = AccountId::fees(instrument.id);
         self.post(seller.account, buyer.account, instrument.base, base);
         self.post(buyer.account, seller.account, instrument.quote, quote);
-        // Fees come in before rebates go out.
-        for party in [&buyer, &seller].into_iter().filter(|p| p.fee >= 0) {
+        for party in [&buyer, &seller] {
             self.post(party.account, fee_account, instrument.quote, party.fee);
-        }
-        for party in [&mut buyer, &mut seller].into_iter().filter(|p| p.fee < 0) {
-            let has = self.total(fee_account, instrument.quote).max(0);
-            let missing = (-party.fee - has).max(0);
-            party.fee += missing;
-            self.post(party.account, fee_account, instrument.quote, party.fee);
-            if let Some(order) = self.open.iter_mut().find(|o| o.accepted.key == party.key) {
-                order.charged += missing;
-            }
         }
         self.trades.push(Traded {
             trade: *trade,
@@ -152,16 +141,17 @@ impl Oracle {
             quote,
             busted: false,
         });
-        said.settlement(EventBody::Settled(Settled {
-            match_number: trade.match_number,
-            instrument: instrument.id,
-            buyer: buyer.account,
-            seller: seller.account,
-            base: Amount(base),
-            quote: Amount(quote),
-            buyer_fee: Amount(buyer.fee),
-            seller_fee: Amount(seller.fee),
-        }));
+        for (party, buys) in [(buyer, true), (seller, false)] {
+            said.settlement(EventBody::Settled(Settled {
+                match_number: trade.match_number,
+                instrument: instrument.id,
+                account: party.account,
+                buys,
+                base: Amount(base),
+                quote: Amount(quote),
+                fee: Amount(party.fee),
+            }));
+        }
     }
 
     /// Takes an execution into an open order, and says what it cost.
@@ -211,6 +201,7 @@ impl Oracle {
             if party.fee > 0 {
                 let back = party.fee.min(self.total(fee_account, quote_asset)).max(0);
                 self.post(fee_account, party.account, quote_asset, back);
+                *self.fees_given_back.entry(traded.trade.instrument).or_insert(0) += back;
             }
         }
         let buyer_owes = self.give_back(&buyer, seller.account, base_asset, traded.base);

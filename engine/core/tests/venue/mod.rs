@@ -230,7 +230,7 @@ fn short(event: &Event) -> String {
         }
         EventBody::Rejected { key, reason, .. } => format!("rejected {} {reason:?}", named(*key)),
         EventBody::Settled(s) => {
-            format!("settled {} to {} fees {} {}", s.seller, s.buyer, s.buyer_fee, s.seller_fee)
+            format!("settled {} {} fee {}", s.account, if s.buys { "bought" } else { "sold" }, s.fee)
         }
         EventBody::MassCancelAccepted(_) => "mass cancel accepted".into(),
         EventBody::MassCancelAsked { cause, slice } => format!("asked {cause} slice {slice}"),
