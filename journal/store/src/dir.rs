@@ -9,9 +9,9 @@
 //! 0000000001-4096.torn     a torn tail that was cut off, kept for whoever wants to look
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,9 @@ use std::time::Duration;
 use ironbell_record::segment::SEGMENT_BYTES_MIN;
 use ironbell_record::superblock::WrappedKey;
 use ironbell_record::{BLOCK_BYTES, Identity, Superblock};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use rustix::rand::GetRandomFlags;
 
 use crate::cipher::DataKey;
+use crate::disk::{Access, Disk, DiskFile, Os};
 use crate::error::Error;
 use crate::superblock::{self, superblock};
 
@@ -103,26 +101,34 @@ pub fn format(
     options: &Options,
     wrapped_key: WrappedKey,
 ) -> Result<(), Error> {
+    format_on(&Os, dir, identity, options, wrapped_key)
+}
+
+/// [`format`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn format_on<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    identity: Identity,
+    options: &Options,
+    wrapped_key: WrappedKey,
+) -> Result<(), Error> {
     options.check()?;
     check_key(dir, &wrapped_key, options.data_key.is_some())?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(Error::io("make the directory", dir))?;
+    make_dirs(disk, dir)?;
     let path = superblock::path(dir);
     let making = making(&path);
-    for name in names(dir)? {
+    for name in names(disk, dir)? {
         // What an interrupted format leaves is nobody's journal.
         if dir.join(&name) != making {
             return Err(Error::NotEmpty(dir.to_owned()));
         }
     }
-    check_durability(dir, options.durability)?;
+    disk.check_durability(dir, options.durability)?;
     let mut node = [0; 8];
-    let drawn = rustix::rand::getrandom(&mut node[..], GetRandomFlags::empty());
-    let drawn = drawn.map_err(Error::io("draw a random number for", &path))?;
-    assert!(drawn == node.len(), "the kernel gives up to 256 random bytes whole");
+    disk.random(&mut node).map_err(Error::io("draw a random number for", &path))?;
     let first = Superblock {
         update: 1,
         identity,
@@ -131,9 +137,23 @@ pub fn format(
         end: None,
         wrapped_key,
     };
-    write_new(&path, &superblock::encode(&first))?;
-    let parent = dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned));
-    parent.map_or(Ok(()), |parent| sync_dir(&parent))
+    write_new(disk, &path, &superblock::encode(&first))
+}
+
+/// Makes `dir` and what is missing above it, durably: a journal is there as long as its directory is.
+fn make_dirs<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for above in dir.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        if disk.exists(above).map_err(Error::io("look for", above))? {
+            break;
+        }
+        missing.push(above);
+    }
+    for dir in missing.iter().rev() {
+        disk.make_dir(dir).map_err(Error::io("make the directory", dir))?;
+        sync_dir(disk, &dir.join(".."))?;
+    }
+    sync_dir(disk, &dir.join(".."))
 }
 
 /// Refuses to take an enciphered journal for a plain one, and the other way round.
@@ -167,79 +187,57 @@ pub(crate) fn making(path: &Path) -> PathBuf {
 }
 
 /// A file, new and whole on disk under its name, or not there at all.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_new<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let making = making(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&making)
-        .map_err(Error::io("make", &making))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let file = disk.open(&making, Access::Create, false).map_err(Error::io("make", &making))?;
+    let written = file.write_all_at(bytes, 0).and_then(|()| file.sync());
     written.map_err(Error::io("write", &making))?;
-    publish(&making, path)
+    publish(disk, &making, path)
 }
 
 /// Gives a whole and synced file its name, for good.
-pub(crate) fn publish(making: &Path, path: &Path) -> Result<(), Error> {
-    fs::rename(making, path).map_err(Error::io("rename", making))?;
-    sync_dir(path.parent().expect("a file lies in a directory"))
+pub(crate) fn publish<D: Disk>(disk: &D, making: &Path, path: &Path) -> Result<(), Error> {
+    disk.rename(making, path).map_err(Error::io("rename", making))?;
+    sync_dir(disk, path.parent().expect("a file lies in a directory"))
 }
 
-fn sync_dir(dir: &Path) -> Result<(), Error> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::io("sync the directory", dir))
+pub(crate) fn sync_dir<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
+    disk.sync_dir(dir).map_err(Error::io("sync the directory", dir))
 }
 
 /// Removes what was being made when an earlier process ended.
-pub(crate) fn remove_unfinished(dir: &Path) -> Result<(), Error> {
-    for name in names(dir)? {
+pub(crate) fn remove_unfinished<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
+    for name in names(disk, dir)? {
         if name.ends_with(".making") {
             let path = dir.join(name);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            disk.remove(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())
 }
 
 /// Highest segment index in `dir`; 0 when there is none.
-pub(crate) fn last_index(dir: &Path) -> Result<u64, Error> {
-    let names = names(dir)?;
+pub(crate) fn last_index<D: Disk>(disk: &D, dir: &Path) -> Result<u64, Error> {
+    let names = names(disk, dir)?;
     let index = |name: &String| name.strip_suffix(".segment").and_then(|index| index.parse::<u64>().ok());
     Ok(names.iter().filter_map(index).max().unwrap_or(0))
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let entries = fs::read_dir(dir).map_err(Error::io("read the directory", dir))?;
-    let name =
-        |entry: io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    entries.map(name).collect::<Result<_, _>>().map_err(Error::io("read the directory", dir))
+fn names<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, Error> {
+    disk.names(dir).map_err(Error::io("read the directory", dir))
 }
-
-/// The right to write, held as long as any copy of it lives.
-///
-/// One copy is registered with the writer's io_uring, so that the kernel keeps it until the last write
-/// of a killed process is over: whoever gets the lock next finds the segments at rest.
-pub(crate) type Lock = Arc<File>;
 
 /// How often a taken lock is asked for again, 10 ms apart.
 const LOCK_TRIES: u32 = 200;
 
-pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
+pub(crate) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::Lock, Error> {
     let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(Error::io("open", &path))?;
     for _ in 0..LOCK_TRIES {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Arc::new(file)),
-            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => return Err(Error::io("lock", &path)(error)),
+        match disk.lock(&path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            locked => return locked.map_err(Error::io("lock", &path)),
         }
     }
     Err(Error::Locked(dir.to_owned()))

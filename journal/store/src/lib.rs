@@ -7,6 +7,7 @@
 
 mod cipher;
 mod dir;
+pub mod disk;
 mod error;
 pub mod queue;
 mod reader;
@@ -17,10 +18,11 @@ mod uring;
 mod writer;
 
 pub use cipher::DataKey;
-pub use dir::{Durability, Options, format, identity};
+pub use dir::{Durability, Options, format, format_on, identity};
+pub use disk::{Disk, Os};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
-pub use recovery::{Recovery, Replay, TornTail, open, open_replaying};
+pub use recovery::{Opened, Recovery, Replay, TornTail, open, open_on, open_replaying};
 pub use segment::SegmentMaker;
 pub use superblock::superblock;
 pub use uring::Uring;

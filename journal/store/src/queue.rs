@@ -1,13 +1,17 @@
 //! The seam between the writer's rules and the device: staging slots and the writes out of them.
 
-use std::fs::File;
 use std::io;
+
+use crate::disk::DiskFile;
 
 /// Staging slots and an open segment. The bytes of a slot belong to its write from
 /// [`submit`](Self::submit) until its completion is reaped.
 ///
-/// [`Uring`](crate::Uring) is the real one; tests have one that reorders and fails.
+/// [`Uring`](crate::Uring) is the real one; [`sim`](crate::sim) has one that reorders, stalls, fails and loses.
 pub trait WriteQueue {
+    /// A segment.
+    type File: DiskFile;
+
     /// Number of slots, each of [`FRAME_BYTES_MAX`](ironbell_record::FRAME_BYTES_MAX) bytes.
     fn slots(&self) -> usize;
 
@@ -36,7 +40,7 @@ pub trait WriteQueue {
     ///
     /// # Errors
     /// When the device does not take it.
-    fn aim(&mut self, segment: &File) -> io::Result<()>;
+    fn aim(&mut self, segment: &Self::File) -> io::Result<()>;
 }
 
 /// How a write ended.

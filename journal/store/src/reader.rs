@@ -1,12 +1,12 @@
 //! The reader: frame after frame, each checked, from the first segment on.
 //!
-//! Sealed segments are read through memory maps; they never change. The segment that may still be
-//! written is read by plain reads, a frame at a time: a map of it would see bytes change under it, and
-//! tailing it that way was measured to halve the writer.
+//! Beside a writer, sealed segments are read through memory maps; they never change. The segment that may
+//! still be written is read by plain reads, a frame at a time: a map of it would see bytes change under it,
+//! and tailing it that way was measured to halve the writer. Recovery reads every segment by direct reads:
+//! the page cache may hold what a failed write never brought to the disk.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,16 +16,20 @@ use ironbell_record::{
     SegmentHeader,
 };
 use ironbell_types::Sequenced;
-use memmap2::Mmap;
+use memmap2::MmapMut;
 
 use crate::cipher::DataKey;
-use crate::dir::{self, IN_FLIGHT_MAX};
+use crate::dir::{self, IN_FLIGHT_MAX, Options};
+use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 use crate::segment::read_header;
-use crate::superblock::superblock;
+use crate::superblock;
 
 /// The most bytes that writes in flight can have covered.
 const WINDOW_BYTES: u64 = (IN_FLIGHT_MAX * FRAME_BYTES_MAX) as u64;
+
+/// How much recovery reads at a time, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// One frame, checked: its bytes, its place in the chain and every record.
 #[derive(Clone, Copy, Debug)]
@@ -39,17 +43,34 @@ pub struct Frame<'a> {
 /// Reads a journal from its beginning. Takes no lock and changes nothing: it can read beside the
 /// writer, and then ends where the writer's first unfinished frame is.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Reader<D: Disk = Os> {
+    disk: D,
     dir: PathBuf,
+    manner: Manner,
     identity: Identity,
     decode: Decode,
     chain: Chain,
-    segment: Option<OpenSegment>,
+    segment: Option<OpenSegment<D::File>>,
     offset: u64,
     commands: Vec<Sequenced>,
     commands_read: u64,
     bytes_read: u64,
     tail: Tail,
+}
+
+/// How a reader reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Beside whoever writes.
+    Beside,
+    /// While nobody writes; past the page cache or not.
+    Alone { direct: bool },
+}
+
+impl Manner {
+    fn direct(self) -> bool {
+        self == Self::Alone { direct: true }
+    }
 }
 
 /// What stands behind the last frame.
@@ -78,11 +99,32 @@ impl Reader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn deciphering(dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
-        let superblock = superblock(dir)?;
+        Self::deciphering_on(&Os, dir, data_key)
+    }
+}
+
+impl<D: Disk> Reader<D> {
+    /// [`deciphering`](Reader::deciphering), in another world.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn deciphering_on(disk: &D, dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
+        Self::new(disk, dir, data_key, Manner::Beside)
+    }
+
+    /// One that reads what the disk has, not what memory has of it. The caller holds the lock.
+    pub(crate) fn alone(disk: &D, dir: &Path, options: &Options) -> Result<Self, Error> {
+        Self::new(disk, dir, options.data_key.clone(), Manner::Alone { direct: options.direct() })
+    }
+
+    fn new(disk: &D, dir: &Path, data_key: Option<Arc<DataKey>>, manner: Manner) -> Result<Self, Error> {
+        let (superblock, _) = superblock::read(disk, dir, manner.direct())?;
         dir::check_key(dir, &superblock.wrapped_key, data_key.is_some())?;
         let identity = superblock.identity;
         Ok(Self {
+            disk: disk.clone(),
             dir: dir.to_owned(),
+            manner,
             identity,
             decode: Decode {
                 cluster: identity.cluster,
@@ -145,14 +187,14 @@ impl Reader {
     /// Opens the segment `index`, if it is there.
     fn enter(&mut self, index: u64) -> Result<bool, Error> {
         let path = dir::segment_path(&self.dir, index);
-        if !path.try_exists().map_err(Error::io("look for", &path))? {
+        if !self.disk.exists(&path).map_err(Error::io("look for", &path))? {
             return match self.later(index - 1)? {
                 Some(what) => Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what }),
                 None => Ok(false),
             };
         }
-        let sealed = is_started(&dir::segment_path(&self.dir, index + 1))?;
-        self.segment = Some(OpenSegment::open(path, index, &self.chain, sealed)?);
+        let sealed = self.manner == Manner::Beside && self.is_started(index + 1)?;
+        self.segment = Some(self.open_segment(path, index, sealed)?);
         self.offset = FRAMES_OFFSET;
         Ok(true)
     }
@@ -160,16 +202,71 @@ impl Reader {
     /// What is wrong with the segments behind `index` if that one or the next is the last with frames:
     /// none may be missing, and none behind the next may have any.
     fn later(&self, index: u64) -> Result<Option<String>, Error> {
-        for later in index + 1..=dir::last_index(&self.dir)? {
+        for later in index + 1..=dir::last_index(&self.disk, &self.dir)? {
             let path = dir::segment_path(&self.dir, later);
-            if !path.try_exists().map_err(Error::io("look for", &path))? {
+            if !self.disk.exists(&path).map_err(Error::io("look for", &path))? {
                 return Ok(Some(format!("segment {later} is missing")));
             }
-            if later > index + 1 && is_started(&path)? {
+            if later > index + 1 && self.is_started(later)? {
                 return Ok(Some(format!("segment {later} holds frames")));
             }
         }
         Ok(None)
+    }
+
+    fn open_segment(&self, path: PathBuf, index: u64, sealed: bool) -> Result<OpenSegment<D::File>, Error> {
+        let opened = self.disk.open(&path, Access::Read, self.manner.direct());
+        let file = opened.map_err(Error::io("open", &path))?;
+        let header = read_header(&file, &path)?;
+        let bytes = file.bytes().map_err(Error::io("read the length of", &path))?;
+        let wrong = if header.cluster != self.chain.cluster {
+            Some("it belongs to another venue".to_owned())
+        } else if header.index != index {
+            Some(format!("it says it is segment {}", header.index))
+        } else if bytes != header.bytes {
+            Some(format!("it is {bytes} bytes long instead of {}", header.bytes))
+        } else {
+            None
+        };
+        if let Some(what) = wrong {
+            return Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what });
+        }
+        let buffer = |bytes| aligned(bytes).map_err(Error::io("get memory to read", &path));
+        let source = match self.manner {
+            Manner::Beside if sealed => {
+                // SAFETY: the bytes of a map must not change while it is read. A sealed segment is written
+                // by nobody: the writer has gone on to the next one, and recovery cuts only the last. Who
+                // edits the file by hand while it is read breaks this, as with every mapped file.
+                let map = unsafe { file.map() };
+                Source::Sealed(map.map_err(Error::io("map", &path))?)
+            }
+            Manner::Beside => Source::Growing(file, buffer(FRAME_BYTES_MAX)?),
+            Manner::Alone { .. } => Source::AtRest { file, chunk: buffer(CHUNK_BYTES)?, held: 0..0 },
+        };
+        Ok(OpenSegment { path, header, source })
+    }
+
+    /// Whether anything was ever written into the segment `index`, if there is one. Frames fill a segment from
+    /// its beginning, so where writes in flight reach is as far as one has to look.
+    fn is_started(&self, index: u64) -> Result<bool, Error> {
+        let path = dir::segment_path(&self.dir, index);
+        let file = match self.disk.open(&path, Access::Read, self.manner.direct()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file.map_err(Error::io("open", &path))?,
+        };
+        let mut buffer = aligned(FRAME_BYTES_MAX).map_err(Error::io("get memory to read", &path))?;
+        // The first block tells nearly always; the rest of the window is read in larger pieces.
+        let mut length = BLOCK_BYTES;
+        let mut at = FRAMES_OFFSET;
+        while at < FRAMES_OFFSET + WINDOW_BYTES {
+            match file.read_at(&mut buffer[..length], at).map_err(Error::io("read", &path))? {
+                0 => return Ok(false),
+                bytes if buffer[..bytes].iter().any(|byte| *byte != 0) => return Ok(true),
+                bytes => at += bytes as u64,
+            }
+            length = FRAME_BYTES_MAX;
+        }
+        Ok(false)
     }
 
     /// What it means that no sound frame is read where the next one belongs.
@@ -183,9 +280,8 @@ impl Reader {
         let next = index + 1;
         // Segments begin in order: what is found out about the later ones first holds against the next.
         let later_wrong = self.later(index)?;
+        let next_started = self.is_started(next)?;
         let segment = self.segment.as_mut().expect("a frame was looked for in it");
-        let next_path = dir::segment_path(&self.dir, next);
-        let next_started = is_started(&next_path)?;
         let rest = segment.rest(self.offset, &self.identity)?;
         if segment.frame(&mut self.decode, self.offset)?.is_ok() {
             return Ok(Verdict::Again);
@@ -272,17 +368,23 @@ enum Verdict {
 
 /// A segment open for reading.
 #[derive(Debug)]
-struct OpenSegment {
+struct OpenSegment<F: DiskFile> {
     path: PathBuf,
     header: SegmentHeader,
-    source: Source,
+    source: Source<F>,
 }
 
 #[derive(Debug)]
-enum Source {
-    Sealed(Mmap),
+enum Source<F: DiskFile> {
+    Sealed(F::Map),
     /// The file, and room for one frame.
-    Growing(File, Vec<u8>),
+    Growing(F, MmapMut),
+    /// The file, and what of it is in memory.
+    AtRest {
+        file: F,
+        chunk: MmapMut,
+        held: Range<u64>,
+    },
 }
 
 /// What it takes to read a frame.
@@ -302,37 +404,9 @@ struct Rest {
     headers: Vec<FrameHeader>,
 }
 
-impl OpenSegment {
-    fn open(path: PathBuf, index: u64, chain: &Chain, sealed: bool) -> Result<Self, Error> {
-        let header = read_header(&path)?;
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let bytes = file.metadata().map_err(Error::io("read the length of", &path))?.len();
-        let wrong = if header.cluster != chain.cluster {
-            Some("it belongs to another venue".to_owned())
-        } else if header.index != index {
-            Some(format!("it says it is segment {}", header.index))
-        } else if bytes != header.bytes {
-            Some(format!("it is {bytes} bytes long instead of {}", header.bytes))
-        } else {
-            None
-        };
-        if let Some(what) = wrong {
-            return Err(Error::Damaged { path, offset: 0, seq: chain.last_seq.next(), what });
-        }
-        let source = if sealed {
-            // SAFETY: the bytes of a map must not change while it is read. A sealed segment is written
-            // by nobody: the writer has gone on to the next one, and recovery cuts only the last. Who
-            // edits the file by hand while it is read breaks this, as with every mapped file.
-            let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
-            Source::Sealed(map)
-        } else {
-            Source::Growing(file, vec![0; FRAME_BYTES_MAX])
-        };
-        Ok(Self { path, header, source })
-    }
-
+impl<F: DiskFile> OpenSegment<F> {
     /// `length` bytes from `offset` on, fewer at the segment's end, at most the longest frame's. Those of a
-    /// growing segment are valid until the next call.
+    /// segment that is not mapped are valid until the next call.
     fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], Error> {
         let length = (length as u64).min(self.header.bytes - offset) as usize;
         match &mut self.source {
@@ -341,6 +415,16 @@ impl OpenSegment {
                 let buffer = &mut buffer[..length];
                 file.read_exact_at(buffer, offset).map_err(Error::io("read", &self.path))?;
                 Ok(buffer)
+            }
+            Source::AtRest { file, chunk, held } => {
+                if offset < held.start || held.end < offset + length as u64 {
+                    let filled = (CHUNK_BYTES as u64).min(self.header.bytes - offset);
+                    *held = 0..0;
+                    let read = file.read_exact_at(&mut chunk[..filled as usize], offset);
+                    read.map_err(Error::io("read", &self.path))?;
+                    *held = offset..offset + filled;
+                }
+                Ok(&chunk[(offset - held.start) as usize..][..length])
             }
         }
     }
@@ -387,25 +471,4 @@ impl OpenSegment {
     fn damaged(&self, offset: u64, chain: &Chain, what: String) -> Error {
         Error::Damaged { path: self.path.clone(), offset, seq: chain.last_seq.next(), what }
     }
-}
-
-/// Whether anything was ever written into the segment at `path`. Frames fill a segment from its
-/// beginning, so where writes in flight reach is as far as one has to look.
-pub(crate) fn is_started(path: &Path) -> Result<bool, Error> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        file => file.map_err(Error::io("open", path))?,
-    };
-    let mut buffer = vec![0; BLOCK_BYTES];
-    let mut at = FRAMES_OFFSET;
-    while at < FRAMES_OFFSET + WINDOW_BYTES {
-        match file.read_at(&mut buffer, at).map_err(Error::io("read", path))? {
-            0 => return Ok(false),
-            bytes if buffer[..bytes].iter().any(|byte| *byte != 0) => return Ok(true),
-            bytes => at += bytes as u64,
-        }
-        // The first block tells nearly always; the rest of the window is read in larger pieces.
-        buffer.resize(FRAME_BYTES_MAX, 0);
-    }
-    Ok(false)
 }

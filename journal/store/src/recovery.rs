@@ -1,20 +1,18 @@
 //! Opening a journal after whatever happened to it: read everything, cut a torn tail, take a new epoch.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Superblock};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
-use crate::dir::{self, Lock, Options};
+use crate::dir::{self, Options};
+use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 use crate::reader::{Reader, Tail};
 use crate::segment::{SPARES, Segment, SegmentMaker, Workshop};
 use crate::superblock::{self, Keeper};
-use crate::uring::Uring;
 use crate::writer::Writer;
 
 /// What was found in the journal.
@@ -85,35 +83,52 @@ pub fn open_replaying(
     options: &Options,
     replay: &mut Replay<'_>,
 ) -> Result<(Recovery, Writer, SegmentMaker), Error> {
+    open_on(&Os, dir, options, replay)
+}
+
+/// What [`open_on`] gives: what was found, who writes from now on, and who makes segments for it.
+pub type Opened<D> = (Recovery, Writer<<D as Disk>::Queue>, SegmentMaker<D>);
+
+/// [`open_replaying`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn open_on<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &Options,
+    replay: &mut Replay<'_>,
+) -> Result<Opened<D>, Error> {
     options.check()?;
+    let direct = options.direct();
     // Before a lock file is made in what is no journal; and again once nobody else changes it.
-    superblock::superblock(dir)?;
-    dir::check_durability(dir, options.durability)?;
-    let lock = dir::lock(dir)?;
-    let remembered = superblock::superblock(dir)?;
-    let mut reader = Reader::deciphering(dir, options.data_key.clone())?;
+    superblock::read(disk, dir, direct)?;
+    disk.check_durability(dir, options.durability)?;
+    let lock = dir::lock(disk, dir)?;
+    let (remembered, _) = superblock::read(disk, dir, direct)?;
+    let mut reader = Reader::alone(disk, dir, options)?;
     while let Some(frame) = reader.next_frame()? {
         let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
         replay(&frame.header, frame.commands).map_err(failed)?;
     }
     check_memory(dir, &remembered, &reader)?;
-    let last_index = dir::last_index(dir)?;
-    let mut keeper = Keeper::open(dir)?;
-    dir::remove_unfinished(dir)?;
-    let torn = cut(dir, reader.tail())?;
-    if options.direct() {
-        sync_found(dir, reader.tail().index)?;
+    let last_index = dir::last_index(disk, dir)?;
+    let mut keeper = Keeper::open(disk, dir, direct)?;
+    dir::remove_unfinished(disk, dir)?;
+    let torn = cut(disk, dir, reader.tail(), direct)?;
+    if direct {
+        sync_found(disk, dir, reader.tail().index)?;
     }
 
     let chain = *reader.chain();
     let epoch = keeper.current().promised_epoch + 1;
     keeper.change(epoch, None)?;
     let mut workshop =
-        Workshop::new(dir, remembered.identity.cluster, options, last_index + 1, Lock::clone(&lock))?;
-    let (segment, offset, found) = ready(dir, options, reader.tail(), last_index, &mut workshop)?;
+        Workshop::new(disk, dir, remembered.identity.cluster, options, last_index + 1, lock.clone())?;
+    let (segment, offset, found) = ready(disk, dir, options, reader.tail(), last_index, &mut workshop)?;
     let (maker_writer, writer_spares) = ironbell_sync::ring(SPARES);
     let maker = SegmentMaker::new(workshop, found, maker_writer);
-    let queue = Uring::new(&segment.file, lock, options)?;
+    let queue = disk.queue(&segment.file, lock, options)?;
     let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares, Some(keeper))
         .enciphering(options.data_key.clone());
     writer.append(&[], chain.commit, (chain.executed.seq, chain.executed.output_hash))?;
@@ -123,7 +138,7 @@ pub fn open_replaying(
 
 /// Holds what was found against what the superblock remembers. A journal that was closed in order has no torn tail:
 /// whatever is not as it was is damage. An epoch is promised before its first frame is written.
-fn check_memory(dir: &Path, remembered: &Superblock, reader: &Reader) -> Result<(), Error> {
+fn check_memory<D: Disk>(dir: &Path, remembered: &Superblock, reader: &Reader<D>) -> Result<(), Error> {
     let chain = reader.chain();
     let wrong = |what: String| Err(Error::Memory { dir: dir.to_owned(), what });
     if chain.epoch > remembered.promised_epoch {
@@ -144,7 +159,7 @@ fn check_memory(dir: &Path, remembered: &Superblock, reader: &Reader) -> Result<
     Ok(())
 }
 
-fn recovery(chain: &Chain, epoch: u64, reader: &Reader, torn: Option<TornTail>) -> Recovery {
+fn recovery<D: Disk>(chain: &Chain, epoch: u64, reader: &Reader<D>, torn: Option<TornTail>) -> Recovery {
     Recovery {
         last_seq: chain.last_seq,
         last_time: chain.last_time,
@@ -159,20 +174,24 @@ fn recovery(chain: &Chain, epoch: u64, reader: &Reader, torn: Option<TornTail>) 
     }
 }
 
+/// See [`ready`].
+type Ready<F> = (Segment<F>, u64, VecDeque<Segment<F>>);
+
 /// The segment to go on in and where, with room for a frame, and those that are ready behind it.
-fn ready(
+fn ready<D: Disk>(
+    disk: &D,
     dir: &Path,
     options: &Options,
     tail: &Tail,
     last_index: u64,
-    workshop: &mut Workshop,
-) -> Result<(Segment, u64, VecDeque<Segment>), Error> {
+    workshop: &mut Workshop<D>,
+) -> Result<Ready<D::File>, Error> {
     let mut found = VecDeque::new();
     for index in tail.index + 1..=last_index {
-        found.push_back(Segment::open(dir, index, options)?);
+        found.push_back(Segment::open(disk, dir, index, options)?);
     }
     if tail.index > 0 {
-        let segment = Segment::open(dir, tail.index, options)?;
+        let segment = Segment::open(disk, dir, tail.index, options)?;
         forget_cached(&segment)?;
         if segment.header.bytes - tail.offset >= FRAME_BYTES_MAX as u64 {
             return Ok((segment, tail.offset, found));
@@ -187,26 +206,26 @@ fn ready(
 
 /// Takes what recovery has read of the segment out of the page cache: a direct write into cached pages
 /// has to throw them out first, each time, on the order path.
-fn forget_cached(segment: &Segment) -> Result<(), Error> {
-    let advised = rustix::fs::fadvise(&segment.file, 0, None, rustix::fs::Advice::DontNeed);
-    advised.map_err(Error::io("drop from the page cache", &segment.path))
+fn forget_cached<F: DiskFile>(segment: &Segment<F>) -> Result<(), Error> {
+    segment.file.forget_cached().map_err(Error::io("drop from the page cache", &segment.path))
 }
 
 /// Keeps a copy of the torn tail, then zeroes it. The copy is whole and synced before the first byte is
 /// zeroed, and zeroing half of it leaves a torn tail again.
-fn cut(dir: &Path, tail: &Tail) -> Result<Option<TornTail>, Error> {
+fn cut<D: Disk>(disk: &D, dir: &Path, tail: &Tail, direct: bool) -> Result<Option<TornTail>, Error> {
     if tail.torn_bytes == 0 {
         return Ok(None);
     }
     let path = dir::segment_path(dir, tail.index);
-    let mut bytes = vec![0; tail.torn_bytes as usize];
-    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, tail.offset));
-    read.map_err(Error::io("read the torn tail of", &path))?;
-    let kept = kept_path(dir, tail)?;
-    dir::write_new(&kept, &bytes)?;
+    let mut bytes =
+        aligned(tail.torn_bytes as usize).map_err(Error::io("get memory to cut the torn tail of", &path))?;
+    let opened = disk.open(&path, Access::Write, direct);
+    let file = opened.map_err(Error::io("open for writing", &path))?;
+    file.read_exact_at(&mut bytes, tail.offset).map_err(Error::io("read the torn tail of", &path))?;
+    let kept = kept_path(disk, dir, tail)?;
+    dir::write_new(disk, &kept, &bytes)?;
     bytes.fill(0);
-    let file = OpenOptions::new().write(true).open(&path).map_err(Error::io("open for writing", &path))?;
-    let zeroed = file.write_all_at(&bytes, tail.offset).and_then(|()| file.sync_all());
+    let zeroed = file.write_all_at(&bytes, tail.offset).and_then(|()| file.sync());
     zeroed.map_err(Error::io("cut the torn tail of", &path))?;
     Ok(Some(TornTail { path, offset: tail.offset, bytes: tail.torn_bytes, kept }))
 }
@@ -214,21 +233,22 @@ fn cut(dir: &Path, tail: &Tail) -> Result<Option<TornTail>, Error> {
 /// Makes durable what was found, before it is called so. A reader sees more than the disk has: frames that a
 /// process wrote with less durability than is now asked for, or whose write was given to the device and
 /// failed after the process was gone.
-fn sync_found(dir: &Path, last_index: u64) -> Result<(), Error> {
+fn sync_found<D: Disk>(disk: &D, dir: &Path, last_index: u64) -> Result<(), Error> {
     for index in 1..=last_index {
         let path = dir::segment_path(dir, index);
-        File::open(&path).and_then(|file| file.sync_data()).map_err(Error::io("sync", &path))?;
+        let opened = disk.open(&path, Access::Read, false);
+        opened.and_then(|file| file.sync()).map_err(Error::io("sync", &path))?;
     }
     Ok(())
 }
 
 /// A name that no earlier torn tail has.
-fn kept_path(dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
+fn kept_path<D: Disk>(disk: &D, dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
     let mut nth = 0_u32;
     loop {
         let again = if nth == 0 { String::new() } else { format!(".{nth}") };
         let path = dir.join(format!("{:010}-{}{again}.torn", tail.index, tail.offset));
-        if !path.try_exists().map_err(Error::io("look for", &path))? {
+        if !disk.exists(&path).map_err(Error::io("look for", &path))? {
             return Ok(path);
         }
         nth += 1;

@@ -6,18 +6,15 @@
 //! and two flushes.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::{BLOCK_BYTES, SegmentHeader};
 use ironbell_sync::Producer;
 use memmap2::MmapMut;
-use rustix::fs::{FallocateFlags, OFlags};
-use rustix::io::Errno;
-use rustix::rand::GetRandomFlags;
 
-use crate::dir::{self, Lock, Options};
+use crate::dir::{self, Options};
+use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 
 /// Segments that are ready while another is being written.
@@ -28,52 +25,52 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A segment open for writing.
 #[derive(Debug)]
-pub(crate) struct Segment {
-    pub file: File,
+pub(crate) struct Segment<F> {
+    pub file: F,
     pub path: PathBuf,
     pub header: SegmentHeader,
 }
 
-impl Segment {
+impl<F: DiskFile> Segment<F> {
     /// Opens a segment that is there.
-    pub fn open(dir: &Path, index: u64, options: &Options) -> Result<Self, Error> {
+    pub fn open<D: Disk<File = F>>(
+        disk: &D,
+        dir: &Path,
+        index: u64,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let path = dir::segment_path(dir, index);
-        let header = read_header(&path)?;
-        let file = writable(options).open(&path).map_err(Error::io("open for writing", &path))?;
+        let opened = disk.open(&path, Access::Write, options.direct());
+        let file = opened.map_err(Error::io("open for writing", &path))?;
+        let header = read_header(&file, &path)?;
         Ok(Self { file, path, header })
     }
 }
 
-/// The header of the segment at `path`.
-pub(crate) fn read_header(path: &Path) -> Result<SegmentHeader, Error> {
-    let mut block = [0; BLOCK_BYTES];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut block, 0));
-    read.map_err(Error::io("read the header of", path))?;
+/// The header of the segment `file`, which lies at `path`.
+pub(crate) fn read_header<F: DiskFile>(file: &F, path: &Path) -> Result<SegmentHeader, Error> {
+    let mut block = aligned(BLOCK_BYTES).map_err(Error::io("get memory to read", path))?;
+    file.read_exact_at(&mut block, 0).map_err(Error::io("read the header of", path))?;
     SegmentHeader::decode(&block).map_err(|fault| Error::Layout { path: path.to_owned(), fault })
-}
-
-fn writable(options: &Options) -> OpenOptions {
-    let mut open = OpenOptions::new();
-    open.read(true).write(true).mode(0o600);
-    if options.direct() {
-        open.custom_flags(OFlags::DIRECT.bits() as i32);
-    }
-    open
 }
 
 /// Makes segments. A role of its own, on another thread than the [`Writer`](crate::Writer): zero-writing
 /// takes milliseconds, which no order should wait for.
 #[derive(Debug)]
-pub struct SegmentMaker {
-    workshop: Workshop,
+pub struct SegmentMaker<D: Disk = Os> {
+    workshop: Workshop<D>,
     /// Found ready when the journal was opened.
-    found: VecDeque<Segment>,
-    making: Option<Making>,
-    maker_writer: Producer<Segment>,
+    found: VecDeque<Segment<D::File>>,
+    making: Option<Making<D::File>>,
+    maker_writer: Producer<Segment<D::File>>,
 }
 
-impl SegmentMaker {
-    pub(crate) fn new(workshop: Workshop, found: VecDeque<Segment>, maker_writer: Producer<Segment>) -> Self {
+impl<D: Disk> SegmentMaker<D> {
+    pub(crate) fn new(
+        workshop: Workshop<D>,
+        found: VecDeque<Segment<D::File>>,
+        maker_writer: Producer<Segment<D::File>>,
+    ) -> Self {
         Self { workshop, found, making: None, maker_writer }
     }
 
@@ -102,23 +99,24 @@ impl SegmentMaker {
         Ok(1)
     }
 
-    fn hand_over(&mut self, segment: Segment) {
+    fn hand_over(&mut self, segment: Segment<D::File>) {
         let pushed = self.maker_writer.push(segment);
         assert!(pushed.is_ok(), "the ring had room and has no other producer");
     }
 }
 
-impl Drop for SegmentMaker {
+impl<D: Disk> Drop for SegmentMaker<D> {
     fn drop(&mut self) {
         if let Some(making) = self.making.take() {
-            making.abandon();
+            making.abandon(&self.workshop.disk);
         }
     }
 }
 
 /// What it takes to make segments.
 #[derive(Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct Workshop<D: Disk> {
+    disk: D,
     dir: PathBuf,
     cluster: [u8; 16],
     options: Options,
@@ -126,43 +124,52 @@ pub(crate) struct Workshop {
     /// One chunk of zeros, aligned for direct writes; the header is put in and taken out again.
     zeros: MmapMut,
     /// Nothing is made in a journal that is no longer ours.
-    _lock: Lock,
+    _lock: D::Lock,
 }
 
 /// A segment in the making.
 #[derive(Debug)]
-pub(crate) struct Making {
-    segment: Segment,
+pub(crate) struct Making<F> {
+    segment: Segment<F>,
     path: PathBuf,
     written: u64,
 }
 
-impl Making {
+impl<F> Making<F> {
     /// Leaves nothing behind. A file that cannot be removed is removed when the journal is next opened.
-    fn abandon(self) {
-        let _ = fs::remove_file(&self.path);
+    fn abandon<D: Disk>(self, disk: &D) {
+        let _ = disk.remove(&self.path);
     }
 }
 
-enum Step {
-    More(Making),
-    Done(Segment),
+enum Step<F> {
+    More(Making<F>),
+    Done(Segment<F>),
 }
 
-impl Workshop {
+impl<D: Disk> Workshop<D> {
     pub fn new(
+        disk: &D,
         dir: &Path,
         cluster: [u8; 16],
         options: &Options,
         index_next: u64,
-        lock: Lock,
+        lock: D::Lock,
     ) -> Result<Self, Error> {
-        let zeros = MmapMut::map_anon(CHUNK_BYTES as usize).map_err(Error::io("get memory to zero", dir))?;
-        Ok(Self { dir: dir.to_owned(), cluster, options: options.clone(), index_next, zeros, _lock: lock })
+        let zeros = aligned(CHUNK_BYTES as usize).map_err(Error::io("get memory to zero", dir))?;
+        Ok(Self {
+            disk: disk.clone(),
+            dir: dir.to_owned(),
+            cluster,
+            options: options.clone(),
+            index_next,
+            zeros,
+            _lock: lock,
+        })
     }
 
     /// A whole segment at once.
-    pub fn make(&mut self) -> Result<Segment, Error> {
+    pub fn make(&mut self) -> Result<Segment<D::File>, Error> {
         let mut making = self.begin()?;
         loop {
             match self.step(making)? {
@@ -172,38 +179,36 @@ impl Workshop {
         }
     }
 
-    fn begin(&mut self) -> Result<Making, Error> {
+    fn begin(&mut self) -> Result<Making<D::File>, Error> {
         let path = dir::segment_path(&self.dir, self.index_next);
         let making = dir::making(&path);
         self.check_room(&making)?;
         let mut nonce = [0; 16];
-        let drawn = rustix::rand::getrandom(&mut nonce[..], GetRandomFlags::empty());
-        let drawn = drawn.map_err(Error::io("draw a random number for", &path))?;
-        assert!(drawn == nonce.len(), "the kernel gives up to 256 random bytes whole");
-        let mut open = writable(&self.options);
-        let file = open.create(true).truncate(true).open(&making).map_err(Error::io("make", &making))?;
+        self.disk.random(&mut nonce).map_err(Error::io("draw a random number for", &path))?;
+        let opened = self.disk.open(&making, Access::Create, self.options.direct());
+        let file = opened.map_err(Error::io("make", &making))?;
         let (cluster, index, bytes) = (self.cluster, self.index_next, self.options.segment_bytes);
         let header = SegmentHeader { cluster, index, bytes, nonce };
         let begun = Making { segment: Segment { file, path, header }, path: making, written: 0 };
         // Allocation keeps the blocks together, and fails before anything is written.
-        match rustix::fs::fallocate(&begun.segment.file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(begun),
-            Err(error) => Err(self.failed("allocate", begun)(error.into())),
+        match begun.segment.file.allocate(bytes) {
+            Ok(()) => Ok(begun),
+            Err(error) => Err(self.failed("allocate", begun)(error)),
         }
     }
 
     /// Refuses what cannot fit before it is tried: an allocation that fails has taken the last byte from
     /// everyone else for a moment.
     fn check_room(&self, making: &Path) -> Result<(), Error> {
-        let found = rustix::fs::statvfs(&self.dir).map_err(Error::io("ask the free space of", &self.dir))?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let free = self.disk.free_bytes(&self.dir).map_err(Error::io("ask the free space of", &self.dir))?;
         if free < self.options.segment_bytes {
-            return Err(Error::io("allocate", making)(Errno::NOSPC));
+            let full = io::Error::from_raw_os_error(libc::ENOSPC);
+            return Err(Error::io("allocate", making)(full));
         }
         Ok(())
     }
 
-    fn step(&mut self, mut making: Making) -> Result<Step, Error> {
+    fn step(&mut self, mut making: Making<D::File>) -> Result<Step<D::File>, Error> {
         let bytes = making.segment.header.bytes;
         if making.written < bytes {
             let chunk = CHUNK_BYTES.min(bytes - making.written) as usize;
@@ -215,18 +220,18 @@ impl Workshop {
                 Err(error) => Err(self.failed("zero", making)(error)),
             };
         }
-        if let Err(error) = making.segment.file.sync_all() {
+        if let Err(error) = making.segment.file.sync() {
             return Err(self.failed("sync", making)(error));
         }
-        if let Err(error) = dir::publish(&making.path, &making.segment.path) {
-            making.abandon();
+        if let Err(error) = dir::publish(&self.disk, &making.path, &making.segment.path) {
+            making.abandon(&self.disk);
             return Err(error);
         }
         self.index_next += 1;
         Ok(Step::Done(making.segment))
     }
 
-    fn zero(&mut self, making: &Making, chunk: usize) -> std::io::Result<()> {
+    fn zero(&mut self, making: &Making<D::File>, chunk: usize) -> io::Result<()> {
         let header = making.segment.header.encode();
         if making.written == 0 {
             self.zeros[..header.len()].copy_from_slice(&header);
@@ -236,9 +241,13 @@ impl Workshop {
         written
     }
 
-    fn failed(&self, what: &'static str, making: Making) -> impl FnOnce(std::io::Error) -> Error {
+    fn failed(
+        &self,
+        what: &'static str,
+        making: Making<D::File>,
+    ) -> impl FnOnce(io::Error) -> Error + use<D> {
         let path = making.segment.path.clone();
-        making.abandon();
+        making.abandon(&self.disk);
         move |error| Error::io(what, &path)(error)
     }
 }

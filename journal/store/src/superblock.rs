@@ -1,13 +1,12 @@
 //! The superblock's file: four copies, changed two at a time, so that a cut leaves two that agree.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::superblock::{COPIES, End, QUORUM, SUPERBLOCK_FILE_BYTES};
 use ironbell_record::{BLOCK_BYTES, Superblock};
 
+use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 
 /// The superblock of the journal in `dir`.
@@ -15,20 +14,23 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::NotFormatted`], [`Error::Superblock`], [`Error::Io`].
 pub fn superblock(dir: &Path) -> Result<Superblock, Error> {
-    read(dir).map(|(superblock, _)| superblock)
+    read(&Os, dir, false).map(|(superblock, _)| superblock)
 }
 
-/// The superblock and the bytes it was read from.
-fn read(dir: &Path) -> Result<(Superblock, Vec<u8>), Error> {
+/// The superblock and the bytes it was read from; past the page cache where `direct` says so.
+pub(crate) fn read<D: Disk>(disk: &D, dir: &Path, direct: bool) -> Result<(Superblock, Vec<u8>), Error> {
     let path = path(dir);
-    let bytes = match std::fs::read(&path) {
+    let file = match disk.open(&path, Access::Read, direct) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NotFormatted(dir.to_owned()));
         }
-        bytes => bytes.map_err(Error::io("read", &path))?,
+        file => file.map_err(Error::io("open", &path))?,
     };
-    match Superblock::read(&bytes) {
-        Ok(superblock) => Ok((superblock, bytes)),
+    let mut bytes = aligned(SUPERBLOCK_FILE_BYTES).map_err(Error::io("get memory to read", &path))?;
+    // A shorter file is one whose last copies are missing.
+    let length = file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
+    match Superblock::read(&bytes[..length]) {
+        Ok(superblock) => Ok((superblock, bytes[..length].to_vec())),
         Err(what) => Err(Error::Superblock { path, what }),
     }
 }
@@ -49,20 +51,20 @@ pub(crate) fn encode(superblock: &Superblock) -> Vec<u8> {
 
 /// The right to change it; only who holds the journal's lock has one.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct Keeper<F> {
     path: PathBuf,
-    file: File,
+    file: F,
     current: Superblock,
 }
 
-impl Keeper {
+impl<F: DiskFile> Keeper<F> {
     /// Reads it, and writes anew what is damaged or behind. All four copies say the same afterwards: an update
     /// that is cut overwrites two, and the other two must not be older than what was believed before.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        let (current, bytes) = read(dir)?;
+    pub fn open<D: Disk<File = F>>(disk: &D, dir: &Path, direct: bool) -> Result<Self, Error> {
+        let (current, bytes) = read(disk, dir, direct)?;
         let path = path(dir);
-        let file =
-            OpenOptions::new().write(true).open(&path).map_err(Error::io("open for writing", &path))?;
+        let opened = disk.open(&path, Access::Write, false);
+        let file = opened.map_err(Error::io("open for writing", &path))?;
         let keeper = Self { path, file, current };
         let behind: Vec<_> = (0..COPIES)
             .filter(|&copy| {
@@ -96,7 +98,7 @@ impl Keeper {
             let written = self.file.write_all_at(&block, (copy * BLOCK_BYTES) as u64);
             written.map_err(Error::io("write", &self.path))?;
         }
-        self.file.sync_data().map_err(Error::io("sync", &self.path))
+        self.file.sync().map_err(Error::io("sync", &self.path))
     }
 }
 

@@ -12,6 +12,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, types};
 use ironbell_record::FRAME_BYTES_MAX;
@@ -19,7 +20,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::MemfdFlags;
 use rustix::io::ReadWriteFlags;
 
-use crate::dir::{Lock, Options};
+use crate::dir::Options;
 use crate::error::Error;
 use crate::queue::{Completion, WriteQueue};
 
@@ -32,7 +33,7 @@ pub struct Uring {
     staging: MmapRaw,
     busy: Vec<bool>,
     rw_flags: i32,
-    _lock: Lock,
+    _lock: Arc<File>,
 }
 
 impl std::fmt::Debug for Uring {
@@ -45,7 +46,7 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    pub(crate) fn new(segment: &File, lock: Lock, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn new(segment: &File, lock: Arc<File>, options: &Options) -> Result<Self, Error> {
         let slots = options.in_flight;
         let ring =
             IoUring::new(slots.next_power_of_two() as u32).map_err(Error::uring("set up an io_uring"))?;
@@ -61,7 +62,7 @@ impl Uring {
         // would leave it memory to read.
         unsafe { ring.submitter().register_buffers(&slots) }
             .map_err(Error::uring("register the staging ring with io_uring"))?;
-        // The lock stands in the table for its lifetime alone; see `dir::Lock`.
+        // The lock stands in the table for its lifetime alone; see `Os::Lock`.
         ring.submitter()
             .register_files(&[segment.as_raw_fd(), lock.as_raw_fd()])
             .map_err(Error::uring("register the segment with io_uring"))?;
@@ -91,6 +92,8 @@ fn staging(bytes: usize) -> io::Result<MmapRaw> {
 }
 
 impl WriteQueue for Uring {
+    type File = File;
+
     fn slots(&self) -> usize {
         self.busy.len()
     }

@@ -28,15 +28,15 @@ pub struct Writer<Q: WriteQueue = Uring> {
     /// The history, everything appended included.
     chain: Chain,
     epoch: u64,
-    segment: Segment,
+    segment: Segment<Q::File>,
     /// Where the next frame goes in the segment.
     offset: u64,
     /// Frames appended and not yet durable, oldest first. Frame `n` stands in slot `n % slots`.
     flights: VecDeque<Flight>,
     durable: CursorWriter,
-    maker_writer: Consumer<Segment>,
+    maker_writer: Consumer<Segment<Q::File>>,
     /// Notes the orderly end; a writer without a directory has none.
-    keeper: Option<Keeper>,
+    keeper: Option<Keeper<Q::File>>,
     cipher: Option<Arc<DataKey>>,
     frames: u64,
     bytes: u64,
@@ -65,10 +65,10 @@ impl<Q: WriteQueue> Writer<Q> {
         queue: Q,
         chain: Chain,
         epoch: u64,
-        segment: Segment,
+        segment: Segment<Q::File>,
         offset: u64,
-        maker_writer: Consumer<Segment>,
-        keeper: Option<Keeper>,
+        maker_writer: Consumer<Segment<Q::File>>,
+        keeper: Option<Keeper<Q::File>>,
     ) -> Self {
         assert!(epoch > chain.epoch, "epoch {epoch} follows epoch {}", chain.epoch);
         let flights = VecDeque::with_capacity(queue.slots());

@@ -46,6 +46,8 @@ struct FakeQueue {
 }
 
 impl WriteQueue for FakeQueue {
+    type File = File;
+
     fn slots(&self) -> usize {
         SLOTS
     }
@@ -89,11 +91,11 @@ impl WriteQueue for FakeQueue {
 struct Rig {
     writer: Writer<FakeQueue>,
     device: Rc<RefCell<Device>>,
-    maker_writer: Producer<Segment>,
+    maker_writer: Producer<Segment<File>>,
     next: u64,
 }
 
-fn segment(index: u64, bytes: u64) -> Segment {
+fn segment(index: u64, bytes: u64) -> Segment<File> {
     let header = SegmentHeader { cluster: VENUE.cluster, index, bytes, nonce: [index as u8; 16] };
     Segment {
         file: File::open("/dev/null").expect("/dev/null is there"),
