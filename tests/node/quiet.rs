@@ -17,7 +17,7 @@ use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
-use ironbell_store::SegmentMaker;
+use ironbell_store::{DataKey, SegmentMaker};
 use ironbell_sync::{Consumer, cursor, due, metrics, ring};
 use ironbell_types::{Capacity, Credential, Display, Nanos, Side, Symbol, TimeInForce, Username};
 use ironbell_wire::ouch::{OptionValue, OptionsBuf};
@@ -115,9 +115,9 @@ impl Node {
         let (release_shadow, shadow) = ring(4_096);
         let (frames_durable, frames_durable_reader) = cursor(0);
         let (next_due, next_due_reader) = due();
-        let log = |name: &str| {
-            SessionLog::open(&ironbell_sessionlog::Config::new(config.data_dir.join(name))).expect("a log")
-        };
+        // Enciphered, which is the plain one's way and more.
+        let key = DataKey::new(&[7; 32]);
+        let log = |name: &str| SessionLog::open(&config.log(name, Some(&key))).expect("a log");
         let ((session_log, session_maker), (feed_log, feed_maker)) = (log("sessions"), log("feed"));
         let gateway_config = ironbell_gateway::Config::default();
         let checker = Trusting(None);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_sessionlog::LogKey;
 use ironbell_store::DataKey;
 use serde::Deserialize;
 
@@ -291,6 +292,14 @@ impl Config {
             in_flight: self.journal.in_flight,
             data_key,
         }
+    }
+
+    /// The log `name` of the data directory: `sessions` or `feed`. It is enciphered when the journal is, with a key
+    /// derived from the journal's.
+    #[must_use]
+    pub fn log(&self, name: &str, data_key: Option<&DataKey>) -> ironbell_sessionlog::Config {
+        let key = data_key.map(|key| Arc::new(LogKey::new(&key.derive(&format!("log {name}")))));
+        ironbell_sessionlog::Config { key, ..ironbell_sessionlog::Config::new(self.data_dir.join(name)) }
     }
 
     /// The key of the journal's records, unwrapped; `None` when they are plain.

@@ -14,6 +14,7 @@ use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Stop, SystemClock};
+use ironbell_sessionlog::SessionLog;
 use ironbell_sync::metrics::RoleMetrics;
 use ironbell_sync::{CursorReader, cursor, due, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
@@ -133,12 +134,9 @@ impl Node {
         let (next_due, next_due_reader) = due();
 
         // Recovery: state, session logs and feed log are functions of the journal.
-        let (session_log, session_maker) = ironbell_sessionlog::SessionLog::open(
-            &ironbell_sessionlog::Config::new(config.data_dir.join("sessions")),
-        )?;
-        let (feed_log, feed_maker) = ironbell_sessionlog::SessionLog::open(
-            &ironbell_sessionlog::Config::new(config.data_dir.join("feed")),
-        )?;
+        let data_key = config.data_key()?;
+        let (session_log, session_maker) = SessionLog::open(&config.log("sessions", data_key.as_deref()))?;
+        let (feed_log, feed_maker) = SessionLog::open(&config.log("feed", data_key.as_deref()))?;
         let login_checker = ArgonChecker::start()?;
         let mut gateway = Gateway::new(
             gateway_config(config),
@@ -150,7 +148,6 @@ impl Node {
         );
         let mut feed = Feed::new(feed_config(config), feed_log, to_feed)?;
         let mut replay = Replay::new(ironbell_store::identity(&dir)?.key);
-        let data_key = config.data_key()?;
         let options = config.store_options(data_key.clone());
         let (found, writer, segment_maker) =
             ironbell_store::open_replaying(&dir, &options, &mut |header, commands| {

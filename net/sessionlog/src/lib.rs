@@ -10,6 +10,7 @@
 //! many readers share memory maps. Start reading at [`record`], the layout; [`segment`] holds all of
 //! the unsafe code.
 
+mod cipher;
 mod log;
 mod reader;
 mod record;
@@ -17,7 +18,9 @@ mod segment;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use cipher::LogKey;
 pub use log::{Recovered, SessionLog};
 pub use reader::{LogReader, StreamReader};
 pub use record::MESSAGE_SIZE_MAX;
@@ -39,13 +42,16 @@ pub struct Config {
     pub segments_max: u32,
     /// Stream ids are below this.
     pub streams_max: u32,
+    /// What the messages are enciphered with; `None` leaves them plain. Under another key than before
+    /// everything is rewritten at the next start.
+    pub key: Option<Arc<LogKey>>,
 }
 
 impl Config {
-    /// Segments of 16 MiB, 1 TiB at most, 65,536 streams.
+    /// Segments of 16 MiB, 1 TiB at most, 65,536 streams, plain.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), segment_size: 16 << 20, segments_max: 65_536, streams_max: 65_536 }
+        Self { dir: dir.into(), segment_size: 16 << 20, segments_max: 65_536, streams_max: 65_536, key: None }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::record::{Header, record_size};
+use crate::cipher::SEAL_SIZE;
+use crate::record::{BODY_SIZE_MAX, Header, place, record_size};
 use crate::segment::{Maker, SEGMENT_HEADER_SIZE, Shared, Writer};
 use crate::{Config, Error, LogReader, MESSAGE_SIZE_MAX, StreamId};
 
@@ -16,6 +17,8 @@ pub struct SessionLog {
     recovering: bool,
     recovered: Recovered,
     is_poisoned: bool,
+    /// Where a message is enciphered; empty in a plain log.
+    body: Box<[u8]>,
 }
 
 /// What a recovery found.
@@ -48,6 +51,7 @@ impl SessionLog {
     /// When `segment_size` is not as [`Config`] says.
     pub fn open(config: &Config) -> Result<(Self, Maker), Error> {
         let shared = Shared::open(config)?;
+        let body = vec![0; if config.key.is_some() { BODY_SIZE_MAX } else { 0 }].into();
         let maker = Maker { shared: shared.clone() };
         let streams = (0..config.streams_max).map(|_| None).collect();
         let log = Self {
@@ -57,6 +61,7 @@ impl SessionLog {
             recovering: true,
             recovered: Recovered::default(),
             is_poisoned: false,
+            body,
         };
         Ok((log, maker))
     }
@@ -97,17 +102,28 @@ impl SessionLog {
     pub fn append(&mut self, stream: StreamId, message: &[u8]) -> Result<u64, Error> {
         assert!(message.len() <= MESSAGE_SIZE_MAX, "a message of {} bytes fits no packet", message.len());
         self.open_stream(stream)?;
-        self.make_room(record_size(message.len()))?;
+        let seal_size = if self.writer.shared.config.key.is_some() { SEAL_SIZE } else { 0 };
+        let size = record_size(message.len() + seal_size);
+        self.make_room(size)?;
         let offset = self.head;
         let state = self.streams[stream.0 as usize].as_mut().expect("the stream was just opened");
-        let header = state.next_header(stream, message.len());
-        let wrote = self.writer.put(offset, &header.seal(message), message, self.recovering);
+        let header = state.next_header(stream, message.len() + seal_size);
+        let body = match &self.writer.shared.config.key {
+            None => message,
+            Some(key) => {
+                let body = &mut self.body[..message.len() + SEAL_SIZE];
+                body[..message.len()].copy_from_slice(message);
+                key.seal(place(&header.unsealed()), body);
+                body
+            }
+        };
+        let wrote = self.writer.put(offset, &header.seal(body), body, self.recovering);
         if state.last != 0 {
             self.writer.link(state.last, offset, self.recovering);
         }
         state.advance(offset);
         self.writer.publish(stream.0, offset);
-        self.head += record_size(message.len());
+        self.head += size;
         if self.recovering {
             self.recovered.records += 1;
             self.recovered.rewritten += u64::from(wrote);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::record::{Header, is_intact};
+use crate::record::{Header, is_intact, place};
 use crate::segment::{Nowhere, Shared};
 use crate::{Error, StreamId};
 
@@ -24,12 +24,18 @@ impl LogReader {
     pub fn stream(&self, stream: StreamId) -> StreamReader {
         let generation =
             self.shared.generation.get(stream.0 as usize).map_or(0, |g| g.load(Ordering::Acquire));
-        StreamReader { shared: Arc::clone(&self.shared), stream: stream.0, generation, number: 0, offset: 0 }
+        let shared = Arc::clone(&self.shared);
+        let plain = Vec::with_capacity(if shared.config.key.is_some() { PLAIN_SIZE } else { 0 });
+        StreamReader { shared, stream: stream.0, generation, number: 0, offset: 0, plain }
     }
 }
 
+/// Room for a deciphered message; orders, fills and market data take a tenth of it.
+const PLAIN_SIZE: usize = 1_024;
+
 /// A reader of one stream, with a place in it. In order it takes one step a message; elsewhere it finds
-/// its way from the newest message in at most log₂² steps. It never allocates.
+/// its way from the newest message in at most log₂² steps. It never allocates, but for its first enciphered
+/// message of more than a KiB.
 #[derive(Clone, Debug)]
 pub struct StreamReader {
     shared: Arc<Shared>,
@@ -38,6 +44,8 @@ pub struct StreamReader {
     /// The message it stands at; 0 is none yet.
     number: u64,
     offset: u64,
+    /// The message that was read last, deciphered.
+    plain: Vec<u8>,
 }
 
 impl StreamReader {
@@ -62,15 +70,26 @@ impl StreamReader {
             self.offset = self.find(number, newest_at, newest)?;
             self.number = number;
         }
-        let damaged = self.damaged(number, self.offset);
-        match self.shared.record(self.offset, newest_at) {
-            Ok((fixed, message))
-                if is_intact(fixed, message) && self.is_mine(&Header::parse(fixed), number) =>
+        // Taken apart, because the message may lie in `plain` and the rest is still needed.
+        let (stream, generation, offset) = (self.stream, self.generation, self.offset);
+        let Self { shared, plain, .. } = self;
+        let message = match shared.record(offset, newest_at) {
+            Ok((fixed, body))
+                if is_intact(fixed, body) && Header::parse(fixed).is_of(stream, generation, number) =>
             {
-                Ok(Some(message))
+                match &shared.config.key {
+                    None => Some(body),
+                    Some(key) => {
+                        plain.clear();
+                        plain.extend_from_slice(body);
+                        key.open(place(fixed), plain)
+                    }
+                }
             }
-            _ => Err(damaged.into()),
-        }
+            _ => None,
+        };
+        let damaged = Damage { shared, stream, number, offset };
+        message.map(Some).ok_or_else(|| damaged.into())
     }
 
     fn newest_header(&self, wanted: u64) -> Result<Option<(u64, Header)>, Error> {
@@ -113,24 +132,25 @@ impl StreamReader {
     }
 
     fn is_mine(&self, header: &Header, number: u64) -> bool {
-        header.stream == self.stream && header.generation == self.generation && header.number == number
+        header.is_of(self.stream, self.generation, number)
     }
 
     fn damaged(&self, number: u64, offset: u64) -> Damage<'_> {
-        Damage { reader: self, number, offset }
+        Damage { shared: &self.shared, stream: self.stream, number, offset }
     }
 }
 
 /// The makings of [`Error::Damaged`]; the path is only copied when there is damage.
 struct Damage<'a> {
-    reader: &'a StreamReader,
+    shared: &'a Shared,
+    stream: u32,
     number: u64,
     offset: u64,
 }
 
 impl From<Damage<'_>> for Error {
     fn from(damage: Damage<'_>) -> Self {
-        let Damage { reader, number, offset } = damage;
-        Self::Damaged { dir: reader.shared.config.dir.clone(), stream: reader.stream, number, offset }
+        let Damage { shared, stream, number, offset } = damage;
+        Self::Damaged { dir: shared.config.dir.clone(), stream, number, offset }
     }
 }

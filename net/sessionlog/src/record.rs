@@ -17,9 +17,18 @@
 //! the newest record any older one is found in at most log₂² steps, and the writer needs to remember
 //! only one offset per bit. So there is no index to allocate, to keep or to lose. `next` is filled in
 //! when the next record of the stream is appended, and is read only once that one is published.
+//!
+//! In an enciphered log the message is followed by its nonce (12 bytes) and its tag (16), and `len` counts
+//! them. The tag is also of the header from `len` to `jump`. What stays to be seen is the header: how much
+//! each stream was told, in messages of which length.
+
+use crate::cipher::SEAL_SIZE;
 
 /// Largest message, in bytes: what a SoupBinTCP packet can carry (16-bit length, one byte of type).
 pub const MESSAGE_SIZE_MAX: usize = 65_534;
+
+/// What a record holds at most: the largest message, enciphered.
+pub(crate) const BODY_SIZE_MAX: usize = MESSAGE_SIZE_MAX + SEAL_SIZE;
 
 pub(crate) const HEADER_SIZE: usize = 48;
 /// What the checksum and recovery's comparison know of the header: all but `next`.
@@ -38,8 +47,16 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The first 40 bytes of the record of `message`.
-    pub fn seal(&self, message: &[u8]) -> [u8; FIXED_SIZE] {
+    /// The first 40 bytes of the record of `body`.
+    pub fn seal(&self, body: &[u8]) -> [u8; FIXED_SIZE] {
+        let mut bytes = self.unsealed();
+        let crc = checksum(&bytes, body);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The same with a checksum of 0.
+    pub fn unsealed(&self) -> [u8; FIXED_SIZE] {
         let mut bytes = [0; FIXED_SIZE];
         bytes[4..8].copy_from_slice(&self.len.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.stream.to_le_bytes());
@@ -47,9 +64,12 @@ impl Header {
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.prev.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.jump.to_le_bytes());
-        let crc = checksum(&bytes, message);
-        bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes
+    }
+
+    /// Whether it is message `number` of that stream, as that was numbered then.
+    pub fn is_of(&self, stream: u32, generation: u32, number: u64) -> bool {
+        self.stream == stream && self.generation == generation && self.number == number
     }
 
     pub fn parse(bytes: &[u8; FIXED_SIZE]) -> Self {
@@ -66,15 +86,20 @@ impl Header {
     }
 }
 
-pub(crate) fn is_intact(bytes: &[u8; FIXED_SIZE], message: &[u8]) -> bool {
-    bytes[..4] == checksum(bytes, message).to_le_bytes()
+/// What an enciphered message is bound to: the header's bytes but for checksum and `next`.
+pub(crate) fn place(bytes: &[u8; FIXED_SIZE]) -> &[u8] {
+    &bytes[4..]
 }
 
-fn checksum(bytes: &[u8; FIXED_SIZE], message: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[4..]), message)
+pub(crate) fn is_intact(bytes: &[u8; FIXED_SIZE], body: &[u8]) -> bool {
+    bytes[..4] == checksum(bytes, body).to_le_bytes()
 }
 
-/// Bytes that a message of `len` takes in a segment.
+fn checksum(bytes: &[u8; FIXED_SIZE], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[4..]), body)
+}
+
+/// Bytes that a body of `len` takes in a segment.
 pub(crate) const fn record_size(len: usize) -> u64 {
     (HEADER_SIZE + len).next_multiple_of(8) as u64
 }

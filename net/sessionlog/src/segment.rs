@@ -11,20 +11,24 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::record::{self, FIXED_SIZE, HEADER_SIZE, Header, NEXT_AT};
-use crate::{Config, Error, MESSAGE_SIZE_MAX};
+use crate::record::{self, BODY_SIZE_MAX, FIXED_SIZE, HEADER_SIZE, Header, NEXT_AT};
+use crate::{Config, Error};
 
 /// Bytes before the first record of a segment.
 pub(crate) const SEGMENT_HEADER_SIZE: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"IBSESLOG";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// What the segment header says of the messages: as they are, or enciphered with a [`LogKey`](crate::LogKey).
+const PLAIN: u32 = 0;
+const ENCIPHERED: u32 = 1;
 
 /// What writer, maker and readers share.
 #[derive(Debug)]
@@ -95,7 +99,8 @@ impl Shared {
             return Err(Error::Full { dir: self.config.dir.clone(), segments_max: self.config.segments_max });
         };
         let path = self.config.dir.join(format!("{index:08}.seg"));
-        let map = map_segment(&path, index, self.config.segment_size)
+        let header = segment_header(index, &self.config);
+        let map = map_segment(&path, &header, self.config.segment_size)
             .map_err(|(doing, source)| Error::Io { path, doing, source })?;
         slot.set(map).expect("the lock is held, so nobody else made it");
         Ok(())
@@ -142,18 +147,18 @@ impl Shared {
         Ok(unsafe { &*at.cast::<[u8; FIXED_SIZE]>() })
     }
 
-    /// The record at `offset`, as [`Shared::header`]: its fixed header bytes and its message.
+    /// The record at `offset`, as [`Shared::header`]: its fixed header bytes and its body.
     pub fn record(&self, offset: u64, newest_at: u64) -> Result<(&[u8; FIXED_SIZE], &[u8]), Nowhere> {
         let fixed = self.header(offset, newest_at)?;
         let len = Header::parse(fixed).len as usize;
         let size = (HEADER_SIZE + len) as u64;
-        if len > MESSAGE_SIZE_MAX || (offset != newest_at && offset + size > newest_at) {
+        if len > BODY_SIZE_MAX || (offset != newest_at && offset + size > newest_at) {
             return Err(Nowhere);
         }
         let at = self.address(offset, size).ok_or(Nowhere)?;
-        // SAFETY: as in `header`; the message lies behind the header within the same map.
-        let message = unsafe { std::slice::from_raw_parts(at.add(HEADER_SIZE), len) };
-        Ok((fixed, message))
+        // SAFETY: as in `header`; the body lies behind the header within the same map.
+        let body = unsafe { std::slice::from_raw_parts(at.add(HEADER_SIZE), len) };
+        Ok((fixed, body))
     }
 
     /// `next` of the record at `offset`. Call only after a later record of its stream was seen published.
@@ -176,10 +181,10 @@ pub(crate) struct Writer {
 impl Writer {
     /// Puts a record at `offset`, which nothing published refers to. With `verify` bytes that already
     /// stand there are left alone. Returns whether anything was written.
-    pub fn put(&mut self, offset: u64, fixed: &[u8; FIXED_SIZE], message: &[u8], verify: bool) -> bool {
-        let size = (HEADER_SIZE + message.len()) as u64;
+    pub fn put(&mut self, offset: u64, fixed: &[u8; FIXED_SIZE], body: &[u8], verify: bool) -> bool {
+        let size = (HEADER_SIZE + body.len()) as u64;
         let at = self.shared.address(offset, size).expect("the writer stays within its segment");
-        if verify && self.is_there(at, fixed, message) {
+        if verify && self.is_there(at, fixed, body) {
             return false;
         }
         // SAFETY: the range is inside a map (`address`), and no reader knows of it: it is behind
@@ -187,20 +192,20 @@ impl Writer {
         unsafe {
             at.copy_from_nonoverlapping(fixed.as_ptr(), FIXED_SIZE);
             at.add(FIXED_SIZE).write_bytes(0, HEADER_SIZE - FIXED_SIZE);
-            at.add(HEADER_SIZE).copy_from_nonoverlapping(message.as_ptr(), message.len());
+            at.add(HEADER_SIZE).copy_from_nonoverlapping(body.as_ptr(), body.len());
         }
         true
     }
 
-    fn is_there(&self, at: *mut u8, fixed: &[u8; FIXED_SIZE], message: &[u8]) -> bool {
+    fn is_there(&self, at: *mut u8, fixed: &[u8; FIXED_SIZE], body: &[u8]) -> bool {
         // SAFETY: `put` checked the range; nobody else writes to it, and the slices end with this call.
-        let (header, body) = unsafe {
+        let (header_there, body_there) = unsafe {
             (
                 std::slice::from_raw_parts(at, FIXED_SIZE),
-                std::slice::from_raw_parts(at.add(HEADER_SIZE), message.len()),
+                std::slice::from_raw_parts(at.add(HEADER_SIZE), body.len()),
             )
         };
-        header == fixed && body == message
+        header_there == fixed && body_there == body
     }
 
     /// Fills `next` of the record at `offset`, whose stream's next record is not yet published.
@@ -260,7 +265,11 @@ impl Maker {
     }
 }
 
-fn map_segment(path: &PathBuf, index: u32, size: u64) -> Result<MmapRaw, (&'static str, io::Error)> {
+fn map_segment(
+    path: &PathBuf,
+    header: &SegmentHeader,
+    size: u64,
+) -> Result<MmapRaw, (&'static str, io::Error)> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -268,6 +277,10 @@ fn map_segment(path: &PathBuf, index: u32, size: u64) -> Result<MmapRaw, (&'stat
         .write(true)
         .open(path)
         .map_err(|e| ("open the segment", e))?;
+    if is_of_another_layout(&file, header) {
+        // What was plain must not stay between what is enciphered.
+        file.set_len(0).map_err(|e| ("empty the segment", e))?;
+    }
     let is_new = file.metadata().map_err(|e| ("look at the segment", e))?.len() != size;
     allocate(&file, size, is_new).map_err(|e| ("allocate the segment", e))?;
     let map = MmapOptions::new()
@@ -279,7 +292,8 @@ fn map_segment(path: &PathBuf, index: u32, size: u64) -> Result<MmapRaw, (&'stat
         // the advice; there the writer takes the faults.
         let _ = map.advise(Advice::PopulateWrite);
     }
-    write_segment_header(&map, index, size);
+    // SAFETY: the map is at least a page long and not shared yet.
+    unsafe { map.as_mut_ptr().copy_from_nonoverlapping(header.as_ptr(), header.len()) };
     Ok(map)
 }
 
@@ -297,7 +311,6 @@ fn allocate(file: &File, size: u64, is_new: bool) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, size: u64) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
     let block = [0; 64 << 10];
     let mut at = 0;
     while at < size {
@@ -308,20 +321,34 @@ fn write_zeros(file: &File, size: u64) -> io::Result<()> {
     Ok(())
 }
 
+type SegmentHeader = [u8; SEGMENT_HEADER_SIZE as usize];
+
 /// ```text
-/// 0        8         12       16             24       28           64
-/// │ magic  │ version │ index  │ segment size │ crc32c │ zero       │ first record
+/// 0        8         12       16             24       28       32           64
+/// │ magic  │ version │ index  │ segment size │ cipher │ crc32c │ zero       │ first record
 /// ```
-fn write_segment_header(map: &MmapRaw, index: u32, size: u64) {
+fn segment_header(index: u32, config: &Config) -> SegmentHeader {
+    let cipher = if config.key.is_some() { ENCIPHERED } else { PLAIN };
     let mut header = [0; SEGMENT_HEADER_SIZE as usize];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
     header[12..16].copy_from_slice(&index.to_le_bytes());
-    header[16..24].copy_from_slice(&size.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..24]);
-    header[24..28].copy_from_slice(&crc.to_le_bytes());
-    // SAFETY: the map is at least a page long and not shared yet.
-    unsafe { map.as_mut_ptr().copy_from_nonoverlapping(header.as_ptr(), header.len()) };
+    header[16..24].copy_from_slice(&config.segment_size.to_le_bytes());
+    header[24..28].copy_from_slice(&cipher.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..28]);
+    header[28..32].copy_from_slice(&crc.to_le_bytes());
+    header
 }
 
-const _: () = assert!(record::record_size(MESSAGE_SIZE_MAX) + SEGMENT_HEADER_SIZE <= 128 << 10);
+/// Whether the file begins as a segment does, but of another version or cipher. One whose header is damaged
+/// is taken for ours: each of its records is compared when it is appended again.
+fn is_of_another_layout(file: &File, ours: &SegmentHeader) -> bool {
+    let mut there = [0; SEGMENT_HEADER_SIZE as usize];
+    if file.read_exact_at(&mut there, 0).is_err() || there[..8] != *MAGIC {
+        return false;
+    }
+    let is_whole = there[28..32] == crc32c::crc32c(&there[..28]).to_le_bytes();
+    there[8..12] != ours[8..12] || (is_whole && there[24..28] != ours[24..28])
+}
+
+const _: () = assert!(record::record_size(BODY_SIZE_MAX) + SEGMENT_HEADER_SIZE <= 128 << 10);

@@ -5,9 +5,10 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ironbell_sessionlog::{Config, Error, MESSAGE_SIZE_MAX, Recovered, SessionLog, StreamId};
+use ironbell_sessionlog::{Config, Error, LogKey, MESSAGE_SIZE_MAX, Recovered, SessionLog, StreamId};
 use proptest::prelude::*;
 
 /// A directory that goes away with the test.
@@ -22,7 +23,21 @@ impl Dir {
     }
 
     fn config(&self) -> Config {
-        Config { dir: self.0.clone(), segment_size: 128 << 10, segments_max: 64, streams_max: 16 }
+        Config { segment_size: 128 << 10, segments_max: 64, streams_max: 16, ..Config::new(&self.0) }
+    }
+
+    fn enciphered(&self, secret: u8) -> Config {
+        Config { key: Some(Arc::new(LogKey::new(&[secret; 32]))), ..self.config() }
+    }
+
+    /// The bytes of all segments, one after the other.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for nth in 0.. {
+            let Ok(segment) = fs::read(self.0.join(format!("{nth:08}.seg"))) else { break };
+            bytes.extend(segment);
+        }
+        bytes
     }
 }
 
@@ -83,9 +98,11 @@ proptest! {
     fn any_message_is_found_from_any_place(
         sizes in prop::collection::vec((0_u32..4, prop_oneof![4 => 0_usize..200, 1 => 0_usize..20_000]), 1..200),
         reads in prop::collection::vec((0_u32..4, 0_u64..80), 1..200),
+        is_enciphered in any::<bool>(),
     ) {
         let dir = Dir::new();
-        let (mut log, _maker) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        let config = if is_enciphered { dir.enciphered(1) } else { dir.config() };
+        let (mut log, _maker) = SessionLog::open(&config).expect("the directory can be used");
         let mut model = vec![Vec::new(); 4];
         for (n, (stream, size)) in sizes.iter().enumerate() {
             let message: Vec<u8> = (0..*size).map(|i| (i + n) as u8).collect();
@@ -273,6 +290,75 @@ fn limits_are_errors_that_say_what_to_do() {
     assert!(matches!(log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]), Err(Error::Full { .. })));
     assert!(matches!(log.append(StreamId(1), b"x"), Err(Error::Poisoned { .. })));
     assert_eq!(log.next_number(StreamId(1)), 2);
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+#[test]
+fn an_enciphered_log_shows_nothing_of_what_was_said_and_is_found_again_as_it_was() {
+    let (dir, mut history) = (Dir::new(), history(3_000, 300));
+    history.push((StreamId(4), b"ALFA01 bought 500 ANVL".to_vec()));
+    history.push((StreamId(4), b"ALFA01 bought 500 ANVL".to_vec()));
+    let append = |config: &Config| {
+        let (mut log, _) = SessionLog::open(config).expect("the directory can be used");
+        append_all(&mut log, &history);
+        let recovered = log.end_recovery();
+        assert_eq!(recovered.records, 3_002);
+        assert_holds(&log, &history);
+        recovered.rewritten
+    };
+    assert_eq!(append(&dir.enciphered(1)), 3_002);
+    let written = dir.bytes();
+    for (_, message) in history.iter().rev().filter(|(_, message)| message.len() >= 16).step_by(100) {
+        assert!(!contains(&written, message), "{message:?} lies in the open");
+    }
+    // Written again by the replay of a restart, to the byte; under another key, all of it, and as well.
+    assert_eq!(append(&dir.enciphered(1)), 0);
+    assert!(dir.bytes() == written);
+    assert_eq!(append(&dir.enciphered(2)), 3_002);
+    assert!(!contains(&dir.bytes(), b"ALFA01"));
+}
+
+#[test]
+fn nothing_plain_is_left_between_the_records_of_a_log_that_is_enciphered_now() {
+    let (dir, mut history) = (Dir::new(), history(2_000, 300));
+    history[300].1 = b"ALFA01 bought 500 ANVL".to_vec();
+    {
+        let (mut log, _) = SessionLog::open(&dir.config()).expect("the directory can be used");
+        append_all(&mut log, &history);
+    }
+    assert!(contains(&dir.bytes(), b"ALFA01"));
+    history.truncate(200);
+    let (mut log, mut maker) = SessionLog::open(&dir.enciphered(1)).expect("the directory can be used");
+    append_all(&mut log, &history);
+    maker.poll().expect("a segment can be made");
+    assert_holds(&log, &history);
+    assert!(!contains(&dir.bytes(), b"ALFA01"));
+}
+
+#[test]
+fn a_record_in_another_place_or_with_a_right_checksum_but_other_bytes_is_not_believed() {
+    let dir = Dir::new();
+    let (mut log, _) = SessionLog::open(&dir.enciphered(1)).expect("the directory can be used");
+    for n in 0..3_u64 {
+        log.append(StreamId(1), &n.to_le_bytes()).expect("the log has room");
+    }
+    // Someone who writes to the disk can make the checksum right, but not the tag.
+    let (first, record_size) = (64, 48 + (8_u64 + 28).next_multiple_of(8));
+    let path = dir.0.join("00000000.seg");
+    let file = OpenOptions::new().read(true).write(true).open(&path).expect("the segment exists");
+    let mut record = vec![0; 48 + 36];
+    file.read_exact_at(&mut record, first + record_size).expect("the second record");
+    record[48] ^= 1;
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&record[4..40]), &record[48..]);
+    record[..4].copy_from_slice(&checksum.to_le_bytes());
+    file.write_all_at(&record, first + record_size).expect("the segment can be written");
+    let mut reader = log.reader().stream(StreamId(1));
+    assert_eq!(reader.message(1).expect("it is whole"), Some(0_u64.to_le_bytes().as_slice()));
+    assert!(matches!(reader.message(2), Err(Error::Damaged { stream: 1, number: 2, .. })));
+    assert_eq!(reader.message(3).expect("it is whole"), Some(2_u64.to_le_bytes().as_slice()));
 }
 
 /// A process was killed between giving a segment its length and giving it its blocks. Writing to the missing

@@ -178,8 +178,12 @@ impl Dir {
     }
 
     pub fn log(&self) -> (SessionLog, Maker) {
-        let config =
-            LogConfig { dir: self.0.clone(), segment_size: 128 << 10, segments_max: 512, streams_max: 16 };
+        let config = LogConfig {
+            segment_size: 128 << 10,
+            segments_max: 512,
+            streams_max: 16,
+            ..LogConfig::new(self.0.clone())
+        };
         SessionLog::open(&config).expect("the temporary directory can be used")
     }
 }
