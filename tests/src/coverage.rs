@@ -45,6 +45,21 @@ pub fn name(body: &EventBody) -> String {
     }
 }
 
+const BEYOND_THE_RATE: [&str; 2] = ["mass cancel beyond the rate", "dead-man setting beyond the rate"];
+
+/// What besides orders was more than the port's rate lets through.
+fn beyond_the_rate(command: &Command, said: &EventBody) -> Option<&'static str> {
+    match (command, said) {
+        (Command::MassCancel(_), EventBody::Rejected { reason: Reject::PortRate, .. }) => {
+            Some(BEYOND_THE_RATE[0])
+        }
+        (Command::DeadMan(asked), EventBody::DeadManSet { timeout_ns, .. }) => {
+            (asked.timeout_ns != *timeout_ns).then_some(BEYOND_THE_RATE[1])
+        }
+        _ => None,
+    }
+}
+
 fn first_word(value: &impl std::fmt::Debug) -> String {
     // Stops the writing where the word ends: the rest would be written for nothing.
     struct Word(String);
@@ -159,6 +174,7 @@ pub fn every_name() -> Vec<String> {
         "DeadManExpired",
     ];
     wanted.extend(plain.map(str::to_owned));
+    wanted.extend(BEYOND_THE_RATE.map(str::to_owned));
     wanted
 }
 
@@ -313,6 +329,9 @@ impl Coverage {
     pub fn hear(&mut self, command: &Sequenced, said: &[Event]) {
         for event in said {
             *self.seen.entry(name(&event.body)).or_default() += 1;
+            if let Some(what) = beyond_the_rate(&command.command, &event.body) {
+                self.count(what);
+            }
             self.take_in(&command.command, &event.body);
         }
     }

@@ -313,7 +313,7 @@ pub struct PortAsk {
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortText {
-    /// Orders, replacements and quotes in a second, in the long run; 0 is any number.
+    /// Orders, replacements, quotes, mass cancels and dead-man settings in a second, in the long run; 0 is any number.
     #[arg(long)]
     rate: Option<u32>,
     /// How many of them at once after silence.

@@ -214,7 +214,7 @@ impl Venue<'_> {
         let Some(desk) = self.desk_of_port(asked.port) else { return };
         let Some(key) = desk.fresh(asked.port, asked.user_ref_idx, asked.user_ref_num) else { return };
         desk.consume(key);
-        if let Err(reason) = self.check_mass_cancel(asked) {
+        if let Err(reason) = self.check_mass_cancel(asked, voice.time()) {
             voice.say(EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() });
             return;
         }
@@ -223,14 +223,19 @@ impl Venue<'_> {
         self.ask(Sweep { group: asked.group, side: asked.side, ..all }, voice);
     }
 
-    fn check_mass_cancel(&self, asked: &MassCancel) -> Result<(), Reject> {
+    fn check_mass_cancel(&mut self, asked: &MassCancel, now: Nanos) -> Result<(), Reject> {
         if let Some(fault) = asked.fault {
             return Err(fault);
         }
-        let directory = self.directory();
-        if asked.firm != directory.port(asked.port).expect("it was found").port.firm {
+        let desk = self.desk_of_port(asked.port).expect("it was found");
+        let port = desk.directory.port_mut(asked.port).expect("it was found");
+        if !port.bucket.take(&port.rules, now) {
+            return Err(Reject::PortRate);
+        }
+        if asked.firm != port.port.firm {
             return Err(Reject::FirmNotAuthorized);
         }
+        let directory = self.directory();
         if asked.instrument != InstrumentId::NONE && directory.instrument(asked.instrument).is_none() {
             return Err(Reject::Symbol);
         }

@@ -2,7 +2,7 @@
 
 use ironbell_types::{InstrumentId, Nanos, PortRules, Price, Qty, Side};
 
-/// Tokens for orders, replacements and quotes.
+/// Tokens for orders, replacements, quotes, mass cancels and dead-man settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     pub(crate) tokens: u32,

@@ -532,6 +532,10 @@ impl Desk {
 
     pub(crate) fn arm(&mut self, port: PortId, timeout_ns: u64, voice: &mut Voice<'_>) {
         let Some(state) = self.directory.port_mut(port) else { return };
+        if !state.bucket.take(&state.rules, voice.time()) {
+            let timeout_ns = state.dead_man.map_or(0, |dead_man| dead_man.timeout_ns);
+            return voice.say(EventBody::DeadManSet { port, timeout_ns });
+        }
         let dead_man = (timeout_ns > 0).then_some(DeadMan { timeout_ns, heard: voice.time() });
         let was = core::mem::replace(&mut state.dead_man, dead_man);
         self.dead_men = self.dead_men - usize::from(was.is_some()) + usize::from(dead_man.is_some());

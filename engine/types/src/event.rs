@@ -189,7 +189,8 @@ pub enum EventBody {
     },
     /// Port: native OrderState.
     OrderState(OrderState),
-    /// Port: native DeadManSet.
+    /// The timer as it is now: as asked, or as it was when the port's rate refused to set it. Port: native
+    /// DeadManSet.
     DeadManSet {
         /// Which port.
         port: PortId,

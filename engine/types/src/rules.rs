@@ -133,7 +133,7 @@ impl InstrumentRules {
 pub struct PortRules {
     /// What a single order may be.
     pub limits: PortLimits,
-    /// Orders, replacements and quotes in a second, in the long run; 0 is any number.
+    /// Orders, replacements, quotes, mass cancels and dead-man settings in a second, in the long run; 0 is any number.
     pub rate_per_second: u32,
     /// How many of them at once after silence.
     pub rate_burst: u32,

@@ -731,7 +731,8 @@ impl OrderEntry {
     }
 
     /// Asks that the port's orders be cancelled when it has sent nothing but heartbeats for so long; 0
-    /// takes that back. Answered by [`native::DeadManSet`]. Uses no number.
+    /// takes that back. Answered by [`native::DeadManSet`], which says another time, the one in force, when the
+    /// port's rate refused. Uses no number.
     ///
     /// # Errors
     /// [`NotSent`].

@@ -361,7 +361,7 @@ blocks! {
         /// `O` open or `N` not open.
         status: u8,
     }
-    /// The port's dead-man timer is armed or disarmed.
+    /// The port's dead-man timer as it is now: as asked, or as it was when the port's rate refused to set it.
     105 DeadManSet 16 {
         /// Nanoseconds since local midnight.
         timestamp: U64,

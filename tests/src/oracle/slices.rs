@@ -86,6 +86,8 @@ impl Oracle {
         let names_none = request.instrument == InstrumentId::NONE;
         let refused = if request.fault.is_some() {
             request.fault
+        } else if let Err(reason) = self.take_token(port, said.time()) {
+            Some(reason)
         } else if request.firm != firm {
             Some(Reject::FirmNotAuthorized)
         } else if !names_none && self.instrument(request.instrument).is_none() {
@@ -211,10 +213,16 @@ impl Oracle {
 
     pub(super) fn set_dead_man(&mut self, timer: &DeadMan, said: &mut Said) {
         let DeadMan { port, timeout_ns } = *timer;
-        if let Some(state) = self.port_mut(port) {
-            state.timeout_ns = Some(timeout_ns).filter(|&timeout_ns| timeout_ns != 0);
-            said.risk(EventBody::DeadManSet { port, timeout_ns });
+        if self.port(port).is_none() {
+            return;
         }
+        let goes_through = self.take_token(port, said.time()).is_ok();
+        let state = self.port_mut(port).expect("the port was just found");
+        if goes_through {
+            state.timeout_ns = Some(timeout_ns).filter(|&timeout_ns| timeout_ns != 0);
+        }
+        let in_force = state.timeout_ns.unwrap_or(0);
+        said.risk(EventBody::DeadManSet { port, timeout_ns: in_force });
     }
 
     pub(super) fn expire_dead_men(&mut self, said: &mut Said) {
