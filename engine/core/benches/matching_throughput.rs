@@ -375,7 +375,7 @@ fn request(place: u32, message: &Message) -> Request {
         booked: false,
         shown_qty: Qty::ZERO,
     };
-    let incoming = Incoming { order, token: place, slides: false, stp: Stp::Off, pair: None };
+    let incoming = Incoming::new(order, place, false, Stp::Off, None);
     match message.kind {
         Kind::Replace => Request::Replace { orig: order_ref(message.orig_place), total: order.qty, incoming },
         _ => Request::Enter(incoming),

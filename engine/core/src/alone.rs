@@ -184,7 +184,7 @@ impl Alone {
                 other => panic!("unknown word {other}"),
             }
         }
-        Incoming { order, token: self.seq as u32, slides, stp, pair }
+        Incoming::new(order, self.seq as u32, slides, stp, pair)
     }
 
     /// An order that comes in, and what is said.

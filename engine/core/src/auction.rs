@@ -434,18 +434,28 @@ impl Matching {
         self.note_due(instrument);
     }
 
-    /// Notes when an instrument next has something due; after whatever may have changed that.
+    /// Notes when an instrument next has something due, and until when it is calm; after whatever may have
+    /// changed that.
     pub(crate) fn note_due(&mut self, instrument: InstrumentId) {
         let place = instrument.0 as usize - 1;
         let expiry = self.books.expiry(instrument).map(|(due, _)| due);
-        self.agenda.note(place, self.trading[place].next_due(expiry));
+        let due = self.trading[place].next_due(expiry);
+        self.agenda.note(place, due);
+        self.calm_until[place] = self.calm_until(instrument, due);
     }
 
-    /// For tests: panics when an instrument's next timer is not the one that was noted.
+    fn calm_until(&self, instrument: InstrumentId, due: Option<Nanos>) -> Nanos {
+        let is_calm = self.books.is_plain(instrument) && self.trading(instrument).is_calm();
+        if is_calm { due.unwrap_or(Nanos(u64::MAX)) } else { Nanos(0) }
+    }
+
+    /// For tests: panics when an instrument's next timer is not the one that was noted, or its calm.
     pub(crate) fn check_agenda(&self) {
         for (place, trading) in self.trading.iter().enumerate() {
             let expiry = self.books.expiry(trading.instrument()).map(|(due, _)| due);
-            self.agenda.check(place, trading.next_due(expiry));
+            let due = trading.next_due(expiry);
+            self.agenda.check(place, due);
+            assert_eq!(self.calm_until[place], self.calm_until(trading.instrument(), due), "place {place}");
         }
     }
 
@@ -683,7 +693,7 @@ mod tests {
                 }
             }
             let token = self.seq as u32;
-            Incoming { order, token, slides: false, stp: Stp::Off, pair }
+            Incoming::new(order, token, false, Stp::Off, pair)
         }
 
         fn enter_all(&mut self, lines: &[&str]) {

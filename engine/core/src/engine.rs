@@ -18,7 +18,7 @@ use ironbell_types::{
     Nanos, OpenDay, OrderKey, Port, PortId, Seq, Sequenced, Stage,
 };
 use sha2::{Digest, Sha256};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What an engine is made with. Only `key` shows in any output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ impl Engine {
             Venue { homes, office, parts }.run(command, (*seq, *time), &mut self.effects, out);
         }
         for event in &out[first..] {
-            let hash = xxh3_128_with_seed(self.buffer.event(event), self.key);
-            self.output_hash = self.output_hash.wrapping_add(hash);
+            let hash = xxh3_64_with_seed(self.buffer.event(event), self.key);
+            self.output_hash = self.output_hash.wrapping_add(u128::from(hash));
         }
     }
 
@@ -163,7 +163,7 @@ impl Engine {
         self.time
     }
 
-    /// Sum modulo 2^128 of XXH3-128 over every event said so far, seeded with the venue's key.
+    /// Sum of XXH3-64 over every event said so far, seeded with the venue's key.
     #[must_use]
     pub fn output_hash(&self) -> u128 {
         self.output_hash

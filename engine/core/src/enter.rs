@@ -10,8 +10,8 @@ use crate::{
 };
 use alloc::vec::Vec;
 use ironbell_types::{
-    Accepted, CancelReason, ClOrdId, Display, EventBody, InstrumentId, OrderKey, OrderRef, OrderTerms, Peg,
-    Phase, Price, Qty, Reject, Replaced, Shown, Side, Stp, TimeInForce, UserRefNum,
+    Accepted, CancelReason, ClOrdId, EventBody, InstrumentId, OrderKey, OrderRef, Peg, Phase, Price, Qty,
+    Reject, Replaced, Shown, Side, Stp, TimeInForce, UserRefNum,
 };
 
 /// The line of market orders that wait for a cross: before all limits of their side.
@@ -29,18 +29,23 @@ impl Matching {
     ) {
         let side = incoming.order.side;
         let instrument = incoming.order.instrument;
+        let calm = self.is_calm(instrument, voice.time()) && is_calm(incoming);
         let mut found = self.books.find(orig);
-        let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
-        if is_due {
-            let before = self.standing(orig);
-            self.advance(instrument, voice, effects);
-            // What a timer took from the original its replacement has no funds for.
-            found = self.books.find(orig).filter(|_| self.standing(orig) == before);
+        let mut quiet = calm;
+        if !calm {
+            let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
+            if is_due {
+                let before = self.standing(orig);
+                self.advance(instrument, voice, effects);
+                // What a timer took from the original its replacement has no funds for.
+                found = self.books.find(orig).filter(|_| self.standing(orig) == before);
+            }
+            quiet = !is_due && self.is_quiet(instrument);
         }
-        let quiet = !is_due && self.is_quiet(instrument);
         let refused = Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side };
         if let Some(slot) = found {
-            if let Some(reason) = self.refuse(incoming, true) {
+            let reason = if calm { None } else { self.refuse(incoming, true) };
+            if let Some(reason) = reason {
                 let Accepted { key, cl_ord_id, .. } = incoming.order;
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id });
                 effects.push(refused);
@@ -54,7 +59,7 @@ impl Matching {
                 // Copied whole and changed: a struct update would move it field by field.
                 let mut order = incoming.order;
                 order.qty = Qty(leaves);
-                let booked = if quiet && self.trading(instrument).is_calm() && is_calm(incoming) {
+                let booked = if calm {
                     self.enter_calm(&order, executed, incoming, Some(&original), voice, effects)
                 } else {
                     self.enter(&order, executed, incoming, Some(&original), voice, effects)
@@ -67,7 +72,9 @@ impl Matching {
         } else {
             effects.push(refused);
         }
-        self.finish(instrument, quiet, voice, effects);
+        if !calm {
+            self.finish(instrument, quiet, voice, effects);
+        }
     }
 
     /// What an order has left and has executed; `None` when it is not open.
@@ -225,7 +232,7 @@ impl Matching {
         let entering = Entering { order, incoming, original };
         let mut aggressor = aggressor(order, executed, incoming);
         aggressor.band = self.trading(order.instrument).band();
-        if is_plain(order, incoming) {
+        if incoming.is_plain() {
             if self.trading(order.instrument).is_call() {
                 return self.enter_call(&entering, aggressor, None, voice, effects);
             }
@@ -491,23 +498,7 @@ fn entry(order: &Accepted, executed: u64, token: u32) -> Order {
 /// Whether an order is plain and trades with its own firm, too.
 #[inline(always)]
 pub(crate) fn is_calm(incoming: &Incoming) -> bool {
-    incoming.stp == Stp::Off && is_plain(&incoming.order, incoming)
-}
-
-/// Whether nothing but price and time decides about an order once it rests. What it asks for when it
-/// would trade with its own firm counts only on entry.
-#[inline(always)]
-fn is_plain(order: &Accepted, incoming: &Incoming) -> bool {
-    let OrderTerms { market, stop, trail, max_floor, peg, discretion, expire, stp_group, .. } = order.terms;
-    (stop.0 | discretion.0) == 0
-        && expire.0 == 0
-        && (trail | max_floor) == 0
-        && !market
-        && peg == Peg::None
-        && stp_group == [0; 2]
-        && order.display != Display::Hidden
-        && incoming.pair.is_none()
-        && !matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose)
+    incoming.is_plain() && incoming.stp == Stp::Off
 }
 
 /// The least that an order must trade at once, if there is such.

@@ -21,9 +21,9 @@ use crate::{
 };
 use alloc::vec::Vec;
 use ironbell_types::{
-    Accepted, CancelReason, Canceled, Event, EventBody, FirmId, InstrumentId, InstrumentRules, MatchNumber,
-    Modified, Nanos, OrderKey, OrderRef, OrderTerms, Phase, PortId, Price, Qty, Refreshed, Seq, Shown, Side,
-    Stage, Stp,
+    Accepted, CancelReason, Canceled, Display, Event, EventBody, FirmId, InstrumentId, InstrumentRules,
+    MatchNumber, Modified, Nanos, OrderKey, OrderRef, OrderTerms, Phase, PortId, Price, Qty, Refreshed, Seq,
+    Shown, Side, Stage, Stp, TimeInForce,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -45,8 +45,35 @@ pub struct Incoming {
     pub slides: bool,
     /// What it asks for when it would trade with its own firm; never [`Stp::Port`].
     pub stp: Stp,
+    /// Nothing but price and time decides about it once it rests. What it asks for when it would trade
+    /// with its own firm counts only on entry.
+    is_plain: bool,
     /// The order it is to be paired with.
     pub pair: Option<OrderRef>,
+}
+
+impl Incoming {
+    /// An order as stage 1 admitted it.
+    #[inline]
+    #[must_use]
+    pub fn new(order: Accepted, token: u32, slides: bool, stp: Stp, pair: Option<OrderRef>) -> Self {
+        let OrderTerms { market, stop, trail, max_floor, peg, discretion, expire, stp_group, .. } =
+            order.terms;
+        let wide = stop.0 | discretion.0 | expire.0.cast_signed();
+        let bytes = u8::from(market) | peg as u8 | stp_group[0] | stp_group[1];
+        let for_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
+        let is_plain = wide == 0
+            && trail | max_floor == 0
+            && bytes == 0
+            && order.display != Display::Hidden
+            && pair.is_none()
+            && !for_cross;
+        Self { order, token, slides, stp, is_plain, pair }
+    }
+
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
 }
 
 /// What stage 1 passes on.
@@ -344,6 +371,9 @@ pub struct Matching {
     /// By instrument.
     pub(crate) trading: Vec<Trading>,
     pub(crate) agenda: Agenda,
+    /// By instrument, until when it is calm: all on it is plain, plain orders trade as they come, by price
+    /// and time, and nothing is due before. The beginning of time when it is not.
+    pub(crate) calm_until: Vec<Nanos>,
     /// The venue's key, for the sizes of icebergs' parts.
     key: u64,
     /// [`TRADES_MAX`]; less in a test of it.
@@ -369,6 +399,7 @@ impl Matching {
             books: Books::new(orders, key),
             trading: Vec::new(),
             agenda: Agenda::new(),
+            calm_until: Vec::new(),
             key,
             trades_max: TRADES_MAX,
             spent: Spent::default(),
@@ -385,6 +416,8 @@ impl Matching {
         let instrument = InstrumentId(self.books.len() as u32);
         self.trading.push(Trading::new(instrument, phase));
         self.agenda.grow(self.trading.len());
+        self.calm_until.push(Nanos(0));
+        self.note_due(instrument);
     }
 
     /// Open orders of all instruments, waiting ones too.
@@ -442,11 +475,11 @@ impl Matching {
         match *request {
             Request::Enter(ref incoming) => {
                 let instrument = incoming.order.instrument;
-                let quiet = self.prepare(instrument, voice, effects);
-                if quiet && self.trading(instrument).is_calm() && is_calm(incoming) {
+                if self.is_calm(instrument, voice.time()) && is_calm(incoming) {
                     self.enter_calm(&incoming.order, 0, incoming, None, voice, effects);
                     return;
                 }
+                let quiet = self.prepare(instrument, voice, effects);
                 self.enter_new(incoming, voice, effects);
                 self.finish(instrument, quiet, voice, effects);
             }
@@ -468,6 +501,12 @@ impl Matching {
             }
             _ => self.apply_rare(request, voice, effects),
         }
+    }
+
+    /// Whether an instrument is calm: what most orders meet with.
+    #[inline(always)]
+    pub(crate) fn is_calm(&self, instrument: InstrumentId, now: Nanos) -> bool {
+        now < self.calm_until[instrument.0 as usize - 1]
     }
 
     #[inline(never)]
@@ -762,7 +801,7 @@ mod tests {
     use super::*;
     use crate::alone::{Alone, ONE, all_orders};
     use alloc::vec::Vec;
-    use ironbell_types::{Algorithm, TimeInForce};
+    use ironbell_types::Algorithm;
 
     fn with_trades_max(trades_max: u32) -> Alone {
         let mut desk = Alone::new();
@@ -997,7 +1036,6 @@ mod tests {
         let original = desk.matching.books.order(slot);
         let extra = desk.matching.books.extra(slot);
         let mut incoming = desk.incoming(line);
-        incoming.pair = None;
         incoming.order.side = original.side;
         incoming.order.terms = OrderTerms {
             oco: incoming.order.terms.oco,
@@ -1017,6 +1055,8 @@ mod tests {
                 Price(if original.side.is_buy() { discretion - 1 } else { discretion + 1 });
         }
         let total = Qty(original.executed + incoming.order.qty.0);
+        let Incoming { order, token, slides, stp, .. } = incoming;
+        let incoming = Incoming::new(order, token, slides, stp, None);
         Request::Replace { orig, total, incoming }
     }
 

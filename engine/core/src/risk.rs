@@ -282,7 +282,7 @@ impl Desk {
     fn incoming(&self, order: &Accepted, token: u32, pair: Option<OrderRef>) -> Incoming {
         let rules = &self.port(order.key).rules;
         let stp = if order.terms.stp == Stp::Port { rules.stp } else { order.terms.stp };
-        Incoming { order: *order, token: homes::token(self.shard, token), slides: rules.slides, stp, pair }
+        Incoming::new(*order, homes::token(self.shard, token), rules.slides, stp, pair)
     }
 
     #[inline(never)]

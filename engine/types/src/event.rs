@@ -22,6 +22,7 @@ pub enum Stage {
 /// One thing that happened. (seq, stage, step) orders the events of a run; step counts from 0 within
 /// (seq, stage).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Event {
     /// The command that caused it.
     pub seq: Seq,
