@@ -55,9 +55,11 @@ const LANE_BITS: u32 = 4;
 const _: () = assert!(LANES <= 1 << LANE_BITS);
 
 /// Pegs and orders with discretion that rest on an instrument.
-pub(crate) const SEEKERS_MAX: u32 = 1024;
+pub(crate) const SEEKERS_MAX: u32 = 4096;
 /// Trailing stops that wait on an instrument.
-pub(crate) const TRAILING_MAX: u32 = 1024;
+pub(crate) const TRAILING_MAX: u32 = 4096;
+/// Those of one firm in each of the two: no firm can take all the room.
+pub(crate) const OF_FIRM_MAX: usize = 64;
 
 impl Plane {
     const ALL: [Self; 7] =
@@ -542,14 +544,19 @@ impl Books {
         self.list(self.book(instrument).trailing.head)
     }
 
-    /// Whether there is room for one more peg or order with discretion.
-    pub(crate) fn has_seeker_room(&self, instrument: InstrumentId) -> bool {
-        self.book(instrument).seekers.len < SEEKERS_MAX
+    /// Whether there is room for one more peg or order with discretion of the firm.
+    pub(crate) fn has_seeker_room(&self, instrument: InstrumentId, firm: FirmId) -> bool {
+        self.book(instrument).seekers.len < SEEKERS_MAX && self.are_few(self.seekers(instrument), firm)
     }
 
-    /// Whether there is room for one more trailing stop.
-    pub(crate) fn has_trailing_room(&self, instrument: InstrumentId) -> bool {
-        self.book(instrument).trailing.len < TRAILING_MAX
+    /// Whether there is room for one more trailing stop of the firm.
+    pub(crate) fn has_trailing_room(&self, instrument: InstrumentId, firm: FirmId) -> bool {
+        self.book(instrument).trailing.len < TRAILING_MAX && self.are_few(self.trailing(instrument), firm)
+    }
+
+    /// Counts: every command on the instrument looks at all of them anyway.
+    fn are_few(&self, slots: impl Iterator<Item = u32>, firm: FirmId) -> bool {
+        slots.filter(|slot| self.order(*slot).firm == firm).take(OF_FIRM_MAX).count() < OF_FIRM_MAX
     }
 
     /// The good-till-time order that ends first, the oldest of those, and when.

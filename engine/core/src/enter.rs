@@ -336,7 +336,7 @@ impl Matching {
         }
         let extra = extra.as_deref();
         let rests = rests(order.time_in_force, aggressor.market);
-        let booked = rests && !stands && killed.is_none() && self.has_room(order.instrument, extra);
+        let booked = rests && !stands && killed.is_none() && self.has_room(&aggressor, extra);
         if booked {
             self.rest_whole(entering, &aggressor, extra, voice);
             return true;
@@ -363,7 +363,7 @@ impl Matching {
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        if self.has_room(aggressor.instrument, extra) {
+        if self.has_room(&aggressor, extra) {
             self.rest_whole(entering, &aggressor, extra, voice);
             return true;
         }
@@ -407,7 +407,7 @@ impl Matching {
             return false;
         }
         let plane = if order.terms.trail == 0 { Plane::Stop } else { Plane::Trailing };
-        let booked = plane == Plane::Stop || self.books.has_trailing_room(instrument);
+        let booked = plane == Plane::Stop || self.books.has_trailing_room(instrument, order.firm);
         entering.accept(order.price, booked, 0, voice);
         if booked {
             extra.partner = aggressor.partner;

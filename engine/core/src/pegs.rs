@@ -161,7 +161,10 @@ impl Matching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{alone::Alone, book::SEEKERS_MAX};
+    use crate::{
+        alone::Alone,
+        book::{OF_FIRM_MAX, SEEKERS_MAX},
+    };
 
     fn terms(peg: Peg, peg_offset: i32) -> OrderTerms {
         OrderTerms { peg, peg_offset, ..OrderTerms::default() }
@@ -223,14 +226,27 @@ mod tests {
     #[test]
     fn pegs_and_discretion_have_an_end() {
         let mut desk = Alone::new();
-        for number in 0..SEEKERS_MAX {
-            desk.enter(if number % 2 == 0 { "buy 1 @ 90 primary 0" } else { "buy 1 @ 80 to 81" });
+        let has_room = |desk: &mut Alone, firm: u32| {
+            let next = desk.seq + 1;
+            let said = desk.enter(&alloc::format!("sell 1 @ 200 to 199 firm {firm}"));
+            let refused = [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")];
+            assert!(said.len() == 1 || said == refused);
+            said != refused
+        };
+        let firms = SEEKERS_MAX / OF_FIRM_MAX as u32;
+        for firm in 1..=firms {
+            for number in 0..OF_FIRM_MAX {
+                let line = if number % 2 == 0 { "buy 1 @ 90 primary 0" } else { "buy 1 @ 80 to 81" };
+                assert_eq!(desk.enter(&alloc::format!("{line} firm {firm}")).len(), 1);
+            }
+            assert!(!has_room(&mut desk, firm));
         }
-        let next = desk.seq + 1;
-        let said = desk.enter("sell 1 @ 200 to 199");
-        assert_eq!(said, [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")]);
+        assert!(!has_room(&mut desk, firms + 1));
+        // One of the first firm leaves, and there is room for one of any.
         desk.cancel(1, 0);
-        assert_eq!(desk.enter("sell 1 @ 200 to 199").len(), 1);
+        assert!(!has_room(&mut desk, 2));
+        assert!(has_room(&mut desk, firms + 1));
+        assert!(!has_room(&mut desk, 1));
     }
 
     /// An order that meets something beyond the band cannot trade, and would meet it for ever.

@@ -302,7 +302,7 @@ impl Matching {
             End::Done => None,
             End::Stopped { .. } => Some(CancelReason::Collar),
             End::Spent => Some(CancelReason::Immediate),
-            End::Dry if rests && self.has_room(aggressor.instrument, extra) => None,
+            End::Dry if rests && self.has_room(aggressor, extra) => None,
             End::Dry => Some(CancelReason::Immediate),
         };
         if let Some(reason) = reason {
@@ -340,8 +340,9 @@ impl Matching {
 
     /// Whether an order can rest: of pegs and of orders with discretion there is an end.
     #[inline(always)]
-    pub(crate) fn has_room(&self, instrument: InstrumentId, extra: Option<&Extra>) -> bool {
-        extra.is_none_or(|extra| !extra.seeks() || self.books.has_seeker_room(instrument))
+    pub(crate) fn has_room(&self, aggressor: &Aggressor, extra: Option<&Extra>) -> bool {
+        let has_seeker_room = || self.books.has_seeker_room(aggressor.instrument, aggressor.order.firm);
+        extra.is_none_or(|extra| !extra.seeks() || has_seeker_room())
     }
 
     /// An order goes on the book, at the end of its line. There must be room.

@@ -153,7 +153,10 @@ impl Matching {
 
 #[cfg(test)]
 mod tests {
-    use crate::{alone::Alone, book::TRAILING_MAX};
+    use crate::{
+        alone::Alone,
+        book::{OF_FIRM_MAX, TRAILING_MAX},
+    };
     use ironbell_types::{InstrumentRules, Price};
 
     /// The first stop's trades reach the second, whose trades reach the third: each is looked at after
@@ -217,14 +220,24 @@ mod tests {
     #[test]
     fn trailing_stops_have_an_end() {
         let mut desk = Alone::new();
-        for _ in 0..TRAILING_MAX {
-            desk.enter("sell 1 @ 90 trail 3");
+        let has_room = |desk: &mut Alone, firm: u32| {
+            let next = desk.seq + 1;
+            let said = desk.enter(&alloc::format!("buy 1 @ 90 trail 3 firm {firm}"));
+            let refused = [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")];
+            assert!(said.len() == 1 || said == refused);
+            said != refused
+        };
+        let firms = TRAILING_MAX / OF_FIRM_MAX as u32;
+        for firm in 1..=firms {
+            for _ in 0..OF_FIRM_MAX {
+                assert_eq!(desk.enter(&alloc::format!("sell 1 @ 90 trail 3 firm {firm}")).len(), 1);
+            }
+            assert!(!has_room(&mut desk, firm));
         }
-        let next = desk.seq + 1;
-        let said = desk.enter("buy 1 @ 90 trail 3");
-        assert_eq!(said, [alloc::format!("{next} accepted"), alloc::format!("{next} canceled I")]);
+        assert!(!has_room(&mut desk, firms + 1));
         desk.cancel(7, 0);
-        assert_eq!(desk.enter("buy 1 @ 90 trail 3").len(), 1);
+        assert!(has_room(&mut desk, firms + 1));
+        assert!(!has_room(&mut desk, 1));
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub(super) const TRADES_MAX: u32 = (1 << 16) - 2;
 /// Orders of one price that share what comes in.
 const SHARERS_MAX: usize = 4_096;
 
-/// Pegs and orders with discretion that rest on an instrument, and trailing stops that wait there.
-const WATCHED_MAX: usize = 1_024;
+/// Pegs and orders with discretion that rest on an instrument, and trailing stops that wait there: of a firm,
+/// and of all.
+const WATCHED_OF_FIRM_MAX: usize = 64;
+const WATCHED_MAX: usize = 4_096;
 
 /// An open order, as it stands on the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -609,7 +611,7 @@ impl Books {
             if trades && last.is_some_and(|last| is_due(&order, last)) {
                 self.say_head(order_ref, false, head, said);
                 self.trigger(order_ref, said);
-            } else if accepted.terms.trail != 0 && self.orders.iter().filter(trails).count() >= WATCHED_MAX {
+            } else if accepted.terms.trail != 0 && self.are_enough(accepted.firm, trails) {
                 self.say_head(order_ref, false, head, said);
                 self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
             } else {
@@ -946,7 +948,13 @@ impl Books {
     fn is_full_for(&self, order: &Order) -> bool {
         let rests =
             |o: &&Order| o.instrument == order.instrument && o.standing == Standing::Rests && o.is_watched();
-        order.is_watched() && self.orders.iter().filter(rests).count() >= WATCHED_MAX
+        order.is_watched() && self.are_enough(order.firm, rests)
+    }
+
+    /// Whether there may be no more orders like these.
+    fn are_enough(&self, firm: FirmId, like: impl Fn(&&Order) -> bool) -> bool {
+        let of_firm = self.orders.iter().filter(|o| o.firm == firm && like(o)).count();
+        of_firm >= WATCHED_OF_FIRM_MAX || self.orders.iter().filter(|o| like(o)).count() >= WATCHED_MAX
     }
 
     /// What is left of an order rests from here on, behind all others.
