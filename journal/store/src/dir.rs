@@ -142,18 +142,20 @@ pub fn format_on<D: Disk>(
 
 /// Makes `dir` and what is missing above it, durably: a journal is there as long as its directory is.
 fn make_dirs<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
-    let mut missing = Vec::new();
-    for above in dir.ancestors().filter(|above| !above.as_os_str().is_empty()) {
-        if disk.exists(above).map_err(Error::io("look for", above))? {
-            break;
+    let above: Vec<_> = dir.ancestors().filter(|above| !above.as_os_str().is_empty()).collect();
+    for dir in above.into_iter().rev() {
+        let missing = !disk.exists(dir).map_err(Error::io("look for", dir))?;
+        if missing {
+            disk.make_dir(dir).map_err(Error::io("make the directory", dir))?;
         }
-        missing.push(above);
+        // One that was there may be what a killed format has made and not synced; or its parent may be out of this
+        // user's reach, and then it is an old one.
+        match sync_dir(disk, &dir.join("..")) {
+            Err(error) if missing => return Err(error),
+            _ => {}
+        }
     }
-    for dir in missing.iter().rev() {
-        disk.make_dir(dir).map_err(Error::io("make the directory", dir))?;
-        sync_dir(disk, &dir.join(".."))?;
-    }
-    sync_dir(disk, &dir.join(".."))
+    Ok(())
 }
 
 /// Refuses to take an enciphered journal for a plain one, and the other way round.

@@ -119,8 +119,8 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The writer failed before and does nothing any more.
-    #[error("the journal writer stopped at an earlier failed write")]
+    /// The writer, or what makes segments for it, failed before and does nothing any more.
+    #[error("the journal stopped at an earlier failed write")]
     Poisoned,
     /// What replays the journal refused a frame.
     #[error("replaying the frame that begins at Seq {seq} failed: {source}")]
@@ -136,6 +136,12 @@ impl Error {
     /// For `map_err`: the call `what` on `path` failed.
     pub(crate) fn io<E: Into<io::Error>>(what: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether there was no room, which somebody may make.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
     }
 
     /// For `map_err`: the io_uring call `what` failed.

@@ -13,6 +13,7 @@ pub mod queue;
 mod reader;
 mod recovery;
 mod segment;
+pub mod sim;
 mod superblock;
 mod uring;
 mod writer;

@@ -246,6 +246,15 @@ impl<D: Disk> Reader<D> {
         Ok(OpenSegment { path, header, source })
     }
 
+    /// Looks at the segments behind the last frame: one that is damaged must be found before it is needed, and before
+    /// anything is changed.
+    pub(crate) fn check_spares(&self) -> Result<(), Error> {
+        for index in self.tail.index + 1..=dir::last_index(&self.disk, &self.dir)? {
+            self.open_segment(dir::segment_path(&self.dir, index), index, false)?;
+        }
+        Ok(())
+    }
+
     /// Whether anything was ever written into the segment `index`, if there is one. Frames fill a segment from
     /// its beginning, so where writes in flight reach is as far as one has to look.
     fn is_started(&self, index: u64) -> Result<bool, Error> {
@@ -295,8 +304,9 @@ impl<D: Disk> Reader<D> {
             return Err(segment.damaged(self.offset, &self.chain, what));
         }
         let never_torn = |error: FrameError| {
-            use FrameError::{HeaderCrc, Magic, PayloadCrc, Place, Truncated};
-            !matches!(error, Truncated | Magic | HeaderCrc | PayloadCrc | Place)
+            // A sound header of another place was put here by a device that writes where it was not told to.
+            use FrameError::{HeaderCrc, Magic, PayloadCrc, Truncated};
+            !matches!(error, Truncated | Magic | HeaderCrc | PayloadCrc)
         };
         let knows = |later: &&FrameHeader| {
             later.durable_frames > self.chain.frames || later.commit > self.chain.last_seq
@@ -310,6 +320,8 @@ impl<D: Disk> Reader<D> {
                 "{unreadable}, and frame {} at byte {} knew it to be safe",
                 later.number, later.place.offset
             )
+        } else if let Some(at) = rest.misdirected {
+            format!("{unreadable}, and at byte {at} stands a frame that was written for another place")
         } else if rest.end > self.offset + WINDOW_BYTES {
             format!("{unreadable}, and bytes up to {} are further on than writes in flight reach", rest.end)
         } else {
@@ -402,6 +414,9 @@ struct Rest {
     end: u64,
     /// Every sound header at the start of a block.
     headers: Vec<FrameHeader>,
+    /// The first block with a sound header of another place. No payload holds one by chance, and none is left from
+    /// before: a segment is zero when it begins.
+    misdirected: Option<u64>,
 }
 
 impl<F: DiskFile> OpenSegment<F> {
@@ -448,7 +463,7 @@ impl<F: DiskFile> OpenSegment<F> {
     }
 
     fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {
-        let mut rest = Rest { end: offset, headers: Vec::new() };
+        let mut rest = Rest { end: offset, headers: Vec::new(), misdirected: None };
         let (end, nonce) = (self.header.bytes, self.header.nonce);
         let mut from = offset;
         while from < end {
@@ -456,11 +471,11 @@ impl<F: DiskFile> OpenSegment<F> {
             for block in bytes.chunks(BLOCK_BYTES) {
                 if block.iter().any(|byte| *byte != 0) {
                     rest.end = from + BLOCK_BYTES as u64;
-                    rest.headers.extend(FrameHeader::decode(
-                        block,
-                        &identity.cluster,
-                        Place { nonce, offset: from },
-                    ));
+                    match FrameHeader::decode(block, &identity.cluster, Place { nonce, offset: from }) {
+                        Ok(header) => rest.headers.push(header),
+                        Err(FrameError::Place) => rest.misdirected = rest.misdirected.or(Some(from)),
+                        Err(_) => {}
+                    }
                 }
                 from += BLOCK_BYTES as u64;
             }

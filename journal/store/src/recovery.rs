@@ -74,10 +74,9 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentM
 /// later, and the epoch is taken even if nothing else is ever written in it.
 ///
 /// # Errors
-/// [`Error::Damaged`], [`Error::Memory`], [`Error::Superblock`] and [`Error::Replay`], with nothing changed;
-/// [`Error::Locked`] after two seconds,
-/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Key`], [`Error::Layout`],
-/// [`Error::Uring`], [`Error::Write`], [`Error::Io`].
+/// [`Error::Damaged`], [`Error::Layout`], [`Error::Memory`], [`Error::Superblock`], [`Error::Key`] and
+/// [`Error::Replay`], with nothing changed; [`Error::Locked`] after two seconds,
+/// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Uring`], [`Error::Write`], [`Error::Io`].
 pub fn open_replaying(
     dir: &Path,
     options: &Options,
@@ -105,6 +104,8 @@ pub fn open_on<D: Disk>(
     superblock::read(disk, dir, direct)?;
     disk.check_durability(dir, options.durability)?;
     let lock = dir::lock(disk, dir)?;
+    // Names are seen before they are durable: one that a killed process gave must not be lost with what comes next.
+    dir::sync_dir(disk, dir)?;
     let (remembered, _) = superblock::read(disk, dir, direct)?;
     let mut reader = Reader::alone(disk, dir, options)?;
     while let Some(frame) = reader.next_frame()? {
@@ -112,6 +113,7 @@ pub fn open_on<D: Disk>(
         replay(&frame.header, frame.commands).map_err(failed)?;
     }
     check_memory(dir, &remembered, &reader)?;
+    reader.check_spares()?;
     let last_index = dir::last_index(disk, dir)?;
     let mut keeper = Keeper::open(disk, dir, direct)?;
     dir::remove_unfinished(disk, dir)?;

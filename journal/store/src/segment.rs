@@ -63,6 +63,7 @@ pub struct SegmentMaker<D: Disk = Os> {
     found: VecDeque<Segment<D::File>>,
     making: Option<Making<D::File>>,
     maker_writer: Producer<Segment<D::File>>,
+    failed: bool,
 }
 
 impl<D: Disk> SegmentMaker<D> {
@@ -71,16 +72,26 @@ impl<D: Disk> SegmentMaker<D> {
         found: VecDeque<Segment<D::File>>,
         maker_writer: Producer<Segment<D::File>>,
     ) -> Self {
-        Self { workshop, found, making: None, maker_writer }
+        Self { workshop, found, making: None, maker_writer, failed: false }
     }
 
     /// Does the next step, of at most 1 MiB or one sync, if a segment will be needed; returns how many
     /// steps it did, 0 or 1.
     ///
     /// # Errors
-    /// [`Error::Io`], with a full disk the likeliest. What was half made is removed, and the next call
-    /// begins anew; meanwhile the writer goes on in what is ready, and then refuses to begin a frame.
+    /// [`Error::Io`]. After a full disk, what was half made is removed, and the next call begins anew; meanwhile the
+    /// writer goes on in what is ready, and then refuses to begin a frame. Nothing else is tried again:
+    /// [`Error::Poisoned`] ever after.
     pub fn poll(&mut self) -> Result<usize, Error> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        let made = self.step();
+        self.failed = made.as_ref().is_err_and(|error| !error.is_disk_full());
+        made
+    }
+
+    fn step(&mut self) -> Result<usize, Error> {
         if self.maker_writer.is_full() || self.maker_writer.is_abandoned() {
             return Ok(0);
         }

@@ -66,6 +66,9 @@ impl<F: DiskFile> Keeper<F> {
         let opened = disk.open(&path, Access::Write, false);
         let file = opened.map_err(Error::io("open for writing", &path))?;
         let keeper = Self { path, file, current };
+        // What was read may be a killed process's that never got to sync it. Were the others overwritten before, a
+        // power loss could take both halves.
+        keeper.sync()?;
         let behind: Vec<_> = (0..COPIES)
             .filter(|&copy| {
                 let block = bytes.get(copy * BLOCK_BYTES..).unwrap_or_default();
@@ -98,6 +101,10 @@ impl<F: DiskFile> Keeper<F> {
             let written = self.file.write_all_at(&block, (copy * BLOCK_BYTES) as u64);
             written.map_err(Error::io("write", &self.path))?;
         }
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
         self.file.sync().map_err(Error::io("sync", &self.path))
     }
 }

@@ -247,7 +247,8 @@ impl<Q: WriteQueue> Writer<Q> {
         self.drain()?;
         if let Some(keeper) = &mut self.keeper {
             let end = End { frames: self.chain.frames, chain: self.chain.hash };
-            keeper.change(self.epoch, Some(end))?;
+            // Not tried again either: half of the copies may say it already.
+            keeper.change(self.epoch, Some(end)).inspect_err(|_| self.state = State::Poisoned)?;
         }
         Ok(())
     }

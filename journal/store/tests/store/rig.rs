@@ -117,6 +117,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// One of a seed that is known already.
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
