@@ -58,4 +58,10 @@ macro_rules! refused {
         }
     )*};
 }
-refused!(ironbell_store::Error, ironbell_sessionlog::Error, ironbell_gateway::Error, ironbell_feed::Error);
+refused!(
+    ironbell_archive::Error,
+    ironbell_store::Error,
+    ironbell_sessionlog::Error,
+    ironbell_gateway::Error,
+    ironbell_feed::Error
+);

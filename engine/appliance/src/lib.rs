@@ -15,6 +15,7 @@ pub mod service;
 pub mod shadow;
 
 pub mod admin;
+pub mod archive;
 pub mod config;
 pub mod ctl;
 pub mod failure;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ironbell_appliance::{Failure, ctl, demo, format, inspect, lobster, node, trial};
+use ironbell_appliance::{Failure, archive, ctl, demo, format, inspect, lobster, node, trial};
 
 /// An exchange and settlement venue in one Linux box.
 ///
@@ -41,6 +41,12 @@ enum Command {
     Inspect(InspectArgs),
     /// Replay a journal from its first command and print the state's hashes.
     Replay(ReplayArgs),
+    /// Move sealed segments of the journal to an archive: a folder, or s3://BUCKET/PREFIX in a build with S3. The node may
+    /// run. Only segments that a start no longer needs go.
+    Archive(archive::Archive),
+    /// Bring segments back from an archive, each checked against its manifest and the journal's chain. Nothing is
+    /// overwritten.
+    Restore(archive::Restore),
     /// Replay real level-3 data (LOBSTER format) through real TCP sessions and compare every book.
     ReplayLobster(lobster::Options),
 }
@@ -149,6 +155,8 @@ fn main() -> ExitCode {
             What::Statement => inspect::statement(&args.config.config, args.account, args.json),
         },
         Command::Replay(args) => inspect::replay(&args.dir, args.key_file.as_deref(), args.shards, args.json),
+        Command::Archive(options) => archive::archive(&options),
+        Command::Restore(options) => archive::restore(&options),
         Command::ReplayLobster(options) => lobster::run(&options),
     };
     match run {

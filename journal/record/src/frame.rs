@@ -405,6 +405,31 @@ impl<'a> Frame<'a> {
         Self::linked(header, head, payload)
     }
 
+    /// Enciphers again what [`decipher`](Self::decipher) left plain in `bytes`: they are then the very bytes that were
+    /// written. Returns the header.
+    ///
+    /// # Errors
+    /// The first thing that shows it is no such frame, [`FrameError::Key`] when other records or another key make
+    /// another tag; `bytes` then holds anything.
+    pub fn encipher_again(
+        bytes: &mut [u8],
+        cluster: &[u8; 16],
+        place: Place,
+        cipher: &dyn Cipher,
+    ) -> Result<FrameHeader, FrameError> {
+        let header = FrameHeader::decode(bytes, cluster, place)?;
+        let bytes = bytes.get_mut(..header.frame_bytes()).ok_or(FrameError::Truncated)?;
+        let (head, rest) = bytes.split_at_mut(HEADER_BYTES);
+        if let Some(tag) = header.tag {
+            let payload = &mut rest[..header.payload_bytes as usize];
+            if cipher.seal(header.cipher_nonce(), &head[CHAINED], payload) != tag {
+                return Err(FrameError::Key);
+            }
+        }
+        Self::payload(&header, bytes)?;
+        Ok(header)
+    }
+
     /// The records as they stand there.
     fn payload<'b>(header: &FrameHeader, bytes: &'b [u8]) -> Result<&'b [u8], FrameError> {
         let bytes = bytes.get(..header.frame_bytes()).ok_or(FrameError::Truncated)?;

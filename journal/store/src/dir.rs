@@ -5,6 +5,7 @@
 //! superblock               whose it is, the promised epoch, where it ended; four copies
 //! lock                     held by whoever writes
 //! 0000000001.segment …     dense from 1; the last ones may still be empty
+//! archived                 which of the first ones were moved to an archive, and where it is
 //! *.making                 being made; removed when the journal is opened
 //! 0000000001-4096.torn     a torn tail that was cut off, kept for whoever wants to look
 //! ```
@@ -220,9 +221,13 @@ pub(crate) fn remove_unfinished<D: Disk>(disk: &D, dir: &Path) -> Result<(), Err
 
 /// Highest segment index in `dir`; 0 when there is none.
 pub(crate) fn last_index<D: Disk>(disk: &D, dir: &Path) -> Result<u64, Error> {
-    let names = names(disk, dir)?;
-    let index = |name: &String| name.strip_suffix(".segment").and_then(|index| index.parse::<u64>().ok());
-    Ok(names.iter().filter_map(index).max().unwrap_or(0))
+    Ok(indices(disk, dir)?.into_iter().max().unwrap_or(0))
+}
+
+/// The segment indices in `dir`, in no order.
+pub(crate) fn indices<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, Error> {
+    let index = |name: String| name.strip_suffix(".segment").and_then(|index| index.parse::<u64>().ok());
+    Ok(names(disk, dir)?.into_iter().filter_map(index).collect())
 }
 
 fn names<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, Error> {

@@ -7,6 +7,8 @@ use ironbell_record::LayoutError;
 use ironbell_record::superblock::NoQuorum;
 use ironbell_types::Seq;
 
+use crate::archived::Archived;
+
 /// A failure of the world. Its text says what, where and, where something can be done, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -96,6 +98,19 @@ pub enum Error {
         seq: Seq,
         /// What is wrong.
         what: String,
+    },
+    /// A segment was moved to an archive, and what is read begins in it or before.
+    #[error(
+        "segment {index} of {} is in the archive {} (segments {} to {}, up to Seq {}): bring it back with `ironbell restore {}`",
+        dir.display(), archived.place, archived.first, archived.last, archived.last_seq, archived.place
+    )]
+    Archived {
+        /// The journal.
+        dir: PathBuf,
+        /// The segment that is not there.
+        index: u64,
+        /// The stretch that it is in.
+        archived: Archived,
     },
     /// io_uring cannot be had.
     #[error("cannot {what}: {source}{}", uring_advice(source))]

@@ -5,6 +5,7 @@
 //! when a frame should be closed, and clocks. Start with [`Writer`], then [`open`], which makes one out
 //! of whatever a crash has left; [`Reader`] is the other side.
 
+mod archived;
 mod cipher;
 mod dir;
 pub mod disk;
@@ -18,6 +19,7 @@ mod superblock;
 mod uring;
 mod writer;
 
+pub use archived::{Archived, archived, note_archived, segment_path, segments};
 pub use cipher::DataKey;
 pub use dir::{Durability, Options, format, format_on, identity};
 pub use disk::{Disk, Os};

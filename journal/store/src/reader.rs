@@ -18,6 +18,7 @@ use ironbell_record::{
 use ironbell_types::Sequenced;
 use memmap2::MmapMut;
 
+use crate::archived;
 use crate::cipher::DataKey;
 use crate::dir::{self, IN_FLIGHT_MAX, Options};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
@@ -188,6 +189,10 @@ impl<D: Disk> Reader<D> {
     fn enter(&mut self, index: u64) -> Result<bool, Error> {
         let path = dir::segment_path(&self.dir, index);
         if !self.disk.exists(&path).map_err(Error::io("look for", &path))? {
+            let stretches = archived::read(&self.disk, &self.dir)?;
+            if let Some(archived) = stretches.into_iter().find(|it| (it.first..=it.last).contains(&index)) {
+                return Err(Error::Archived { dir: self.dir.clone(), index, archived });
+            }
             return match self.later(index - 1)? {
                 Some(what) => Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what }),
                 None => Ok(false),
