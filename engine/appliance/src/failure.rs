@@ -34,6 +34,11 @@ impl Failure {
         Self { code: CODE_CHECK, line: line.to_string() }
     }
 
+    /// What another process of this program ended with.
+    pub(crate) fn of_child(code: u8, line: impl fmt::Display) -> Self {
+        Self { code, line: line.to_string() }
+    }
+
     /// The node stopped because its journal failed.
     pub fn poisoned(line: impl fmt::Display) -> Self {
         Self { code: CODE_POISONED, line: line.to_string() }

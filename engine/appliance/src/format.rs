@@ -21,7 +21,9 @@ use crate::recovery::engine_config;
 /// When the file is there already or cannot be made.
 pub fn key(path: &Path) -> Result<(), Failure> {
     KeyFile::create(path).map_err(Failure::refused)?;
-    println!(
+    // Whoever asked may have closed the pipe already.
+    let _ = writeln!(
+        std::io::stdout(),
         "made {}; keep a copy off this machine: without it a journal that it protects cannot be read",
         path.display()
     );

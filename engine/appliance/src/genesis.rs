@@ -391,7 +391,7 @@ pub fn instrument(
 
 /// Days since 1970-01-01 of a yyyymmdd date (proleptic Gregorian; years count from March, so that the
 /// leap day comes last).
-fn days_of(date: u32) -> i64 {
+pub(crate) fn days_of(date: u32) -> i64 {
     let (year, month, day) = (i64::from(date / 10_000), i64::from(date / 100 % 100), i64::from(date % 100));
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let day_of_year = (153 * month + 2) / 5 + day - 1;
@@ -399,7 +399,7 @@ fn days_of(date: u32) -> i64 {
 }
 
 /// The yyyymmdd date of a day count since 1970-01-01: the inverse of [`days_of`].
-fn yyyymmdd(days: i64) -> u32 {
+pub(crate) fn yyyymmdd(days: i64) -> u32 {
     // Start from a year at most one too late and step back; dates here are within a few centuries.
     let mut year = 1970 + days.div_euclid(365) + 1;
     while days_of(year as u32 * 10_000 + 101) > days {

@@ -1,7 +1,7 @@
 //! `ironbell status`, `inspect` and `replay`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::admin::{self, Request, Seen, Status};
 use crate::config::{Config, data_key};
 use crate::failure::Failure;
 use crate::inspection::{self, Balance, Line, PhaseLine, RiskLine, Statement, table};
+use crate::journal::journal_dir;
 use crate::recovery;
 
 /// `ironbell status`.
@@ -223,8 +224,7 @@ pub fn replay(dir: &Path, key_file: Option<&Path>, shards: usize, json: bool) ->
             "--shards {shards}: this build replays with one shard; leave the option out (the outcome would be the same)"
         )));
     }
-    let nested = dir.join("journal");
-    let dir: PathBuf = if nested.is_dir() { nested } else { dir.to_owned() };
+    let dir = journal_dir(dir);
     let mut events = 0;
     let replayed = recovery::replay(&dir, data_key(&dir, key_file)?, |_, said| events += said.len() as u64)?;
     let hashes = inspection::hashes(&replayed.engine);

@@ -24,6 +24,8 @@ pub mod genesis;
 pub mod hlog;
 pub mod inspect;
 pub mod inspection;
+pub mod journal;
+pub mod moment;
 pub mod operator;
 pub mod words;
 

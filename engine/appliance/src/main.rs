@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ironbell_appliance::{Failure, archive, ctl, demo, format, inspect, lobster, node, trial};
+use ironbell_appliance::{Failure, archive, ctl, demo, format, inspect, journal, lobster, node, trial};
 
 /// An exchange and settlement venue in one Linux box.
 ///
@@ -39,6 +39,9 @@ enum Command {
     /// Look inside: the journal's frames, books, ledger, phases, limits, statements. Of a running node, or of a
     /// stopped one.
     Inspect(InspectArgs),
+    /// Look after a journal: verify, dump, grep, stats, repair. Beside a running node, or of a stopped one.
+    #[command(subcommand)]
+    Journal(Box<journal::Options>),
     /// Replay a journal from its first command and print the state's hashes.
     Replay(ReplayArgs),
     /// Move sealed segments of the journal to an archive: a folder, or s3://BUCKET/PREFIX in a build with S3. The node may
@@ -154,6 +157,7 @@ fn main() -> ExitCode {
             What::Phases => inspect::phases(&args.config.config, args.json),
             What::Statement => inspect::statement(&args.config.config, args.account, args.json),
         },
+        Command::Journal(options) => journal::run(&options),
         Command::Replay(args) => inspect::replay(&args.dir, args.key_file.as_deref(), args.shards, args.json),
         Command::Archive(options) => archive::archive(&options),
         Command::Restore(options) => archive::restore(&options),

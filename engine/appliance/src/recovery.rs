@@ -75,6 +75,8 @@ impl Replay {
     pub fn frame(&mut self, header: &FrameHeader, commands: &[Sequenced]) -> Result<&[Event], Failure> {
         self.check(header.executed.seq, header.executed.output_hash)?;
         self.events.clear();
+        #[cfg(debug_assertions)]
+        planted::panic_at(commands);
         self.engine.execute_frame(commands, &mut self.events);
         self.commands += commands.len() as u64;
         if !commands.is_empty() {
@@ -120,4 +122,21 @@ pub fn replay(
         observe(frame.commands, events);
     }
     Ok(replay.finish())
+}
+
+/// For tests of what is done about a command that breaks an invariant of the state machine, as none is known to. Not
+/// in release builds, which have no debug assertions.
+#[cfg(debug_assertions)]
+mod planted {
+    use ironbell_types::Sequenced;
+
+    /// The Seq whose execution panics, in decimal.
+    const VARIABLE: &str = "IRONBELL_PLANTED_PANIC_AT_SEQ";
+
+    pub fn panic_at(commands: &[Sequenced]) {
+        let planted = std::env::var(VARIABLE).ok().and_then(|seq| seq.parse::<u64>().ok());
+        let Some(planted) = planted else { return };
+        let hit = commands.iter().any(|sequenced| sequenced.seq.0 == planted);
+        assert!(!hit, "a planted panic at Seq {planted}");
+    }
 }

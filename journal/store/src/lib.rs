@@ -16,6 +16,7 @@ mod recovery;
 mod segment;
 pub mod sim;
 mod superblock;
+pub mod survey;
 mod uring;
 mod writer;
 
@@ -32,4 +33,7 @@ pub use uring::Uring;
 pub use writer::Writer;
 
 pub use ironbell_record::superblock::{End, WrappedKey};
-pub use ironbell_record::{COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, Identity, Superblock};
+pub use ironbell_record::{
+    BLOCK_BYTES, COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, HEADER_BYTES, Identity, SegmentHeader,
+    Superblock,
+};

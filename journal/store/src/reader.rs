@@ -367,6 +367,12 @@ impl<D: Disk> Reader<D> {
         self.segment.as_ref().map_or(0, |segment| segment.header.index)
     }
 
+    /// Length of that segment, in bytes; 0 before the first.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment.as_ref().map_or(0, |segment| segment.header.bytes)
+    }
+
     /// What stands behind the last frame; meaningful once [`next_frame`](Self::next_frame) has said `None`.
     #[must_use]
     pub fn tail(&self) -> &Tail {

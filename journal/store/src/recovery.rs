@@ -140,7 +140,11 @@ pub fn open_on<D: Disk>(
 
 /// Holds what was found against what the superblock remembers. A journal that was closed in order has no torn tail:
 /// whatever is not as it was is damage. An epoch is promised before its first frame is written.
-fn check_memory<D: Disk>(dir: &Path, remembered: &Superblock, reader: &Reader<D>) -> Result<(), Error> {
+pub(crate) fn check_memory<D: Disk>(
+    dir: &Path,
+    remembered: &Superblock,
+    reader: &Reader<D>,
+) -> Result<(), Error> {
     let chain = reader.chain();
     let wrong = |what: String| Err(Error::Memory { dir: dir.to_owned(), what });
     if chain.epoch > remembered.promised_epoch {
@@ -245,7 +249,7 @@ fn sync_found<D: Disk>(disk: &D, dir: &Path, last_index: u64) -> Result<(), Erro
 }
 
 /// A name that no earlier torn tail has.
-fn kept_path<D: Disk>(disk: &D, dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
+pub(crate) fn kept_path<D: Disk>(disk: &D, dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
     let mut nth = 0_u32;
     loop {
         let again = if nth == 0 { String::new() } else { format!(".{nth}") };
