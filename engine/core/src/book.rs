@@ -15,7 +15,8 @@
 
 use crate::{
     BookOrder,
-    canonical::{self, Sink},
+    canonical::Sink,
+    columns::{Column, Fault, Source, columns},
     expiry::{self, Heap},
     index::{Index, NONE},
     ladder::{Ladder, Ladders, Level},
@@ -109,6 +110,14 @@ const SPECIAL: u8 = 1 << 5;
 /// The day's end does not cancel it.
 const OUTLASTS_DAY: u8 = 1 << 6;
 
+fn display_bits(display: Display) -> u8 {
+    match display {
+        Display::Visible => 0,
+        Display::Attributable => 1,
+        Display::Hidden => 2,
+    }
+}
+
 impl Order {
     #[expect(clippy::too_many_arguments, reason = "one value for each field that is not a link")]
     #[inline(always)]
@@ -125,13 +134,8 @@ impl Order {
         display: Display,
         time_in_force: TimeInForce,
     ) -> Self {
-        let display = match display {
-            Display::Visible => 0,
-            Display::Attributable => 1,
-            Display::Hidden => 2,
-        };
         let outlasts = matches!(time_in_force, TimeInForce::Gtc | TimeInForce::Gtt);
-        let flags = display | if outlasts { OUTLASTS_DAY } else { 0 };
+        let flags = display_bits(display) | if outlasts { OUTLASTS_DAY } else { 0 };
         Self {
             order_ref,
             key,
@@ -237,6 +241,48 @@ impl Extra {
 
     fn is_iceberg(&self) -> bool {
         self.terms.max_floor != 0
+    }
+
+    /// Whether an order of this plane stands in the list of seekers or of trailing stops.
+    fn is_linked(&self, plane: Plane) -> bool {
+        let waits = matches!(plane, Plane::Stop | Plane::AtOpen | Plane::AtClose);
+        plane == Plane::Trailing || (!waits && self.seeks())
+    }
+}
+
+/// How an order stands, as it is listed: what stage 1 does not know of it.
+pub(crate) struct Standing {
+    price: u64,
+    group: u16,
+    display: Display,
+    plane: Plane,
+    special: Option<Special>,
+}
+
+/// Of [`Extra`] what is listed.
+struct Special {
+    terms: OrderTerms,
+    time_in_force: TimeInForce,
+    stp: Stp,
+    limit: u64,
+    worth: u64,
+    shown: Shown,
+    partner: OrderRef,
+    best: u64,
+}
+
+columns! {
+    Standing { price, group, display, plane, special }
+    Special { terms, time_in_force, stp, limit, worth, shown, partner, best }
+}
+
+impl Column for Plane {
+    fn put(&self, sink: &mut impl Sink) {
+        sink.u8(*self as u8);
+    }
+
+    fn get(source: &mut Source<'_>) -> Result<Self, Fault> {
+        Self::ALL.get(usize::from(u8::get(source)?)).copied().ok_or("there is no such plane")
     }
 }
 
@@ -592,6 +638,15 @@ impl Books {
 
     /// Puts an order, with what makes it special, at the end of its line or list. There must be room.
     pub(crate) fn insert_special(&mut self, plane: Plane, order: &Order, extra: &Extra) -> u32 {
+        let slot = self.place_special(plane, order, extra);
+        if extra.is_linked(plane) {
+            self.link(slot);
+        }
+        slot
+    }
+
+    /// The same but for the list, if it belongs in one.
+    fn place_special(&mut self, plane: Plane, order: &Order, extra: &Extra) -> u32 {
         let instrument = extra.instrument;
         let mut order = *order;
         order.flags = order.flags & !(7 << 2) | SPECIAL | (plane as u8) << 2;
@@ -601,10 +656,6 @@ impl Books {
         self.books[instrument.0 as usize - 1].special += 1;
         if (plane as usize) < LADDERS {
             self.append(instrument.0 - 1, plane, slot);
-        }
-        let waits = matches!(plane, Plane::Stop | Plane::AtOpen | Plane::AtClose);
-        if plane == Plane::Trailing || (!waits && extra.seeks()) {
-            self.link(slot);
         }
         if extra.terms.expire.0 != 0 {
             let heap = &mut self.books[instrument.0 as usize - 1].expiring;
@@ -802,9 +853,7 @@ impl Books {
     #[cold]
     fn remove_special(&mut self, slot: u32) {
         let extra = self.extras[slot];
-        let plane = self.orders[slot].plane();
-        let waits = matches!(plane, Plane::Stop | Plane::AtOpen | Plane::AtClose);
-        if plane == Plane::Trailing || (!waits && extra.seeks()) {
+        if extra.is_linked(self.orders[slot].plane()) {
             self.unlink(slot);
         }
         let book = &mut self.books[extra.instrument.0 as usize - 1];
@@ -918,31 +967,60 @@ impl Books {
         }
     }
 
-    /// An order in the canonical listing, without what its place says.
-    pub(crate) fn list_order(&self, slot: u32, sink: &mut impl Sink) {
+    // As it is listed.
+
+    /// How an order stands. In the order of [`Books::slots`] that is all there is to know of the lines.
+    pub(crate) fn standing(&self, slot: u32) -> Standing {
         let order = &self.orders[slot];
-        sink.u64(order.order_ref.0);
-        sink.u64(order.key.0);
-        sink.u64(order.leaves);
-        sink.u64(order.executed);
-        sink.u64(order.price);
-        sink.u32(order.firm.0);
-        sink.u16(order.group);
-        sink.u8(order.side.code());
-        sink.u8(order.display().code());
-        sink.u8(order.plane() as u8);
-        sink.bool(order.outlasts_day());
-        sink.bool(order.is_special());
-        if let Some(extra) = self.extra(slot) {
-            canonical::put_terms(sink, &extra.terms);
-            sink.u8(extra.time_in_force.code());
-            sink.u8(extra.stp as u8);
-            sink.u64(extra.limit);
-            sink.u64(extra.worth);
-            canonical::put_shown(sink, &extra.shown);
-            sink.u64(extra.partner.0);
-            sink.u64(extra.best);
+        let special = self.extra(slot).map(|extra| {
+            let Extra { terms, time_in_force, stp, limit, worth, shown, partner, best, .. } = *extra;
+            Special { terms, time_in_force, stp, limit, worth, shown, partner, best }
+        });
+        let Order { price, group, .. } = *order;
+        Standing { price, group, display: order.display(), plane: order.plane(), special }
+    }
+
+    /// Puts an order back at the end of its line, one after the other in the order of [`Books::slots`];
+    /// afterwards [`Books::relink`] wants the slots of all that are special. `order` says what stage 1 knows,
+    /// and its number must be new.
+    pub(crate) fn restore(
+        &mut self,
+        instrument: InstrumentId,
+        order: &Order,
+        standing: &Standing,
+    ) -> Result<u32, Fault> {
+        let Standing { price, group, display, plane, special } = standing;
+        let flags = order.flags & !3 | display_bits(*display);
+        let order = Order { price: *price, group: *group, flags, ..*order };
+        let Some(special) = special else {
+            return if *plane == Plane::Lit {
+                Ok(self.insert(instrument, &order))
+            } else {
+                Err("an order off the displayed lines is not special")
+            };
+        };
+        let Special { terms, time_in_force, stp, limit, worth, shown, partner, best } = *special;
+        let extra =
+            Extra { shown, partner, best, ..Extra::new(instrument, terms, time_in_force, stp, limit, worth) };
+        Ok(self.place_special(*plane, &order, &extra))
+    }
+
+    /// Puts special orders that were restored back into the lists of seekers and trailing stops, which go by
+    /// age, and checks who is paired.
+    pub(crate) fn relink(&mut self, mut special: Vec<u32>) -> Result<(), Fault> {
+        special.sort_unstable_by_key(|slot| self.orders[*slot].order_ref);
+        for slot in special {
+            let order_ref = self.orders[slot].order_ref;
+            let is_mutual =
+                |partner| self.find(partner).and_then(|slot| self.partner(slot)) == Some(order_ref);
+            if !self.partner(slot).is_none_or(is_mutual) {
+                return Err("an order is paired with one that is not paired with it");
+            }
+            if self.extras[slot].is_linked(self.orders[slot].plane()) {
+                self.link(slot);
+            }
         }
+        Ok(())
     }
 
     // Checks.
@@ -978,6 +1056,11 @@ impl Books {
         let (mut prev, mut len, mut off_ladder) = (NONE, 0, 0);
         for slot in self.list(list.head) {
             let extra = &self.extras[slot];
+            // What restores a list goes by it.
+            assert!(
+                prev == NONE || self.orders[prev].order_ref < self.orders[slot].order_ref,
+                "a list goes by age"
+            );
             assert_eq!((extra.instrument, extra.prev), (instrument, prev));
             assert_eq!(self.find(self.orders[slot].order_ref), Some(slot));
             self.check_order(slot);

@@ -4,7 +4,6 @@
 //! What most orders lack (terms, an aggressor's place on the feed) comes last, behind a byte that says
 //! whether it is there: all before it then has a fixed place, and the compiler writes it without asking.
 
-use crate::desk::OpenRecord;
 use ironbell_types::{
     Accepted, Account, Amount, Asset, Busted, Canceled, Control, Credential, Crossed, Event, EventBody,
     Executed, Fees, Firm, Indicative, Instrument, InstrumentRules, KillScope, MassCancel, Modified, OpenDay,
@@ -873,46 +872,6 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
             sink.u8(*level);
         }
     }
-}
-
-/// The risk side of an open order; ledger entries are places in memory and stay out.
-#[inline(always)]
-pub(crate) fn put_open(sink: &mut impl Sink, record: &OpenRecord) {
-    let OpenRecord {
-        key,
-        order_ref,
-        price,
-        worth,
-        leaves,
-        executed,
-        hold,
-        fee_sum,
-        charged,
-        base: _,
-        quote: _,
-        instrument,
-        options,
-        side,
-        capacity,
-        time_in_force,
-        tier,
-        is_plain: _,
-    } = record;
-    sink.u64(key.0);
-    sink.u64(order_ref.0);
-    sink.u64(*price);
-    sink.u64(*worth);
-    sink.u64(*leaves);
-    sink.u64(*executed);
-    sink.i128(*hold);
-    sink.i128(*fee_sum);
-    sink.i128(*charged);
-    sink.u32(instrument.0);
-    put_options(sink, options);
-    sink.u8(side.code());
-    sink.u8(capacity.code());
-    sink.u8(time_in_force.code());
-    sink.u8(*tier);
 }
 
 #[cfg(test)]

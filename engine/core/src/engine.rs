@@ -3,7 +3,7 @@
 
 use crate::{
     Balance, BookOrder, OpenOrder,
-    canonical::{Buffer, Sink},
+    canonical::Buffer,
     desk::Desk,
     directory::{Directory, FirmState, PortState},
     homes::Homes,
@@ -17,7 +17,6 @@ use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, Command, Event, Firm, FirmId, Instrument, InstrumentId,
     Nanos, OpenDay, OrderKey, Port, PortId, Seq, Sequenced, Stage,
 };
-use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What an engine is made with. Only `key` shows in any output.
@@ -310,19 +309,14 @@ impl Engine {
         &self.parts[self.homes.of_instrument(instrument)].matching
     }
 
-    /// SHA-256 of the canonical listing of the whole state: what decides any later outcome, and the
-    /// output hash. Takes time with the size of the state; not for the order path.
-    #[must_use]
-    pub fn state_hash(&self) -> [u8; 32] {
-        struct Hasher(Sha256);
-        impl Sink for Hasher {
-            fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-                self.0.update(bytes);
-            }
-        }
-        let mut hasher = Hasher(Sha256::new());
-        self.list(&mut hasher);
-        hasher.0.finalize().into()
+    /// The venue's key.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// As if it had come to here.
+    pub(crate) fn resume(&mut self, seq: Seq, time: Nanos, output_hash: u128) {
+        (self.seq, self.time, self.output_hash) = (seq, time, output_hash);
     }
 
     /// For tests: panics when a promise of this crate is broken. Money: sums are zero, only the outside

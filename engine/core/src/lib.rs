@@ -64,7 +64,9 @@ mod trades;
 #[cfg(test)]
 mod alone;
 mod canonical;
+mod columns;
 mod listing;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 mod views;
@@ -73,6 +75,7 @@ pub use desk::OpenOrder;
 pub use engine::{Config, Engine};
 pub use homes::{Homes, NoSuchShard, SHARDS_MAX};
 pub use ledger::Balance;
+pub use snapshot::LoadError;
 pub use views::{Credit, DayTrade, Exposure, Located, Position};
 
 use ironbell_types::{Display, FirmId, OrderKey, OrderRef, Price, Qty, Shown};

@@ -12,7 +12,6 @@
 use crate::{
     BookOrder,
     book::{Books, Order, Plane},
-    canonical::Sink,
     curve::Curve,
     enter::is_calm,
     pegs::Pegged,
@@ -745,16 +744,6 @@ impl Matching {
             shown,
             leaves_qty: Qty(order.leaves),
         }));
-    }
-
-    /// The canonical listing of an instrument's book and of how it trades: all that decides later outcomes,
-    /// but for tokens, whose contents stage 1 lists.
-    pub(crate) fn list(&self, instrument: InstrumentId, sink: &mut impl Sink) {
-        self.trading(instrument).list(sink);
-        sink.u64(self.books.slots(instrument).count() as u64);
-        for slot in self.books.slots(instrument) {
-            self.books.list_order(slot, sink);
-        }
     }
 
     /// For tests: panics when a link or a sum is wrong, a book is crossed while orders trade as they

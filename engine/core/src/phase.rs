@@ -4,7 +4,7 @@
 //! Nothing here knows an order. `matching.rs` asks it what may trade and at which prices, `auction.rs`
 //! moves it from phase to phase.
 
-use crate::canonical::Sink;
+use crate::columns::columns;
 use alloc::vec::Vec;
 use ironbell_types::{
     Algorithm, CrossKind, EventBody, InstrumentId, InstrumentRules, Nanos, OrderRef, Phase, Price, Qty,
@@ -411,78 +411,17 @@ impl Trading {
     pub(crate) fn restart_indicative(&mut self, now: Nanos) {
         self.indicative_due = Some(after(now, INDICATIVE_NS));
     }
-
-    /// The canonical listing: all that decides later outcomes.
-    pub(crate) fn list(&self, sink: &mut impl Sink) {
-        sink.u32(self.instrument().0);
-        sink.u8(self.phase.code());
-        list_rules(&self.rules, sink);
-        sink.bool(self.delisted);
-        for slot in &self.schedule {
-            sink.bool(slot.is_some());
-            if let Some((at_s, phase)) = slot {
-                sink.u32(*at_s);
-                sink.u8(phase.code());
-            }
-        }
-        sink.u8(self.entries.iter().flatten().count() as u8);
-        for entry in self.entries.iter().flatten() {
-            sink.u64(entry.at.0);
-            sink.u8(entry.phase.code());
-        }
-        sink.u64(self.band_reference);
-        // Only a batch instrument goes by it, but any may become one in the midst of a phase.
-        sink.u64(self.batch_since.0);
-        for since in [self.limit_state_since, self.volatility_since, self.indicative_due] {
-            sink.bool(since.is_some());
-            sink.u64(since.unwrap_or_default().0);
-        }
-        let day = &self.statistics;
-        for price in [day.open, day.high, day.low, day.close] {
-            sink.i64(price.0);
-        }
-        sink.u64(day.volume.0);
-        sink.put(day.turnover.to_le_bytes());
-        sink.u64(day.trades);
-        sink.bool(self.is_awake);
-        sink.bool(self.crossing.is_some());
-        if let Some(crossing) = &self.crossing {
-            list_crossing(crossing, sink);
-        }
-        sink.u64(self.partners.len() as u64);
-        for partner in &self.partners {
-            sink.u64(partner.0);
-        }
-    }
 }
 
-fn list_rules(rules: &InstrumentRules, sink: &mut impl Sink) {
-    sink.u8(rules.algorithm.code());
-    sink.u64(rules.top_order_max.0);
-    sink.u64(rules.batch_ns);
-    sink.i64(rules.reference.0);
-    sink.u16(rules.static_bps);
-    sink.u16(rules.collar_bps);
-    sink.u16(rules.band_bps);
-    sink.u64(rules.limit_state_ns);
-    sink.u64(rules.volatility_ns);
-    sink.bool(rules.short_restricted);
-}
-
-fn list_crossing(crossing: &Crossing, sink: &mut impl Sink) {
-    sink.u8(crossing.kind.code());
-    sink.u64(crossing.price);
-    sink.u64(crossing.qty);
-    sink.bool(crossing.said);
-    sink.bool(crossing.then.is_some());
-    if let Some((phase, reason)) = crossing.then {
-        sink.u8(phase.code());
-        sink.put(reason);
+// The whole of it, as it is listed. Only a batch instrument goes by `batch_since`, but any may become one in the
+// midst of a phase.
+columns! {
+    Trading {
+        phase, rules, delisted, schedule, entries, band_reference, limit_state_since, volatility_since, batch_since,
+        indicative_due, statistics, crossing, partners, is_awake,
     }
-    sink.bool(crossing.closes_day);
-    for served in crossing.served {
-        sink.u64(served.0);
-    }
+    Crossing { kind, price, qty, said, then, closes_day, served }
+    Entry { at, phase }
 }
 
 fn after(since: Nanos, span_ns: u64) -> Nanos {
@@ -596,7 +535,11 @@ impl Agenda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Rng;
+    use crate::{
+        canonical::Sink,
+        columns::{Column, Source},
+        testing::Rng,
+    };
 
     fn trading(rules: InstrumentRules) -> Trading {
         let mut trading = Trading::new(InstrumentId(1), Phase::Continuous);
@@ -782,7 +725,7 @@ mod tests {
         assert_eq!(trading.statistics(), empty);
     }
 
-    /// Two instruments that will not do the same are not listed alike.
+    /// Two instruments that will not do the same are not listed alike, and each is read back as it was.
     #[test]
     fn the_listing_tells_apart_whatever_decides_later_outcomes() {
         struct Bytes(Vec<u8>);
@@ -793,7 +736,10 @@ mod tests {
         }
         let listed = |trading: &Trading| {
             let mut bytes = Bytes(Vec::new());
-            trading.list(&mut bytes);
+            trading.put(&mut bytes);
+            let mut again = Bytes(Vec::new());
+            Trading::get(&mut Source(&bytes.0)).unwrap().put(&mut again);
+            assert_eq!(again.0, bytes.0);
             bytes.0
         };
         let crossing = Crossing {
