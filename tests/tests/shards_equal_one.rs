@@ -2,6 +2,7 @@
 //!
 //! `IRONBELL_SEED=n` starts at another seed, `IRONBELL_FLOWS=n` runs more or fewer flows.
 
+use ironbell_core::superstep::Pace;
 use ironbell_core::{Config, Engine, Homes};
 use ironbell_tests::flow::Flow;
 use ironbell_tests::rng::Rng;
@@ -76,4 +77,51 @@ fn one_at_a_time_over_many_shards_is_as_on_one() {
             assert_eq!(many.next_due(), one.next_due(), "seed {seed}, {shards} shards");
         }
     }
+}
+
+/// Every framing, shard count and length of spans: what is cut, undone and gone ahead with never shows.
+#[test]
+fn supersteps_are_as_one_at_a_time() {
+    let (first_seed, flows) = (setting("IRONBELL_SEED", 1), setting("IRONBELL_FLOWS", 60));
+    println!("first seed {first_seed}");
+    let (mut supersteps_cut, mut commands_run) = (0, 0);
+    for seed in first_seed..first_seed + flows {
+        let mut rng = Rng::new(seed);
+        let (commands, said, one) = recorded(seed, 1_500);
+        for shards in SHARDS {
+            let mut many = Engine::sharded(CONFIG, homes(shards, &mut rng));
+            let frame_max = [1, 2, 8, 64, 1_024][rng.below(5) as usize];
+            let mut pace = Pace::new([1, 2, 3, 8, 64, 1_024][rng.below(6) as usize]);
+            let (mut rest, mut out) = (commands.as_slice(), Vec::new());
+            while !rest.is_empty() {
+                let length = if rng.below(2) == 0 { frame_max } else { 1 + rng.below(frame_max) };
+                let (frame, behind) = rest.split_at(rest.len().min(length as usize));
+                out.clear();
+                supersteps_cut += many.execute_in_supersteps(frame, &mut pace, &mut out);
+                let first = commands.len() - rest.len();
+                let expected = said[first..first + frame.len()].concat();
+                if out != expected {
+                    let at = out.iter().zip(&expected).take_while(|(is, should)| is == should).count();
+                    let command =
+                        |event: Option<&Event>| event.map(|event| commands[event.seq.0 as usize - 1]);
+                    panic!(
+                        "seed {seed}, {shards} shards, {pace:?}\n is {:#?}\n should be {:#?}\n of {:?}",
+                        out.get(at),
+                        expected.get(at),
+                        command(expected.get(at).or(out.get(at)))
+                    );
+                }
+                rest = behind;
+                if rng.below(8) == 0 {
+                    many.check_invariants();
+                }
+            }
+            many.check_invariants();
+            commands_run += commands.len();
+            assert_eq!(many.output_hash(), one.output_hash(), "seed {seed}, {shards} shards");
+            assert_eq!(many.state_hash(), one.state_hash(), "seed {seed}, {shards} shards");
+        }
+    }
+    println!("{commands_run} commands, {supersteps_cut} supersteps cut");
+    assert!(supersteps_cut > 0);
 }

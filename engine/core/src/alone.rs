@@ -84,7 +84,7 @@ impl Alone {
                         self.open.remove(&token);
                     }
                 }
-                Effect::Gone { token } => {
+                Effect::Gone { token, .. } | Effect::Lapsed { token } => {
                     self.open.remove(&token).expect("what is replaced is open");
                 }
                 Effect::Slid { token, .. } | Effect::Triggered { token } => {

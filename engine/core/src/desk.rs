@@ -1,6 +1,7 @@
 //! What stages 1 and 3 own: ports, accounts, and the risk side of every open order.
 
 use crate::{
+    ahead::Ahead,
     directory::{Directory, PortState},
     fees,
     index::Index,
@@ -21,6 +22,8 @@ use ironbell_types::{
 pub(crate) struct Desk {
     /// Which shard it is of.
     pub(crate) shard: usize,
+    /// There are others.
+    is_sharded: bool,
     /// All of it, on every shard; what a firm or a port has done only counts where it is at home.
     pub(crate) directory: Directory,
     pub(crate) ledger: Ledger,
@@ -42,6 +45,7 @@ pub(crate) struct Desk {
     pub(crate) dead_men: usize,
     /// No dead-man timer is due before; `None` when none is armed.
     pub(crate) dead_men_due: Option<Nanos>,
+    pub(crate) ahead: Ahead,
 }
 
 /// The risk side of an open order: two cache lines. Its slot is the token that stage 2 knows it by.
@@ -79,6 +83,11 @@ impl OpenRecord {
     /// The entry of the asset it holds.
     pub(crate) fn held_in(&self) -> u32 {
         if self.side.is_buy() { self.quote } else { self.base }
+    }
+
+    /// The entry of the asset it brings.
+    fn credited_in(&self) -> u32 {
+        if self.side.is_buy() { self.base } else { self.quote }
     }
 }
 
@@ -132,9 +141,10 @@ pub(crate) fn delivery(instrument: &Instrument, leaves: u64) -> Option<i128> {
 }
 
 impl Desk {
-    pub(crate) fn new(shard: usize, orders: usize, accounts: usize, key: u64) -> Self {
+    pub(crate) fn new(shard: usize, is_sharded: bool, orders: usize, accounts: usize, key: u64) -> Self {
         Self {
             shard,
+            is_sharded,
             directory: Directory::default(),
             ledger: Ledger::new(accounts * 4, key),
             fee_entries: Vec::new(),
@@ -150,6 +160,7 @@ impl Desk {
             quotes: Quotes::new(key),
             dead_men: 0,
             dead_men_due: None,
+            ahead: Ahead::default(),
         }
     }
 
@@ -184,6 +195,9 @@ impl Desk {
     #[inline(always)]
     pub(crate) fn open(&mut self, record: OpenRecord, terms: &OrderTerms) -> u32 {
         self.ledger.rehold(record.held_in(), 0, record.hold);
+        if self.is_sharded {
+            self.ledger.count_credit(record.credited_in(), true);
+        }
         let token = self.open.insert(record);
         self.by_key.insert(record.key.0, token);
         self.directory.instrument_mut(record.instrument).expect("it was checked").orders += 1;
@@ -210,6 +224,9 @@ impl Desk {
         }
         let record = &self.open[token];
         self.ledger.rehold(record.held_in(), record.hold, 0);
+        if self.is_sharded {
+            self.ledger.count_credit(record.credited_in(), false);
+        }
         // One cancelled in the midst of a run, as the other of a pair is, stands beside what the order that
         // runs held before its trades: that one's hold is checked, and set, when it is heard what stands of it.
         if record.leaves == 0 {

@@ -97,6 +97,8 @@ pub(crate) struct PortState {
     /// The equal orders that it sent last, while its rules count them.
     pub(crate) row: Option<Row>,
     pub(crate) dead_man: Option<DeadMan>,
+    /// The superstep in which a number was consumed that may turn out not to be.
+    pub(crate) in_doubt: u64,
     /// Last UserRefNum consumed on channel 0, which is all that most members use.
     last: UserRefNum,
     /// The same for the other channels, from the first use of any.
@@ -131,6 +133,7 @@ impl PortState {
             bucket: Bucket::full(&rules),
             row: None,
             dead_man: None,
+            in_doubt: 0,
             last: UserRefNum(0),
             lasts: None,
         }
@@ -157,6 +160,15 @@ impl PortState {
         } else {
             let lasts = self.lasts.get_or_insert_with(|| Box::new([UserRefNum(0); 256]));
             lasts[usize::from(idx.0)] = num;
+        }
+    }
+
+    /// The last number consumed on a channel is an earlier one again.
+    pub(crate) fn put_back(&mut self, idx: UserRefIdx, num: UserRefNum) {
+        match &mut self.lasts {
+            _ if idx.0 == 0 => self.last = num,
+            Some(lasts) => lasts[usize::from(idx.0)] = num,
+            None => debug_assert!(num == UserRefNum(0)),
         }
     }
 

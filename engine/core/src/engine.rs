@@ -11,6 +11,7 @@ use crate::{
     matching::{Effect, Matching, Voice},
     office::{Office, Venue},
     risk,
+    superstep::Part,
 };
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use ironbell_types::{
@@ -28,13 +29,6 @@ pub struct Config {
     pub orders: usize,
     /// Accounts to make room for beforehand.
     pub accounts: usize,
-}
-
-/// What one shard owns: its accounts and its books.
-#[derive(Clone)]
-pub(crate) struct Part {
-    pub(crate) desk: Desk,
-    pub(crate) matching: Matching,
 }
 
 /// The deterministic state machine. Two engines given the same commands are equal in every output,
@@ -65,19 +59,14 @@ impl Engine {
     /// An empty venue before its first command; what it is made with is shared out to the shards.
     #[must_use]
     pub fn sharded(config: Config, homes: Homes) -> Self {
-        let Config { key, orders, accounts } = config;
-        let shards = homes.shards();
-        let (orders_each, accounts_each) = (orders.div_ceil(shards), accounts.div_ceil(shards));
-        let part = |shard| {
-            let desk = Desk::new(shard, orders_each, accounts_each, key);
-            Box::new(Part { desk, matching: Matching::new(orders_each, key) })
-        };
+        let Config { key, orders, .. } = config;
+        let part = |shard| Box::new(Part::new(shard, config, homes.clone()));
         Self {
             key,
             seq: Seq(0),
             time: Nanos(0),
             output_hash: 0,
-            parts: (0..shards).map(part).collect(),
+            parts: (0..homes.shards()).map(part).collect(),
             homes,
             office: Office::new(),
             // One command cannot fill more than is open.
@@ -93,12 +82,8 @@ impl Engine {
     /// When `command` is not the next one (its Seq is not one above the last, its time is less than
     /// the last): the journal is broken, and so when an invariant is.
     pub fn execute(&mut self, command: &Sequenced, out: &mut Vec<Event>) {
+        self.advance(command);
         let Sequenced { seq, time, command } = command;
-        assert!(*seq == self.seq.next(), "command {seq} came after {}", self.seq);
-        assert!(*seq <= Seq::MAX);
-        assert!(*time >= self.time, "time went back from {} to {time} at command {seq}", self.time);
-        (self.seq, self.time) = (*seq, *time);
-
         let first = out.len();
         if is_order(command) {
             self.execute_order(command, out);
@@ -107,9 +92,29 @@ impl Engine {
             Venue { homes, office, parts }.run(command, (*seq, *time), &mut self.effects, out);
         }
         for event in &out[first..] {
-            let hash = xxh3_64_with_seed(self.buffer.event(event), self.key);
-            self.output_hash = self.output_hash.wrapping_add(u128::from(hash));
+            self.output_hash = self.output_hash.wrapping_add(hash(&mut self.buffer, event, self.key));
         }
+    }
+
+    /// # Panics
+    ///
+    /// When `command` is not the next one.
+    fn advance(&mut self, command: &Sequenced) {
+        let Sequenced { seq, time, .. } = command;
+        assert!(*seq == self.seq.next(), "command {seq} came after {}", self.seq);
+        assert!(*seq <= Seq::MAX);
+        assert!(*time >= self.time, "time went back from {} to {time} at command {seq}", self.time);
+        (self.seq, self.time) = (*seq, *time);
+    }
+
+    /// The parts have executed these commands; `hash` is that of what they said.
+    ///
+    /// # Panics
+    ///
+    /// As [`Engine::execute`].
+    pub fn note(&mut self, executed: &[Sequenced], hash: u128) {
+        executed.iter().for_each(|command| self.advance(command));
+        self.output_hash = self.output_hash.wrapping_add(hash);
     }
 
     /// One that touches a port, its account, one book, and the accounts it trades with.
@@ -177,8 +182,7 @@ impl Engine {
     /// where a port has set back its dead-man timer, so that not every such tick does anything. Cheap.
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {
-        let dues = |part: &Part| [part.matching.next_due(), part.desk.dead_men_due];
-        self.parts.iter().flat_map(|part| dues(part)).flatten().min()
+        self.parts.iter().filter_map(|part| part.next_due()).min()
     }
 
     /// The trading day that is open.
@@ -427,6 +431,12 @@ fn check_counts(desk: &Desk) {
         let concerned = desk.limits.concern(state.port.firm, state.port.account);
         assert_eq!(state.is_limited, concerned, "limits of port {}", state.port.id);
     }
+}
+
+/// What an event adds to the output hash.
+#[inline(always)]
+pub(crate) fn hash(buffer: &mut Buffer, event: &Event, key: u64) -> u128 {
+    u128::from(xxh3_64_with_seed(buffer.event(event), key))
 }
 
 /// Orders, and what changes or takes off one: they touch one account and one book.

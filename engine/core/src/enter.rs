@@ -31,6 +31,9 @@ impl Matching {
         let instrument = incoming.order.instrument;
         let calm = self.is_calm(instrument, voice.time()) && is_calm(incoming);
         let mut found = self.books.find(orig);
+        if found.is_none_or(|slot| total.0 <= self.books.order(slot).executed) {
+            return self.lapse(orig, incoming, voice, effects);
+        }
         let mut quiet = calm;
         if !calm {
             let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
@@ -55,7 +58,7 @@ impl Matching {
                 let leaves = total.0.saturating_sub(executed);
                 assert!(leaves > 0, "a replacement is of more than was executed");
                 self.books.remove(slot);
-                effects.push(Effect::Gone { token });
+                effects.push(Effect::Gone { token, by: incoming.token });
                 // Copied whole and changed: a struct update would move it field by field.
                 let mut order = incoming.order;
                 order.qty = Qty(leaves);
@@ -75,6 +78,20 @@ impl Matching {
         if !calm {
             self.finish(instrument, quiet, voice, effects);
         }
+    }
+
+    /// A replacement finds nothing to replace, or nothing that is left of the total it asks for: what stage 1 would
+    /// have seen, had it not gone ahead. The latter is a cancel, the former nothing at all.
+    #[cold]
+    fn lapse(
+        &mut self,
+        orig: OrderRef,
+        incoming: &Incoming,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(Effect::Lapsed { token: incoming.token });
+        self.take_off(orig, Qty::ZERO, voice, effects);
     }
 
     /// What an order has left and has executed; `None` when it is not open.

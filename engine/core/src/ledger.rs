@@ -23,6 +23,8 @@ struct Entry {
     asset: AssetId,
     total: i128,
     held: i128,
+    /// Open orders that bring more of it when they trade; counted only where supersteps ask for it.
+    credits: u32,
 }
 
 /// Every movement is a posting from one entry to another, so that the sum over an asset is zero; over all ledgers,
@@ -52,7 +54,7 @@ impl Ledger {
             return entry;
         }
         let entry = u32::try_from(self.entries.len()).expect("fewer than 2^32 entries");
-        self.entries.push(Entry { account, asset, total: 0, held: 0 });
+        self.entries.push(Entry { account, asset, total: 0, held: 0, credits: 0 });
         self.by_owner.insert(index_key(account, asset), entry);
         entry
     }
@@ -80,6 +82,18 @@ impl Ledger {
         let entry = &mut self.entries[entry as usize];
         entry.held += new - old;
         debug_assert!(entry.held >= 0);
+    }
+
+    /// One more open order brings more of it, or one less.
+    #[inline]
+    pub(crate) fn count_credit(&mut self, entry: u32, more: bool) {
+        let credits = &mut self.entries[entry as usize].credits;
+        *credits = if more { *credits + 1 } else { *credits - 1 };
+    }
+
+    /// Whether an open order brings more of it.
+    pub(crate) fn is_credited(&self, entry: u32) -> bool {
+        self.entries[entry as usize].credits > 0
     }
 
     /// The promise of no negative cash, checked where a hold was just set to its exact value.

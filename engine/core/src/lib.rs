@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod engine;
 mod homes;
+pub mod superstep;
 
 pub mod matching;
 mod risk;
@@ -44,7 +45,9 @@ mod index;
 mod ladder;
 mod slab;
 
-// Stages 1 and 3: what operators do, and all else that runs by itself,
+// Stages 1 and 3: what goes ahead of what is not settled yet,
+mod ahead;
+// what operators do, and all else that runs by itself,
 mod control;
 mod office;
 // what an order is checked against,

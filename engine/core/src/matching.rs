@@ -265,6 +265,14 @@ pub enum Effect {
     Gone {
         /// The order.
         token: u32,
+        /// Who took its place, and goes on with what its chain has executed.
+        by: u32,
+    },
+    /// A replacement that was admitted ahead of what came before it, which left no order to replace: its number is
+    /// not consumed.
+    Lapsed {
+        /// The replacement.
+        token: u32,
     },
     /// A slice is done.
     Sliced {
@@ -304,6 +312,19 @@ pub struct Fill {
 }
 
 impl Effect {
+    /// The orders that it is about.
+    pub(crate) fn tokens(&self) -> [Option<u32>; 2] {
+        match *self {
+            Self::Fill(Fill { resting, aggressor, .. }) => [Some(resting), Some(aggressor)],
+            Self::Stands { token, .. }
+            | Self::Slid { token, .. }
+            | Self::Triggered { token }
+            | Self::Gone { token, .. }
+            | Self::Lapsed { token } => [Some(token), None],
+            Self::Sliced { .. } | Self::Busted { .. } => [None; 2],
+        }
+    }
+
     /// How many events stage 3 says of it.
     pub(crate) fn steps(&self) -> u32 {
         if matches!(self, Self::Fill(_)) { 2 } else { 0 }
@@ -485,19 +506,7 @@ impl Matching {
             Request::Replace { orig, total, ref incoming } => {
                 self.replace(orig, total, incoming, voice, effects);
             }
-            Request::Cancel { order_ref, total, .. } => {
-                let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else {
-                    return;
-                };
-                if let Some(slot) = slot {
-                    let order = self.books.order(slot);
-                    let leaves = total.0.saturating_sub(order.executed);
-                    if leaves < order.leaves {
-                        self.cancel(slot, leaves, CancelReason::User, voice, effects);
-                    }
-                }
-                self.finish(instrument, quiet, voice, effects);
-            }
+            Request::Cancel { order_ref, total, .. } => self.take_off(order_ref, total, voice, effects),
             _ => self.apply_rare(request, voice, effects),
         }
     }
@@ -506,6 +515,26 @@ impl Matching {
     #[inline(always)]
     pub(crate) fn is_calm(&self, instrument: InstrumentId, now: Nanos) -> bool {
         now < self.calm_until[instrument.0 as usize - 1]
+    }
+
+    /// Shrinks an open order to a total of its chain.
+    #[inline(always)]
+    pub(crate) fn take_off(
+        &mut self,
+        order_ref: OrderRef,
+        total: Qty,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((instrument, slot, quiet)) = self.prepare_order(order_ref, voice, effects) else { return };
+        if let Some(slot) = slot {
+            let order = self.books.order(slot);
+            let leaves = total.0.saturating_sub(order.executed);
+            if leaves < order.leaves {
+                self.cancel(slot, leaves, CancelReason::User, voice, effects);
+            }
+        }
+        self.finish(instrument, quiet, voice, effects);
     }
 
     #[inline(never)]
@@ -879,7 +908,7 @@ mod tests {
         assert_eq!(desk.effects, [fill, Effect::Stands { token: 2, leaves_qty: Qty(2), side: Side::Buy }]);
         assert_eq!(desk.replace(2, "buy 6 @ 99"), ["3 replaces 2, booked"]);
         let stands = Effect::Stands { token: 3, leaves_qty: Qty(1), side: Side::Buy };
-        assert_eq!(desk.effects, [Effect::Gone { token: 2 }, stands]);
+        assert_eq!(desk.effects, [Effect::Gone { token: 2, by: 3 }, stands]);
         assert_eq!(desk.draw(), "3:1@99 | ");
     }
 

@@ -6,10 +6,10 @@
 use crate::{
     desk::{Desk, TOTAL_MAX, notional},
     directory::{Directory, PortState},
-    engine::Part,
     homes::Homes,
     matching::{Effect, Request, Slice, Spent, Voice},
     risk,
+    superstep::Part,
     sweep::{Sweep, Sweeps, Whose},
     trades::Leg,
 };

@@ -16,10 +16,17 @@ pub(crate) type Sides = [Option<Quoted>; 2];
 
 /// The quote of a port and channel on an instrument. Stage 1 does not hear whether stage 2 refused the last
 /// one; it did if an order of the one before is still open, since it cancels that one first.
-#[derive(Clone)]
-struct Slot {
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
     before: Sides,
     last: Sides,
+    /// The superstep that it was last quoted in.
+    superstep: u64,
+}
+
+/// 24 bits of port, 8 of channel, 16 of instrument.
+fn name(port: PortId, idx: UserRefIdx, instrument: InstrumentId) -> u64 {
+    u64::from(port.0) << 24 | u64::from(idx.0) << 16 | u64::from(instrument.0)
 }
 
 /// A slot for each port, channel and instrument, from their first quote.
@@ -37,31 +44,56 @@ impl Quotes {
 
     /// The slot's number; [`Quotes::stand`] tells what stands in it.
     pub(crate) fn open(&mut self, port: PortId, idx: UserRefIdx, instrument: InstrumentId) -> u32 {
-        // 24 bits of port, 8 of channel, 16 of instrument.
-        let name = u64::from(port.0) << 24 | u64::from(idx.0) << 16 | u64::from(instrument.0);
+        let name = name(port, idx, instrument);
         self.by_name.get(name).unwrap_or_else(|| self.create(name))
+    }
+
+    /// A slot and what stands in it; `None` before the first quote.
+    pub(crate) fn slot(
+        &self,
+        port: PortId,
+        idx: UserRefIdx,
+        instrument: InstrumentId,
+    ) -> Option<(u32, Slot)> {
+        let slot = self.by_name.get(name(port, idx, instrument))?;
+        Some((slot, self.slots[slot as usize]))
+    }
+
+    /// Whether it was quoted in that superstep.
+    pub(crate) fn is_touched(
+        &self,
+        port: PortId,
+        idx: UserRefIdx,
+        instrument: InstrumentId,
+        superstep: u64,
+    ) -> bool {
+        self.slot(port, idx, instrument).is_some_and(|(_, slot)| slot.superstep == superstep)
+    }
+
+    pub(crate) fn put_back(&mut self, slot: u32, before: Slot) {
+        self.slots[slot as usize] = before;
     }
 
     #[cold]
     fn create(&mut self, name: u64) -> u32 {
         let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots");
         self.names.push(name);
-        self.slots.push(Slot { before: [None; 2], last: [None; 2] });
+        self.slots.push(Slot { before: [None; 2], last: [None; 2], superstep: 0 });
         self.by_name.insert(name, slot);
         slot
     }
 
     /// What is open of the quote.
     pub(crate) fn standing(&self, slot: u32, is_open: impl Fn(&Quoted) -> bool) -> Sides {
-        let Slot { before, last } = &self.slots[slot as usize];
+        let Slot { before, last, .. } = &self.slots[slot as usize];
         let open = |sides: &Sides| sides.map(|side| side.filter(&is_open));
         let stands = open(before);
         if stands == [None; 2] { open(last) } else { stands }
     }
 
     /// A quote goes to stage 2, in place of what is open.
-    pub(crate) fn replace(&mut self, slot: u32, before: Sides, last: Sides) {
-        self.slots[slot as usize] = Slot { before, last };
+    pub(crate) fn replace(&mut self, slot: u32, before: Sides, last: Sides, superstep: u64) {
+        self.slots[slot as usize] = Slot { before, last, superstep };
     }
 
     /// Every quote with anything open, by port, channel and instrument.

@@ -37,7 +37,7 @@ pub(crate) fn admit(desk: &mut Desk, command: &Command, voice: &mut Voice<'_>) -
         Command::ReplaceOrder(replace) => desk.replace(replace, voice),
         Command::CancelOrder(cancel) => desk.cancel(cancel),
         Command::ModifyOrder(modify) => desk.modify(modify),
-        Command::Quote(quote) => desk.quote(quote, voice),
+        Command::Quote(quote) => desk.quote(quote, false, voice),
         _ => unreachable!("the office does it"),
     }
 }
@@ -265,6 +265,7 @@ impl Desk {
         let of_entry = freed.iter().map(|token| &self.open[*token]).filter(|freed| freed.held_in() == entry);
         let freed: i128 = of_entry.map(|freed| freed.hold).sum();
         if self.ledger.available(entry) + freed < hold {
+            self.ahead.short = Some((entry, hold));
             return Err(Reject::AggregateExposure);
         }
         let other = self.ledger.open(account, if buys { base } else { quote });
@@ -287,6 +288,22 @@ impl Desk {
 
     #[inline(never)]
     fn replace(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
+        self.replace_as::<false>(replace, voice)
+    }
+
+    /// The same before what came before it is settled: the original may be gone by then, or have executed more, so
+    /// that nothing of it counts as free.
+    #[inline(never)]
+    pub(crate) fn replace_ahead(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
+        self.replace_as::<true>(replace, voice)
+    }
+
+    #[inline(always)]
+    fn replace_as<const AHEAD: bool>(
+        &mut self,
+        replace: &ReplaceOrder,
+        voice: &mut Voice<'_>,
+    ) -> Option<Request> {
         let key = self.fresh(replace.port, replace.user_ref_idx, replace.user_ref_num)?;
         let orig_key = OrderKey::new(replace.port, replace.user_ref_idx, replace.orig_user_ref_num);
         let orig_token = self.find(orig_key)?;
@@ -298,8 +315,9 @@ impl Desk {
             let Some(order) = order.filter(|_| replace.qty.0 > orig.executed) else { return Ok(None) };
             let order = Accepted { qty: Qty(replace.qty.0 - orig.executed), ..order };
             self.check_caps(&order)?;
-            self.check_locate(&order, if is_short(orig.side) { orig.leaves } else { 0 })?;
-            Ok(Some((self.check_funds(&order, &[orig_token])?, order)))
+            self.check_locate(&order, if is_short(orig.side) && !AHEAD { orig.leaves } else { 0 })?;
+            let freed: &[u32] = if AHEAD { &[] } else { &[orig_token] };
+            Ok(Some((self.check_funds(&order, freed)?, order)))
         });
         match admitted {
             Err(reason) => {
@@ -391,7 +409,7 @@ impl Desk {
     }
 
     #[inline(never)]
-    fn quote(&mut self, quote: &Quote, voice: &mut Voice<'_>) -> Option<Request> {
+    pub(crate) fn quote(&mut self, quote: &Quote, ahead: bool, voice: &mut Voice<'_>) -> Option<Request> {
         let (port, idx, bid) = (quote.port, quote.user_ref_idx, quote.user_ref_num);
         let key = self.fresh(port, idx, bid)?;
         let refused = |reason| EventBody::Rejected { key, reason, cl_ord_id: ClOrdId::default() };
@@ -408,13 +426,16 @@ impl Desk {
         }
         let slot = self.quotes.open(port, idx, quote.instrument);
         let old = self.quotes.standing(slot, |quoted| self.is_open(quoted));
-        match self.open_quote(quote, keys, &old, voice.seq()) {
+        // What is not settled yet may have ended an earlier side, whose hold is then not free.
+        let freed = if ahead { [None; 2] } else { old };
+        match self.open_quote(quote, keys, &freed, voice.seq()) {
             Ok(new) => {
                 let quoted = |incoming: &Incoming| {
                     let Accepted { key, order_ref, .. } = incoming.order;
                     Quoted { key, order_ref }
                 };
-                self.quotes.replace(slot, old, [0, 1].map(|at| new[at].as_ref().map(quoted)));
+                let last = [0, 1].map(|at| new[at].as_ref().map(quoted));
+                self.quotes.replace(slot, old, last, self.ahead.superstep);
                 let old = old.map(|side| side.map(|quoted| quoted.order_ref));
                 Some(Request::Quote { instrument: quote.instrument, key, old, new })
             }

@@ -43,7 +43,11 @@ impl Desk {
                 self.open[slot_of(token)].price = price.0.cast_unsigned();
             }
             Effect::Triggered { token } if mine(token) => self.triggered(slot_of(token)),
-            Effect::Gone { token } if mine(token) => self.close(slot_of(token)),
+            Effect::Gone { token, by } if mine(token) => {
+                self.inherit(slot_of(token), slot_of(by));
+                self.close(slot_of(token));
+            }
+            Effect::Lapsed { token } if mine(token) => self.lapse(slot_of(token)),
             // Of another shard, or nobody's in particular.
             _ => {}
         }

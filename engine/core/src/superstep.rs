@@ -1,0 +1,372 @@
+//! Many orders at once over all shards, with the outcome of one at a time.
+//!
+//! A superstep takes a span of a frame through the three stages, each shard its own share, with two exchanges of
+//! [`Mail`] in between:
+//!
+//! ```text
+//! shard 0   risk ─┐ ┌─ matching ─┐ ┌─ settle │ risk of the next span …
+//!                 ├─┤            ├─┤
+//! shard 1   risk ─┘ └─ matching ─┘ └─ settle │ risk of the next span …
+//!           requests, cut     effects
+//! ```
+//!
+//! A shard's next stage 1 reads only what its own stage 3 wrote, so that there is no third exchange. What stage 1
+//! cannot decide before all in front of it is settled cuts the span there (`ahead.rs`): all shards take the least cut,
+//! and the next span begins with it. The first command of a span always has everything settled, so that no span is
+//! empty.
+//!
+//! Here are the shares, to be driven by a thread each, and [`Engine::execute_in_supersteps`], which drives all of them
+//! in turn in one.
+
+use crate::{
+    Config, Engine,
+    ahead::Undecided,
+    canonical::Buffer,
+    desk::Desk,
+    engine::hash,
+    homes::{Homes, SHARDS_MAX, shard_of},
+    matching::{Effect, Matching, Request, Voice},
+    risk,
+};
+use alloc::{boxed::Box, vec::Vec};
+use ironbell_types::{Command, Event, Nanos, PortId, Sequenced, Stage};
+
+/// What one shard owns: its accounts and its books.
+#[derive(Clone)]
+pub struct Part {
+    homes: Homes,
+    key: u64,
+    pub(crate) desk: Desk,
+    pub(crate) matching: Matching,
+    said: Said,
+    /// What stage 2 said of one command; empty between commands.
+    effects: Vec<Effect>,
+    buffer: Buffer,
+}
+
+/// What one shard tells another between two stages. Its room is used again.
+#[derive(Clone, Default)]
+pub struct Mail {
+    /// What of the span its sender can decide.
+    cut: usize,
+    /// By place in the span.
+    requests: Vec<(u32, Request)>,
+    /// By place in the span, and in the order of what happened.
+    effects: Vec<Posted>,
+}
+
+/// An effect on its way to stage 3.
+#[derive(Clone, Copy)]
+struct Posted {
+    place: u32,
+    /// Of the first event that is said of it.
+    step: u32,
+    effect: Effect,
+}
+
+/// What a part has said, by stage and in order.
+#[derive(Clone, Default)]
+pub struct Said {
+    stages: [Vec<Event>; 3],
+    /// How many of each are in the hash.
+    hashed: [usize; 3],
+    /// Its share of the output hash.
+    hash: u128,
+}
+
+/// How long the next span may be: after a cut the shards go on carefully, and soon faster again.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    length: usize,
+    length_max: usize,
+}
+
+impl Mail {
+    /// With room for a full frame, so that none is made later.
+    #[must_use]
+    pub fn new(commands_max: usize) -> Self {
+        Self {
+            cut: 0,
+            requests: Vec::with_capacity(commands_max),
+            effects: Vec::with_capacity(4 * commands_max),
+        }
+    }
+}
+
+impl Pace {
+    /// Spans of at most `length_max` commands, which must not be 0.
+    #[must_use]
+    pub fn new(length_max: usize) -> Self {
+        assert!(length_max > 0);
+        Self { length: length_max, length_max }
+    }
+
+    /// How long the next span may be.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Notes where a span was cut. Returns whether it was cut short.
+    pub fn note(&mut self, span: usize, cut: usize) -> bool {
+        self.length = if cut < span { 1 } else { (2 * self.length).min(self.length_max) };
+        cut < span
+    }
+}
+
+impl Said {
+    /// Puts what the parts have said in the one order, appends it to `out`, and empties them. Returns their share of
+    /// the output hash.
+    pub fn merge<'a>(parts: impl IntoIterator<Item = &'a mut Self>, out: &mut Vec<Event>) -> u128 {
+        let mut hash = 0u128;
+        let mut lists: [&[Event]; 3 * SHARDS_MAX] = [&[]; 3 * SHARDS_MAX];
+        let mut count = 0;
+        let mut emptied: [Option<&'a mut Self>; SHARDS_MAX] = [const { None }; SHARDS_MAX];
+        for (part, place) in parts.into_iter().zip(&mut emptied) {
+            hash = hash.wrapping_add(core::mem::take(&mut part.hash));
+            *place = Some(part);
+        }
+        for list in emptied.iter().flatten().flat_map(|part| &part.stages).filter(|list| !list.is_empty()) {
+            lists[count] = list;
+            count += 1;
+        }
+        merge_lists(&mut lists[..count], out);
+        for part in emptied.into_iter().flatten() {
+            part.stages.iter_mut().for_each(Vec::clear);
+            part.hashed = [0; 3];
+        }
+        hash
+    }
+
+    fn hash(&mut self, key: u64, buffer: &mut Buffer) {
+        for (events, hashed) in self.stages.iter().zip(&mut self.hashed) {
+            for event in &events[*hashed..] {
+                self.hash = self.hash.wrapping_add(hash(buffer, event, key));
+            }
+            *hashed = events.len();
+        }
+    }
+}
+
+/// Takes from the list whose head is first as long as it stays so.
+fn merge_lists(lists: &mut [&[Event]], out: &mut Vec<Event>) {
+    let place = |event: &Event| (event.seq, event.stage, event.step);
+    loop {
+        let heads = || lists.iter().enumerate().filter_map(|(at, list)| Some((place(list.first()?), at)));
+        let Some((_, first)) = heads().min() else { return };
+        let next = heads().filter(|(_, at)| *at != first).min().map(|(place, _)| place);
+        let list = lists[first];
+        let run = next.map_or(list.len(), |next| list.iter().take_while(|event| place(event) < next).count());
+        out.extend_from_slice(&list[..run]);
+        lists[first] = &list[run..];
+    }
+}
+
+/// Whether a command can run beside others: it touches one account, one book, and those that it trades with, and what
+/// it changes of an order only takes from it.
+fn is_parallel(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::EnterOrder(_) | Command::ReplaceOrder(_) | Command::CancelOrder(_) | Command::Quote(_)
+    )
+}
+
+/// How many of a frame's commands from its start can run in one superstep, `length_max` at most; 0 when the first must
+/// run by itself.
+#[must_use]
+pub fn span(frame: &[Sequenced], length_max: usize) -> usize {
+    frame.iter().take(length_max).take_while(|sequenced| is_parallel(&sequenced.command)).count()
+}
+
+impl Part {
+    pub(crate) fn new(shard: usize, config: Config, homes: Homes) -> Self {
+        let Config { key, orders, accounts } = config;
+        let shards = homes.shards();
+        let (orders, accounts) = (orders.div_ceil(shards), accounts.div_ceil(shards));
+        Self {
+            homes,
+            key,
+            desk: Desk::new(shard, shards > 1, orders, accounts, key),
+            matching: Matching::new(orders, key),
+            said: Said::default(),
+            effects: Vec::with_capacity(if shards > 1 { orders + 8 } else { 0 }),
+            buffer: Buffer::new(),
+        }
+    }
+
+    /// Which shard it is of, from 0.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.desk.shard
+    }
+
+    /// When something of it is due; see [`Engine::next_due`].
+    #[must_use]
+    pub fn next_due(&self) -> Option<Nanos> {
+        [self.matching.next_due(), self.desk.dead_men_due].into_iter().flatten().min()
+    }
+
+    /// Stage 1 of a span: checks and holds for the accounts at home here. Writes one mail for each shard, its own
+    /// included, by shard.
+    pub fn risk(&mut self, span: &[Sequenced], outbox: &mut [Box<Mail>]) {
+        self.desk.begin_superstep();
+        outbox.iter_mut().for_each(|mail| mail.requests.clear());
+        let mut cut = span.len();
+        for (place, sequenced) in span.iter().enumerate() {
+            let port = risk::port_of(&sequenced.command).expect("orders come in on a port");
+            if self.home_of_port(port) != Some(self.shard()) {
+                continue;
+            }
+            let admitted = if place == 0 {
+                let Sequenced { seq, time, ref command } = *sequenced;
+                let voice = &mut Voice::new(&mut self.said.stages[0], seq, time, Stage::Risk);
+                Ok(risk::admit(&mut self.desk, command, voice))
+            } else {
+                self.desk.admit_ahead(place, sequenced, &mut self.said.stages[0])
+            };
+            match admitted {
+                Ok(None) => {}
+                Ok(Some(request)) => {
+                    let instrument = request.instrument().expect("an order is about one instrument");
+                    outbox[self.homes.of_instrument(instrument)].requests.push((place as u32, request));
+                }
+                Err(Undecided) => {
+                    cut = place;
+                    break;
+                }
+            }
+        }
+        outbox.iter_mut().for_each(|mail| mail.cut = cut);
+    }
+
+    /// Stage 2 of a span: the books at home here. `inbox` has a mail of each shard, in their order. Returns where the
+    /// span is cut, the same on every shard: the rest of it belongs to the next span.
+    pub fn matching(&mut self, span: &[Sequenced], inbox: &[Box<Mail>], outbox: &mut [Box<Mail>]) -> usize {
+        let cut = inbox.iter().map(|mail| mail.cut).min().expect("at least its own mail");
+        if cut < span.len() {
+            self.desk.take_back(cut);
+            let said = &mut self.said.stages[0];
+            let kept = said.iter().rposition(|event| event.seq < span[cut].seq).map_or(0, |last| last + 1);
+            said.truncate(kept);
+        }
+        outbox.iter_mut().for_each(|mail| mail.effects.clear());
+        let mut heads = [0; SHARDS_MAX];
+        while let Some((place, request)) = next(inbox, &mut heads, |mail| &mail.requests, |(place, _)| *place)
+        {
+            if place >= cut {
+                break;
+            }
+            let Sequenced { seq, time, .. } = span[place];
+            let voice = &mut Voice::new(&mut self.said.stages[1], seq, time, Stage::Matching);
+            self.matching.apply(&request.1, voice, &mut self.effects);
+            let mut step = 0;
+            for effect in self.effects.drain(..) {
+                let posted = Posted { place: place as u32, step, effect };
+                let [one, other] = effect.tokens().map(|token| token.map(shard_of));
+                let one = one.expect("what orders do to each other has an order");
+                outbox[one].effects.push(posted);
+                if let Some(other) = other.filter(|other| *other != one) {
+                    outbox[other].effects.push(posted);
+                }
+                step += effect.steps();
+            }
+        }
+        cut
+    }
+
+    /// Stage 3 of a span, as far as [`Part::matching`] cut it: postings to the accounts at home here.
+    pub fn settle(&mut self, span: &[Sequenced], inbox: &[Box<Mail>]) {
+        let mut heads = [0; SHARDS_MAX];
+        while let Some((place, posted)) = next(inbox, &mut heads, |mail| &mail.effects, |posted| posted.place)
+        {
+            let Sequenced { seq, time, .. } = span[place];
+            let voice = &mut Voice::new(&mut self.said.stages[2], seq, time, Stage::Settlement);
+            self.desk.settle_one(&posted.effect, posted.step, voice);
+        }
+        self.desk.end_superstep();
+        self.said.hash(self.key, &mut self.buffer);
+    }
+
+    /// Exchanges what it has said since the last time for an empty one.
+    pub fn take_said(&mut self, said: &mut Said) {
+        debug_assert!(said.stages.iter().all(Vec::is_empty));
+        core::mem::swap(&mut self.said, said);
+    }
+
+    fn home_of_port(&self, port: PortId) -> Option<usize> {
+        Some(self.homes.of_firm(self.desk.directory.port(port)?.port.firm))
+    }
+}
+
+/// The next item of all mails by its place in the span. No place has items in two mails.
+fn next<'a, T>(
+    inbox: &'a [Box<Mail>],
+    heads: &mut [usize; SHARDS_MAX],
+    items: impl Fn(&'a Mail) -> &'a [T],
+    place: impl Fn(&T) -> u32,
+) -> Option<(usize, &'a T)> {
+    let head = |(shard, mail): (usize, &'a Box<Mail>)| Some((place(items(mail).get(heads[shard])?), shard));
+    let (place, shard) = inbox.iter().enumerate().filter_map(head).min()?;
+    let item = &items(&inbox[shard])[heads[shard]];
+    heads[shard] += 1;
+    Some((place as usize, item))
+}
+
+impl Engine {
+    /// Runs the commands of a frame in supersteps, shard after shard in this thread, with the outcome of
+    /// [`Engine::execute_frame`]. Returns how many supersteps were cut short.
+    pub fn execute_in_supersteps(
+        &mut self,
+        frame: &[Sequenced],
+        pace: &mut Pace,
+        out: &mut Vec<Event>,
+    ) -> usize {
+        let shards = self.parts.len();
+        let mail = || (0..shards).map(|_| Box::default()).collect::<Vec<Box<Mail>>>();
+        let mut sent: Vec<_> = (0..shards).map(|_| mail()).collect();
+        let (mut at, mut cuts) = (0, 0);
+        while at < frame.len() {
+            let span = &frame[at..at + span(&frame[at..], pace.length())];
+            if span.is_empty() {
+                self.execute(&frame[at], out);
+                at += 1;
+                continue;
+            }
+            self.parts.iter_mut().zip(&mut sent).for_each(|(part, outbox)| part.risk(span, outbox));
+            let mut received = exchanged(sent);
+            sent = (0..shards).map(|_| mail()).collect();
+            let shares = self.parts.iter_mut().zip(received.iter().zip(&mut sent));
+            let cut = shares.map(|(part, (inbox, outbox))| part.matching(span, inbox, outbox)).min();
+            let cut = cut.expect("there is a shard");
+            received = exchanged(sent);
+            self.parts.iter_mut().zip(&received).for_each(|(part, inbox)| part.settle(span, inbox));
+            sent = received;
+            let hash = Said::merge(self.parts.iter_mut().map(|part| &mut part.said), out);
+            self.note(&span[..cut], hash);
+            cuts += usize::from(pace.note(span.len(), cut));
+            at += cut;
+        }
+        cuts
+    }
+
+    /// Lends out the parts, by shard, to be run in supersteps. Until they are back nothing else may be asked of it.
+    pub fn lend(&mut self) -> Vec<Box<Part>> {
+        core::mem::take(&mut self.parts)
+    }
+
+    /// Takes the parts back, by shard.
+    pub fn take_back(&mut self, parts: Vec<Box<Part>>) {
+        assert!(self.parts.is_empty());
+        assert!(parts.iter().enumerate().all(|(shard, part)| part.shard() == shard));
+        self.parts = parts;
+    }
+}
+
+/// From what each shard sent, by receiver, to what each received, by sender.
+fn exchanged(sent: Vec<Vec<Box<Mail>>>) -> Vec<Vec<Box<Mail>>> {
+    let mut received: Vec<Vec<Box<Mail>>> = (0..sent.len()).map(|_| Vec::new()).collect();
+    for outbox in sent {
+        received.iter_mut().zip(outbox).for_each(|(inbox, mail)| inbox.push(mail));
+    }
+    received
+}
