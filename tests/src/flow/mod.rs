@@ -220,6 +220,36 @@ impl Flow {
         flow
     }
 
+    /// A flow of orders, replacements, cancels and quotes in crowds: chains of replacements, funds spent as soon as they
+    /// come in, numbers used again, orders that nobody has the money for.
+    #[must_use]
+    pub fn stormy(seed: u64) -> Self {
+        let mut rng = Rng::new(!seed.rotate_left(7));
+        let tight = !rng.one_in(3);
+        let shape = Shape {
+            price_min: rng.pick(&[2, 100, 33_504]),
+            price_width: rng.pick(&[2, 3, 8, 20]),
+            price_drift: 0,
+            qty_max: rng.pick(&[3, 10, 100]),
+            quote_funds: if tight { rng.between(1, 2_000_000) } else { 1 << 60 },
+            base_funds: if tight { rng.between(1, 20_000) } else { 1 << 50 },
+            vast_log2: 0,
+            immediate_percent: rng.pick(&[5, 30]),
+            post_only_percent: rng.pick(&[0, 10]),
+            channels: rng.pick(&[[0].as_slice(), &[0], &[0, 1]]),
+            admin_gap: 1_000,
+            mass_cancel_gap: 300,
+            disable_gap: 5_000,
+            new_day_gap: 5_000,
+            deep: false,
+        };
+        let mut flow = Self::of(rng, Theme::Mixed, shape);
+        flow.bias = Bias::storm();
+        flow.at_first = flow.bias.knobs_at_first.iter().copied().collect();
+        flow.opens_day = true;
+        flow
+    }
+
     fn of(rng: Rng, theme: Theme, shape: Shape) -> Self {
         let bias = Bias::of(theme);
         let mut flow = Self {
@@ -523,6 +553,14 @@ impl Flow {
     fn command(&mut self) -> Command {
         if !self.asks.is_empty() && self.rng.one_in(3) {
             return self.due_slice();
+        }
+        if self.bias.storm && !self.rng.one_in(50) {
+            return match self.rng.below(100) {
+                0..50 => self.enter(),
+                50..75 => self.replace(),
+                75..90 => self.cancel(),
+                _ => self.quote(),
+            };
         }
         if self.bias.control_gap > 0
             && let Some(command) = self.operate()

@@ -144,6 +144,8 @@ pub(super) struct Bias {
     pub(super) band: u64,
     /// One firm, or two.
     pub(super) few_firms: bool,
+    /// Hardly anything but orders, replacements, cancels and quotes.
+    pub(super) storm: bool,
 }
 
 impl Bias {
@@ -155,6 +157,12 @@ impl Bias {
         } else {
             Self { peg: 45, discretion: 3, stop: 40, knobs_at_first: &[Knob::Rules; 3], ..Self::default() }
         }
+    }
+
+    /// What runs side by side, in crowds, with a little of each kind of order.
+    pub(super) fn storm() -> Self {
+        let some = Self::of(Theme::Mixed);
+        Self { quote: 8, tick: 0, query: 0, dead_man: 0, control_gap: 0, leap_gap: 0, storm: true, ..some }
     }
 
     pub(super) fn of(theme: Theme) -> Self {
@@ -185,6 +193,7 @@ impl Bias {
             collar: 30,
             band: 15,
             few_firms: false,
+            storm: false,
         };
         match theme {
             Theme::Plain => none,
