@@ -11,7 +11,7 @@ use crate::{
     slab::Slab,
     trades::{DayTrades, Leg},
 };
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use ironbell_types::{
     AccountId, Amount, AssetId, Capacity, Fees, FirmId, Instrument, InstrumentId, Nanos, OrderKey,
     OrderOptions, OrderRef, OrderState, OrderTerms, Price, Qty, Side, TimeInForce,
@@ -353,6 +353,15 @@ impl Desk {
             executed_qty: order.executed_qty,
             ..none
         })
+    }
+
+    /// For tests: panics when an entry's number of orders that bring more of it is wrong.
+    pub(crate) fn check_credits(&self) {
+        let mut credits = BTreeMap::new();
+        for slot in self.by_key.slots().filter(|_| self.is_sharded) {
+            *credits.entry(self.open[slot].credited_in()).or_insert(0u32) += 1;
+        }
+        assert!(self.ledger.credits().eq(credits));
     }
 
     pub(crate) fn total(&self, account: AccountId, asset: AssetId) -> i128 {

@@ -334,6 +334,7 @@ impl Engine {
         self.check_records();
         self.check_money();
         self.parts.iter().for_each(|part| check_counts(&part.desk));
+        self.parts.iter().for_each(|part| part.desk.check_credits());
     }
 
     fn check_records(&self) {

@@ -91,6 +91,12 @@ impl Ledger {
         *credits = if more { *credits + 1 } else { *credits - 1 };
     }
 
+    /// Entries that open orders bring more of, and how many do.
+    pub(crate) fn credits(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let entries = (0..).zip(&self.entries).map(|(number, entry)| (number, entry.credits));
+        entries.filter(|(_, credits)| *credits > 0)
+    }
+
     /// Whether an open order brings more of it.
     pub(crate) fn is_credited(&self, entry: u32) -> bool {
         self.entries[entry as usize].credits > 0

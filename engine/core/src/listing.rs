@@ -9,7 +9,6 @@ use crate::{
     columns::{Column, Fault, Source, columns},
     desk::{Desk, OpenRecord, TOTAL_MAX, notional},
     directory::{DeadMan, Directory, FirmState, InstrumentState, PortState},
-    engine::Part,
     homes::{self, Homes},
     limits::{Credit, Exposure, Position, Shorts},
     matching::Matching,
@@ -17,6 +16,7 @@ use crate::{
     quotes::{Quoted, Sides},
     rate::{Bucket, Row},
     snapshot::{LoadError, Section, Sections, Tables},
+    superstep::Part,
     sweep::{Sweep, Whose},
     trades::Leg,
 };
@@ -661,7 +661,7 @@ impl Engine {
             }
             let (desk, _) = self.desk_of_port(port)?;
             let slot = desk.quotes.open(port, idx, instrument);
-            desk.quotes.replace(slot, standing, [None; 2]);
+            desk.quotes.replace(slot, standing, [None; 2], 0);
             Ok(())
         })
     }

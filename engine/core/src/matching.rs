@@ -885,7 +885,7 @@ mod tests {
                 .is_empty()
         );
         assert!(desk.replace(77, "buy 5 @ 100").is_empty());
-        assert_eq!(desk.effects, [Effect::Stands { token: 4, leaves_qty: Qty(0), side: Side::Buy }]);
+        assert_eq!(desk.effects, [Effect::Lapsed { token: 4 }]);
         assert_eq!(desk.draw(), "1:5@100 | ");
     }
 
