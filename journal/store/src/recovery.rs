@@ -119,7 +119,7 @@ pub fn open_on<D: Disk>(
     dir::remove_unfinished(disk, dir)?;
     let torn = cut(disk, dir, reader.tail(), direct)?;
     if direct {
-        sync_found(disk, dir, reader.tail().index)?;
+        sync_found(disk, dir, last_index)?;
     }
 
     let chain = *reader.chain();
@@ -238,7 +238,8 @@ fn cut<D: Disk>(disk: &D, dir: &Path, tail: &Tail, direct: bool) -> Result<Optio
 
 /// Makes durable what was found, before it is called so. A reader sees more than the disk has: frames that a
 /// process wrote with less durability than is now asked for, or whose write was given to the device and
-/// failed after the process was gone.
+/// failed after the process was gone. The spare segments too: one may be empty because a killed recovery cut a torn
+/// tail there and had not synced the zeros.
 fn sync_found<D: Disk>(disk: &D, dir: &Path, last_index: u64) -> Result<(), Error> {
     for index in 1..=last_index {
         let path = dir::segment_path(dir, index);

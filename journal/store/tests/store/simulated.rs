@@ -217,6 +217,25 @@ fn go_on(disk: &SimDisk, story: &mut Story) {
     assert_eq!(recovery.torn, None, "it was closed in order");
 }
 
+fn any_end(rng: &mut Rng) -> End {
+    if rng.below(3) == 0 { End::Process } else { End::Power }
+}
+
+/// Opens what is left and dies of it, three times at some operation.
+fn die_in_recovery(disk: &SimDisk, story: &mut Story, rng: &mut Rng) -> SimDisk {
+    let mut disk = disk.clone();
+    for _ in 0..3 {
+        disk.plan(disk.history().len() + 1 + rng.below(60) as usize, Fault::Cut);
+        match story.open(&disk, no_loss) {
+            Ok(_) | Err(Error::Io { .. } | Error::Write { .. }) => {}
+            Err(Error::NotFormatted(_)) if !story.formatted => {}
+            Err(error) => panic!("it does not open: {error}"),
+        }
+        disk = disk.restart(any_end(rng));
+    }
+    disk
+}
+
 #[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     let mut rng = Rng::new("crash");
@@ -224,24 +243,11 @@ fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     for _ in 0..2 {
         let seed = rng.next();
         for at in operations(seed, |_| true) {
+            println!("operation {at} of seed {seed}");
             let (disk, mut story, ended) = live_until(seed, at, Fault::Cut, no_loss);
             // One who dies as it is put away is not missed.
             unnoticed += u32::from(ended.is_ok());
-            let mut end = || if rng.below(3) == 0 { End::Process } else { End::Power };
-            // Recovery dies too, up to three times, then is left in peace.
-            let mut disk = disk.restart(end());
-            for _ in 0..3 {
-                disk.plan(disk.history().len() + 1 + rng.below(60) as usize, Fault::Cut);
-                match story.open(&disk, no_loss) {
-                    Ok(_) => {}
-                    Err(Error::NotFormatted(_)) => assert!(!story.formatted, "operation {at} of seed {seed}"),
-                    Err(Error::Io { .. } | Error::Write { .. }) => {}
-                    Err(error) => panic!("operation {at} of seed {seed}: {error}"),
-                }
-                let mut end = || if rng.below(3) == 0 { End::Process } else { End::Power };
-                disk = disk.restart(end());
-            }
-            println!("operation {at} of seed {seed}");
+            let disk = die_in_recovery(&disk.restart(any_end(&mut rng)), &mut story, &mut rng);
             go_on(&disk, &mut story);
             lives += 1;
             torn += story.torn_tails;
@@ -263,8 +269,8 @@ fn a_failed_operation_is_never_tried_again_and_loses_nothing() {
             let (disk, mut story, ended) = live_until(seed, at, fault, no_loss);
             refused += u32::from(ended.is_err());
             assert_eq!(disk.retried(), Vec::<String>::new());
-            let end = if rng.below(2) == 0 { End::Process } else { End::Power };
-            go_on(&disk.restart(end), &mut story);
+            let disk = die_in_recovery(&disk.restart(any_end(&mut rng)), &mut story, &mut rng);
+            go_on(&disk, &mut story);
         }
     }
     println!("{refused} lives ended by it");
@@ -283,10 +289,10 @@ fn a_write_that_never_ends_is_not_acknowledged() {
     }
 }
 
-/// What was acknowledged and is gone may have been taken for a torn tail only if nobody who is still there knew of it.
+/// What was acknowledged and is gone may have been taken for a torn tail, or left no trace at all, only if nobody who is
+/// still there knew of it.
 fn excused(story: &Story, recovery: &Recovery) {
     assert!(!story.sealed, "a journal closed in order has no torn tail");
-    assert!(recovery.torn.is_some(), "what is gone was there once");
     let lost = recovery.last_seq.0 + 1;
     let knew = story.frames.iter().find(|(_, acknowledged)| *acknowledged >= lost);
     assert_eq!(knew, None, "Seq {lost} was cut, and a later frame (its last Seq, what it knew) was not");
@@ -356,4 +362,34 @@ fn a_bit_that_flips_is_mended_or_refused_or_was_nobodys() {
     }
     println!("{opened} opened, {refused} refused");
     assert!(opened > 10 && refused > 10);
+}
+
+/// A journal of frames of these many commands, all durable, and the disk it is on. The same seed gives the same nonces.
+fn journal_of(seed: u64, counts: &[usize]) -> (SimDisk, Story) {
+    let disk = SimDisk::new(seed);
+    let mut story = Story::default();
+    format_on(&disk, &dir(), VENUE, &options(), WrappedKey::NONE).expect("nothing goes wrong");
+    let (_, mut writer, mut maker) = story.open(&disk, no_loss).expect("nothing goes wrong");
+    for count in counts {
+        story.write(&mut writer, &mut maker, &[*count]).expect("nothing goes wrong");
+    }
+    drop((writer, maker));
+    (disk.restart(End::Process), story)
+}
+
+#[test]
+fn a_sound_frame_of_another_history_is_refused() {
+    let (disk, mut story) = journal_of(1, &[1, 2, 3]);
+    let (other, _) = journal_of(1, &[2, 1, 3]);
+    let path = dir().join("0000000001.segment");
+    let last = 4 * BLOCK_BYTES..5 * BLOCK_BYTES;
+    let frame = other.image(&dir())[&path][last.clone()].to_vec();
+    assert_ne!(frame, disk.image(&dir())[&path][last.clone()]);
+    disk.tamper(&path, last.start, |bytes| bytes[..BLOCK_BYTES].copy_from_slice(&frame));
+    let error = story.open(&disk, no_loss).expect_err("its link is another's");
+    assert!(
+        matches!(error, Error::Damaged { offset, seq: Seq(4), .. } if offset == last.start as u64),
+        "{error}"
+    );
+    assert!(error.to_string().contains("it does not name the hash of the frame before it"), "{error}");
 }
