@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use ironbell_types::{
-    Accepted, AccountId, AdminRefusal, Algorithm, AssetId, CancelReason, Command, Control, CrossKind,
-    Display, Event, EventBody, FirmId, Instrument, InstrumentId, InstrumentRules, OrderKey, OrderRef, Peg,
-    Phase, PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
+    Accepted, AccountId, AdminRefusal, Algorithm, AssetId, CancelReason, ClOrdId, Command, Control,
+    CrossKind, Display, Event, EventBody, FirmId, Instrument, InstrumentId, InstrumentRules, OrderKey,
+    OrderRef, Peg, Phase, PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
 };
+
+use crate::flow::AIMS;
 
 /// The name of what happened, with what it is told apart by.
 #[must_use]
@@ -56,6 +58,23 @@ fn beyond_the_rate(command: &Command, said: &EventBody) -> Option<&'static str> 
         (Command::DeadMan(asked), EventBody::DeadManSet { timeout_ns, .. }) => {
             (asked.timeout_ns != *timeout_ns).then_some(BEYOND_THE_RATE[1])
         }
+        _ => None,
+    }
+}
+
+/// What became of an order or a replacement that an account was funded for to the unit.
+fn funded_to_the_unit(command: &Command, first: &EventBody) -> Option<String> {
+    let (what, cl_ord_id) = match command {
+        Command::EnterOrder(order) => ("order", order.cl_ord_id),
+        Command::ReplaceOrder(replace) => ("replacement", replace.cl_ord_id),
+        _ => return None,
+    };
+    let (aim, _) = AIMS.into_iter().find(|(aim, _)| ClOrdId::new(aim) == Some(cl_ord_id))?;
+    match first {
+        EventBody::Rejected { reason: Reject::AggregateExposure, .. } => {
+            Some(format!("{aim} {what} refused"))
+        }
+        EventBody::Accepted(_) | EventBody::Replaced(_) => Some(format!("{aim} {what} taken")),
         _ => None,
     }
 }
@@ -175,6 +194,12 @@ pub fn every_name() -> Vec<String> {
     ];
     wanted.extend(plain.map(str::to_owned));
     wanted.extend(BEYOND_THE_RATE.map(str::to_owned));
+    for what in ["order", "replacement"] {
+        let became = |(aim, spare): (&str, i128)| {
+            format!("{aim} {what} {}", if spare < 0 { "refused" } else { "taken" })
+        };
+        wanted.extend(AIMS.map(became));
+    }
     wanted
 }
 
@@ -333,6 +358,9 @@ impl Coverage {
                 self.count(what);
             }
             self.take_in(&command.command, &event.body);
+        }
+        if let Some(what) = said.first().and_then(|first| funded_to_the_unit(&command.command, &first.body)) {
+            self.count(&what);
         }
     }
 

@@ -234,8 +234,10 @@ fn compare(seed: u64, mut flow: Flow, length: usize, thorough: bool, met: &mut C
         }
         Ok(())
     });
-    if outcome.is_err() {
-        let (shrunken, difference) = shrink(commands);
+    if let Err(met) = outcome {
+        let Some((shrunken, difference)) = shrink(commands) else {
+            panic!("seed {seed}: {met}; the commands alone do not repeat it, so the flow itself failed");
+        };
         let mut text = format!("seed {seed} (IRONBELL_SEED={seed} IRONBELL_COMMANDS=1 repeats it)\n");
         for command in shrunken.iter().filter(|c| c.command != Command::Tick) {
             writeln!(text, "  {command:?}").expect("writing to a string");
@@ -264,13 +266,14 @@ fn difference(commands: &[Sequenced], with_state: bool) -> Option<(usize, String
 }
 
 /// The shortest failing run that dropping commands leads to; a dropped one becomes a tick, so that
-/// the others keep their places. Gives up, with what it has, after a number of commands executed.
-fn shrink(mut commands: Vec<Sequenced>) -> (Vec<Sequenced>, String) {
+/// the others keep their places. Gives up, with what it has, after a number of commands executed. `None` when
+/// the commands do not fail.
+fn shrink(mut commands: Vec<Sequenced>) -> Option<(Vec<Sequenced>, String)> {
     const COMMANDS_MAX: usize = 1_000_000;
     // Most failures show in what is said; comparing the state too after every command is slow on deep books.
     let by_events = difference(&commands, false);
     let with_state = by_events.is_none();
-    let (first, mut shown) = by_events.or_else(|| difference(&commands, true)).expect("a failure repeats");
+    let (first, mut shown) = by_events.or_else(|| difference(&commands, true))?;
     commands.truncate(first);
     let mut executed = 0;
     let mut chunk = commands.len().next_power_of_two();
@@ -292,7 +295,7 @@ fn shrink(mut commands: Vec<Sequenced>) -> (Vec<Sequenced>, String) {
         }
         chunk /= 2;
     }
-    (commands, shown)
+    Some((commands, shown))
 }
 
 thread_local! {

@@ -286,6 +286,11 @@ impl Flow {
     fn fees(&mut self, instrument: InstrumentId) -> Control {
         let tiers = if self.rng.one_in(10) { TIERS + 1 } else { TIERS };
         let tier = self.rng.below(tiers as u64) as u8;
+        // Rebates that leave the venue nothing: what a bust gives back is soon missing.
+        if self.shape.rebates_all && self.rng.below(8) > 0 {
+            let fees = Fees { maker_bps: -60, taker_bps: 60, minimum: self.rng.pick(&[0, 0, 30]) };
+            return Control::SetFees { instrument, tier: self.rng.below(TIERS as u64) as u8, fees };
+        }
         let (maker_bps, taker_bps) = self.rng.pick(&[
             (-20, 50),
             (-5, 30),

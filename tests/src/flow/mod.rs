@@ -10,19 +10,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ironbell_types::{
     Account, AccountId, AccountQuery, Amount, Asset, AssetId, CancelOrder, Capacity, ClOrdId, Command,
     Control, Credential, DeadMan, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder, Event,
-    EventBody, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope, Login, Logout,
-    MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey, OrderOptions,
-    OrderStateQuery, OrderTerms, Phase, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide, Reject,
-    ReplaceOrder, Scale, Seq, Sequenced, Settled, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
+    EventBody, Fees, Firm, FirmId, Funding, Instrument, InstrumentId, InstrumentRules, KillScope, Login,
+    Logout, MassCancel, MassCancelSlice, ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderKey,
+    OrderOptions, OrderStateQuery, OrderTerms, Phase, Port, PortId, PortLimits, Price, Qty, Quote, QuoteSide,
+    Reject, ReplaceOrder, Scale, Seq, Sequenced, Settled, Side, Symbol, TimeInForce, UserRefIdx, UserRefNum,
     Username,
 };
 
 use crate::rng::Rng;
 
 mod control;
+mod exact;
 mod terms;
 mod theme;
 
+pub(crate) use exact::AIMS;
 pub use theme::Theme;
 
 use theme::{Bias, Knob};
@@ -54,6 +56,8 @@ struct Shape {
     mass_cancel_gap: u64,
     disable_gap: u64,
     new_day_gap: u64,
+    /// Makers get all that takers pay.
+    rebates_all: bool,
     /// Sides keep apart and hardly anything is taken off, so that books grow deep.
     deep: bool,
 }
@@ -74,6 +78,7 @@ impl Shape {
         mass_cancel_gap: 4_000,
         disable_gap: 1_000_000,
         new_day_gap: 1_000_000,
+        rebates_all: false,
         deep: true,
     };
 }
@@ -99,7 +104,12 @@ pub struct Flow {
     instruments: Vec<Instrument>,
     firms: Vec<FirmId>,
     accounts: Vec<Account>,
+    /// Those in use.
     ports: Vec<Port>,
+    ports_defined: u32,
+    exact_accounts: u32,
+    fees_in_force: BTreeMap<(InstrumentId, u8), Fees>,
+    tiers: BTreeMap<FirmId, u8>,
     /// Firms that have disabled their order entry.
     disabled: BTreeSet<FirmId>,
     incarnations: BTreeMap<PortId, u32>,
@@ -161,6 +171,7 @@ impl Flow {
             mass_cancel_gap: rng.pick(&[60, 300]),
             disable_gap: rng.pick(&[400, 5_000]),
             new_day_gap: rng.pick(&[400, 5_000]),
+            rebates_all: rng.one_in(2),
             deep: false,
         };
         // So little that what a trade brought is soon gone, and cannot be given back.
@@ -195,6 +206,7 @@ impl Flow {
             mass_cancel_gap: rng.pick(&[20, 60, 300]),
             disable_gap: rng.pick(&[80, 400, 5_000]),
             new_day_gap: rng.pick(&[80, 400, 5_000]),
+            rebates_all: false,
             deep: false,
         };
         Self::of(rng, Theme::Plain, shape)
@@ -241,6 +253,7 @@ impl Flow {
             mass_cancel_gap: 300,
             disable_gap: 5_000,
             new_day_gap: 5_000,
+            rebates_all: false,
             deep: false,
         };
         let mut flow = Self::of(rng, Theme::Mixed, shape);
@@ -276,6 +289,10 @@ impl Flow {
             firms: Vec::new(),
             accounts: Vec::new(),
             ports: Vec::new(),
+            ports_defined: 0,
+            exact_accounts: 0,
+            fees_in_force: BTreeMap::new(),
+            tiers: BTreeMap::new(),
             disabled: BTreeSet::new(),
             incarnations: BTreeMap::new(),
             last_nums: BTreeMap::new(),
@@ -347,7 +364,14 @@ impl Flow {
             }
             EventBody::FirmDefined(firm) => self.firms.push(firm.id),
             EventBody::AccountDefined(account) => self.accounts.push(*account),
-            EventBody::PortDefined(port) => self.ports.push(*port),
+            EventBody::PortDefined(port) => {
+                self.ports.push(*port);
+                self.ports_defined += 1;
+                self.retire_ports();
+            }
+            EventBody::FirmTier { firm, tier } => {
+                self.tiers.insert(*firm, *tier);
+            }
             EventBody::DayOpened(day) => {
                 self.last_nums.clear();
                 self.day_is_open = true;
@@ -420,6 +444,9 @@ impl Flow {
 
     fn hear_control(&mut self, control: &Control) {
         match *control {
+            Control::SetFees { instrument, tier, fees } => {
+                self.fees_in_force.insert((instrument, tier), fees);
+            }
             Control::SetRules { instrument, rules } => {
                 self.rules_in_force.insert(instrument, rules);
             }
@@ -513,7 +540,11 @@ impl Flow {
             round_lot: 100,
             maker_fee_bps: self.rng.pick(&fees),
             // Rebates of any tier must be covered by the fees of all others.
-            taker_fee_bps: if self.theme == Theme::Fees { 60 } else { self.rng.pick(&fees) },
+            taker_fee_bps: if matches!(self.theme, Theme::Fees | Theme::Exact) {
+                60
+            } else {
+                self.rng.pick(&fees)
+            },
         }
     }
 
@@ -628,6 +659,9 @@ impl Flow {
         {
             let (phase, reason) = (Phase::Continuous, *b"T3  ");
             return Some(Command::Control(Control::SetPhase { instrument, phase, reason }));
+        }
+        if self.theme == Theme::Exact && self.rng.one_in(25) {
+            self.play_exactly();
         }
         if self.theme == Theme::Fees && self.rng.one_in(80) {
             self.bust_what_is_gone();
@@ -1115,7 +1149,7 @@ impl Flow {
                 Command::DefineAccount(Account { id: AccountId(self.rng.pick(&ids)), firm })
             }
             4 => {
-                let next = PortId(self.ports.len() as u32 + 1 + u32::from(wrong == 0));
+                let next = PortId(self.ports_defined + 1 + u32::from(wrong == 0));
                 let Some(&account) =
                     self.accounts.get(self.rng.below(self.accounts.len() as u64 + 1) as usize)
                 else {

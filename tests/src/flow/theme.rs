@@ -29,6 +29,8 @@ pub enum Theme {
     Switches,
     /// Rebates, minimum fees, tiers, busts.
     Fees,
+    /// Accounts that have exactly what their orders hold, or one smallest unit more or less.
+    Exact,
     /// Days that end and begin, and what outlasts them; delisting, new ticks and symbols.
     Days,
     /// Quotes.
@@ -39,7 +41,7 @@ pub enum Theme {
 
 impl Theme {
     /// Every theme.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Plain,
         Self::Reserves,
         Self::Pegs,
@@ -52,6 +54,7 @@ impl Theme {
         Self::Limits,
         Self::Switches,
         Self::Fees,
+        Self::Exact,
         Self::Days,
         Self::Quotes,
         Self::Mixed,
@@ -321,6 +324,25 @@ impl Bias {
                     Knob::Tier,
                     Knob::Tier,
                     Knob::FirmTier,
+                ],
+                few_firms: true,
+                ..some
+            },
+            Theme::Exact => Self {
+                iceberg: 6,
+                discretion: 6,
+                pair: 8,
+                stp: 40,
+                control_gap: 60,
+                knobs: &[Knob::Fees, Knob::FirmTier, Knob::PortRules, Knob::Bust],
+                knobs_at_first: &[
+                    Knob::Rules,
+                    Knob::Fees,
+                    Knob::Fees,
+                    Knob::Fees,
+                    Knob::FirmTier,
+                    Knob::PortRules,
+                    Knob::PortRules,
                 ],
                 few_firms: true,
                 ..some
