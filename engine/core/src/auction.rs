@@ -531,6 +531,8 @@ impl Matching {
         if let Some(band) = trading.band_set() {
             voice.say(band);
         }
+        // The end of the price test lets orders meet.
+        self.wake(instrument, voice, effects);
         self.note_due(instrument);
     }
 }

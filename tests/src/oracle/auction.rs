@@ -208,9 +208,11 @@ impl Books {
         market.rules = *rules;
         market.band_reference = rules.reference;
         market.limited_since = None;
+        market.unwoken = true;
         if let Some(band_set) = market.band_set() {
             said.matching(band_set);
         }
+        self.wake_if_due(instrument, said);
     }
 
     /// One entry of an instrument's schedule, in force from the next day.
