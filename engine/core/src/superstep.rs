@@ -208,7 +208,7 @@ impl Part {
 
     /// Stage 1 of a span: checks and holds for the accounts at home here. Writes one mail for each shard, its own
     /// included, by shard.
-    pub fn risk(&mut self, span: &[Sequenced], outbox: &mut [Box<Mail>]) {
+    pub fn risk(&mut self, span: &[Sequenced], outbox: &mut [Mail]) {
         self.desk.begin_superstep();
         outbox.iter_mut().for_each(|mail| mail.requests.clear());
         let mut cut = span.len();
@@ -241,7 +241,7 @@ impl Part {
 
     /// Stage 2 of a span: the books at home here. `inbox` has a mail of each shard, in their order. Returns where the
     /// span is cut, the same on every shard: the rest of it belongs to the next span.
-    pub fn matching(&mut self, span: &[Sequenced], inbox: &[Box<Mail>], outbox: &mut [Box<Mail>]) -> usize {
+    pub fn matching(&mut self, span: &[Sequenced], inbox: &[Mail], outbox: &mut [Mail]) -> usize {
         let cut = inbox.iter().map(|mail| mail.cut).min().expect("at least its own mail");
         if cut < span.len() {
             self.desk.take_back(cut);
@@ -275,7 +275,7 @@ impl Part {
     }
 
     /// Stage 3 of a span, as far as [`Part::matching`] cut it: postings to the accounts at home here.
-    pub fn settle(&mut self, span: &[Sequenced], inbox: &[Box<Mail>]) {
+    pub fn settle(&mut self, span: &[Sequenced], inbox: &[Mail]) {
         let mut heads = [0; SHARDS_MAX];
         while let Some((place, posted)) = next(inbox, &mut heads, |mail| &mail.effects, |posted| posted.place)
         {
@@ -300,12 +300,12 @@ impl Part {
 
 /// The next item of all mails by its place in the span. No place has items in two mails.
 fn next<'a, T>(
-    inbox: &'a [Box<Mail>],
+    inbox: &'a [Mail],
     heads: &mut [usize; SHARDS_MAX],
     items: impl Fn(&'a Mail) -> &'a [T],
     place: impl Fn(&T) -> u32,
 ) -> Option<(usize, &'a T)> {
-    let head = |(shard, mail): (usize, &'a Box<Mail>)| Some((place(items(mail).get(heads[shard])?), shard));
+    let head = |(shard, mail): (usize, &'a Mail)| Some((place(items(mail).get(heads[shard])?), shard));
     let (place, shard) = inbox.iter().enumerate().filter_map(head).min()?;
     let item = &items(&inbox[shard])[heads[shard]];
     heads[shard] += 1;
@@ -322,7 +322,12 @@ impl Engine {
         out: &mut Vec<Event>,
     ) -> usize {
         let shards = self.parts.len();
-        let mail = || (0..shards).map(|_| Box::default()).collect::<Vec<Box<Mail>>>();
+        if shards == 1 {
+            // There is nobody to go ahead of.
+            self.execute_frame(frame, out);
+            return 0;
+        }
+        let mail = || (0..shards).map(|_| Mail::default()).collect::<Vec<Mail>>();
         let mut sent: Vec<_> = (0..shards).map(|_| mail()).collect();
         let (mut at, mut cuts) = (0, 0);
         while at < frame.len() {
@@ -363,8 +368,8 @@ impl Engine {
 }
 
 /// From what each shard sent, by receiver, to what each received, by sender.
-fn exchanged(sent: Vec<Vec<Box<Mail>>>) -> Vec<Vec<Box<Mail>>> {
-    let mut received: Vec<Vec<Box<Mail>>> = (0..sent.len()).map(|_| Vec::new()).collect();
+fn exchanged(sent: Vec<Vec<Mail>>) -> Vec<Vec<Mail>> {
+    let mut received: Vec<Vec<Mail>> = (0..sent.len()).map(|_| Vec::new()).collect();
     for outbox in sent {
         received.iter_mut().zip(outbox).for_each(|(inbox, mail)| inbox.push(mail));
     }
