@@ -162,6 +162,8 @@ struct FrameLine {
     commit_seq: u64,
     executed_seq: u64,
     chain: String,
+    /// Commands in it that are void.
+    void_seqs: Vec<u64>,
 }
 
 /// `ironbell inspect journal`.
@@ -174,6 +176,7 @@ pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
     let mut lines = Vec::new();
     while let Some(frame) = reader.next_frame()? {
         let header = frame.header;
+        let void_seqs = frame.voided.iter().map(|voided| voided.seq.0).collect();
         let (segment, offset) = (reader.segment_index(), header.place.offset);
         lines.push(FrameLine {
             segment,
@@ -185,10 +188,21 @@ pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
             commit_seq: header.commit.0,
             executed_seq: header.executed.seq.0,
             chain: inspection::hex(&header.chain.0[..8]),
+            void_seqs,
         });
     }
-    let heading =
-        ["segment", "offset", "epoch", "first seq", "commands", "bytes", "commit", "executed", "chain"];
+    let heading = [
+        "segment",
+        "offset",
+        "epoch",
+        "first seq",
+        "commands",
+        "bytes",
+        "commit",
+        "executed",
+        "chain",
+        "void",
+    ];
     show(json, &lines, &heading, &[true, true, true, true, true, true, true, true, false], |l| {
         [
             l.segment.to_string(),
@@ -200,6 +214,7 @@ pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
             l.commit_seq.to_string(),
             l.executed_seq.to_string(),
             l.chain.clone(),
+            l.void_seqs.iter().map(u64::to_string).collect::<Vec<_>>().join(" "),
         ]
     })
 }

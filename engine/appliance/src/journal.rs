@@ -1,5 +1,5 @@
-//! `ironbell journal`: a journal looked at by those who look after it. All but `repair --yes` only read, take no lock,
-//! and may be used beside a running node: they then end where its first unfinished frame is.
+//! `ironbell journal`: a journal looked at by those who look after it. All but `repair --yes` and `void` only read, take
+//! no lock, and may be used beside a running node: they then end where its first unfinished frame is.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ mod probe;
 mod repair;
 mod stats;
 mod verify;
+mod void;
 
 pub use entry::{Entry, Fields, KINDS, entry, kind};
 pub use names::Names;
@@ -39,6 +40,11 @@ pub enum Options {
     Stats(stats::Options),
     /// Do what start would do about the end of the journal: cut a torn tail, or refuse. With --dry-run only say it.
     Repair(repair::Options),
+    /// Make a command void, which the state machine crashes at: it has no effect, on every replay from now on.
+    ///
+    /// Only when a replay takes everything before it and panics at it, and no answer to it can have been heard. The decision
+    /// is kept in the superblock and recorded in the journal. The node must be stopped.
+    Void(void::Options),
     /// Replay, saying before each step what it is: what `verify --replay` runs, since a panic ends the process.
     #[command(hide = true)]
     Probe(probe::Options),
@@ -113,6 +119,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Options::Grep(options) => dump::grep(options),
         Options::Stats(options) => stats::run(options),
         Options::Repair(options) => repair::run(options),
+        Options::Void(options) => void::run(options),
         Options::Probe(options) => probe::run(options),
     };
     match ended {

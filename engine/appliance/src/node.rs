@@ -17,7 +17,7 @@ use ironbell_runtime::{Stop, SystemClock};
 use ironbell_sessionlog::SessionLog;
 use ironbell_sync::metrics::RoleMetrics;
 use ironbell_sync::{CursorReader, cursor, due, metrics, ring};
-use ironbell_types::{Command, MassCancelSlice, Nanos};
+use ironbell_types::{Command, MassCancelSlice, Nanos, Seq};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin;
@@ -112,6 +112,15 @@ impl Node {
                 "there is no journal",
                 "run `ironbell format` with this configuration first",
             ));
+        }
+        if let Some(void) =
+            ironbell_store::superblock(&dir)?.voids.iter().find(|void| void.recorded == Seq(0))
+        {
+            return Err(Failure::refused(format_args!(
+                "Seq {} was made void and the journal does not record it yet; finish that first: `ironbell journal void {} \
+                 --reason …` with this configuration",
+                void.seq, void.seq
+            )));
         }
         let acceptor = KernelAcceptor::bind(config.order_entry.listen)
             .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;

@@ -871,6 +871,11 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
             sink.u8(21);
             sink.u8(*level);
         }
+        Control::Void { seq, reason } => {
+            sink.u8(22);
+            sink.u64(seq.0);
+            sink.put(reason.0);
+        }
     }
 }
 

@@ -113,6 +113,7 @@ impl Venue<'_> {
                 check((1..=3).contains(&level), AdminRefusal::Range)?;
                 check(self.desk().day_open, AdminRefusal::Day)
             }
+            Control::Void { .. } => Ok(()),
         }
     }
 
@@ -287,6 +288,7 @@ impl Venue<'_> {
             }
             Control::SetDeclineLevels { levels } => self.office.decline_levels = levels,
             Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
+            Control::Void { .. } => {}
         }
         None
     }

@@ -146,6 +146,10 @@ pub struct ClOrdId(pub [u8; 14]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Username(pub [u8; 6]);
 
+/// Why a command was made void, in an operator's words: 48 ASCII characters, padded right with spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VoidReason(pub [u8; 48]);
+
 macro_rules! padded {
     ($name:ident, $len:literal) => {
         impl $name {
@@ -185,6 +189,7 @@ padded!(Mpid, 4);
 padded!(Symbol, 8);
 padded!(ClOrdId, 14);
 padded!(Username, 6);
+padded!(VoidReason, 48);
 
 macro_rules! shown_as_number {
     ($($name:ident)*) => {$(

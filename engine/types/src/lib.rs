@@ -29,7 +29,7 @@ pub use event::{
 };
 pub use id::{
     AccountId, AssetId, ClOrdId, FirmId, InstrumentId, MatchNumber, Mpid, OrderKey, OrderRef, PortId, Seq,
-    Symbol, UserRefIdx, UserRefNum, Username,
+    Symbol, UserRefIdx, UserRefNum, Username, VoidReason,
 };
 pub use money::{Amount, Nanos, Price, Qty};
 pub use reject::Reject;

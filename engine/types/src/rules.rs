@@ -1,8 +1,8 @@
 //! What the venue's operators set: trading rules, limits, fees, switches.
 
 use crate::{
-    AccountId, Amount, AssetId, FirmId, InstrumentId, MatchNumber, PortId, PortLimits, Price, Qty, Stp,
-    Symbol,
+    AccountId, Amount, AssetId, FirmId, InstrumentId, MatchNumber, PortId, PortLimits, Price, Qty, Seq, Stp,
+    Symbol, VoidReason,
 };
 
 macro_rules! numbered {
@@ -363,5 +363,13 @@ pub enum Control {
     MarketWideHalt {
         /// 1, 2 or 3.
         level: u8,
+    },
+    /// A command that the state machine cannot take is void: it has no effect, on every replay. Executed in the place
+    /// of that command, and once more where the decision stands in the journal; both times nothing changes.
+    Void {
+        /// Which command.
+        seq: Seq,
+        /// Why, in the operator's words.
+        reason: VoidReason,
     },
 }

@@ -157,6 +157,7 @@ kinds! {
     ChangeSymbol = 43, control::SymbolBody;
     SetDeclineLevels = 44, control::LevelsBody;
     MarketWideHalt = 45, control::HaltBody;
+    Void = 46, control::VoidBody;
 }
 
 /// Length of `command` as a record, in bytes.

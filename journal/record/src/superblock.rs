@@ -1,14 +1,17 @@
 //! The superblock: whose journal it is, and what a node must remember of itself beside the frames.
 //!
 //! ```text
-//! 0       8       12     16              24        40     48     56              64      72      80       112
-//! ├───────┼───────┼──────┼───────────────┼─────────┼──────┼──────┼───────────────┼───────┼───────┼────────┤
-//! │ magic │format │ copy │ update        │ cluster │ key  │ node │ promised epoch│ clean │frames │ chain  │
-//! ├───────┼───────┼──────┴───────────────┴─────────┴──────┴──────┴───────────────┴───────┴───┬───┴───┬────┤
-//! │length │ zero  │ wrapped data key, then zeros                                             │ zero  │CRC │
-//! └───────┴───────┴──────────────────────────────────────────────────────────────────────────┴───────┴────┘
-//! 112     116     120                                                                        632     636  640
+//!    0       8       12     16             24        40     48     56             64      72      80       112
+//!    ├───────┼───────┼──────┼──────────────┼─────────┼──────┼──────┼──────────────┼───────┼───────┼────────┤
+//!    │ magic │format │ copy │ update       │ cluster │ key  │ node │promised epoch│ clean │frames │ chain  │
+//!    ├───────┼───────┼──────┴──────────────┴─────────┴──────┴──────┴──────────────┴───────┴───┬───┴───┬────┤
+//!    │length │ zero  │ wrapped data key, then zeros                                           │ zero  │void│
+//!    ├───────┴───────┴────────────────────────────────────────────────────────────┬───────────┼───────┼────┘
+//!    │ 16 × (Seq, Seq of its record, reason of 48 bytes), then zeros              │ zero      │ CRC   │
+//!    └────────────────────────────────────────────────────────────────────────────┴───────────┴───────┘
 //! ```
+//!
+//! Length of the key: at 112; key: 120; number of voids: 636; voids: 640; CRC32C of all before it: 1,672.
 //!
 //! The file `superblock` holds four copies, each at the start of a 4 KiB block of its own. `copy` is
 //! the block's number, so that a misdirected write is none; `update` counts from 1, and two copies that
@@ -16,6 +19,8 @@
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use ironbell_types::{Seq, VoidReason};
 
 use crate::chain::ChainHash;
 use crate::frame::{BLOCK_BYTES, FORMAT};
@@ -50,6 +55,101 @@ pub struct Superblock {
     pub end: Option<End>,
     /// The data key.
     pub wrapped_key: WrappedKey,
+    /// Commands that have no effect.
+    pub voids: Voids,
+}
+
+/// An operator's decision that a command has no effect, on every replay: for the day on which one crashes the state
+/// machine. It stands here because a replay must know it before it comes to the command, and in the journal, behind
+/// the command, so that the chain vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Void {
+    /// Which command.
+    pub seq: Seq,
+    /// Where the journal records the decision; 0 until it does.
+    pub recorded: Seq,
+    /// Why.
+    pub reason: VoidReason,
+}
+
+/// The most that there can be.
+pub const VOIDS_MAX: usize = 16;
+
+/// Commands that have no effect, by Seq.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Voids {
+    count: u32,
+    entries: [Void; VOIDS_MAX],
+}
+
+impl Voids {
+    const UNUSED: Void = Void { seq: Seq(0), recorded: Seq(0), reason: VoidReason([0; 48]) };
+
+    /// None.
+    pub const NONE: Self = Self { count: 0, entries: [Self::UNUSED; VOIDS_MAX] };
+
+    /// Each, by Seq.
+    pub fn iter(&self) -> core::slice::Iter<'_, Void> {
+        self.entries[..self.count as usize].iter()
+    }
+
+    /// The decision on the command at `seq`, if there is one.
+    #[must_use]
+    pub fn get(&self, seq: Seq) -> Option<&Void> {
+        self.iter().find(|void| void.seq == seq)
+    }
+
+    /// These and one more, or that one in place of the one on the same command; `None` when there is no room.
+    #[must_use]
+    pub fn with(mut self, void: Void) -> Option<Self> {
+        assert!(void.seq > Seq(0), "a command has a Seq");
+        let used = self.count as usize;
+        if let Some(known) = self.entries[..used].iter_mut().find(|known| known.seq == void.seq) {
+            *known = void;
+            return Some(self);
+        }
+        *self.entries.get_mut(used)? = void;
+        self.count += 1;
+        self.entries[..=used].sort_unstable_by_key(|void| void.seq);
+        Some(self)
+    }
+
+    fn layout(&self) -> [VoidLayout; VOIDS_MAX] {
+        self.entries.map(|void| VoidLayout {
+            seq: void.seq.0.into(),
+            recorded: void.recorded.0.into(),
+            reason: void.reason.0,
+        })
+    }
+
+    /// `None` when it is not what [`layout`](Self::layout) gives.
+    fn read(count: u32, layout: &[VoidLayout; VOIDS_MAX]) -> Option<Self> {
+        let entries = layout.each_ref().map(|void| Void {
+            seq: Seq(void.seq.get()),
+            recorded: Seq(void.recorded.get()),
+            reason: VoidReason(void.reason),
+        });
+        let (used, unused) = entries.split_at_checked(count as usize)?;
+        let sorted = used.windows(2).all(|pair| pair[0].seq < pair[1].seq);
+        let known = |void: &Void| void.seq > Seq(0) && (void.recorded == Seq(0) || void.recorded > void.seq);
+        let sound = sorted && used.iter().all(known) && unused.iter().all(|void| *void == Self::UNUSED);
+        sound.then_some(Self { count, entries })
+    }
+}
+
+impl<'a> IntoIterator for &'a Voids {
+    type Item = &'a Void;
+    type IntoIter = core::slice::Iter<'a, Void>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl core::fmt::Debug for Voids {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
 }
 
 /// The key that records are enciphered with, itself enciphered by a key that is kept elsewhere. Empty when the records are
@@ -149,7 +249,10 @@ impl Superblock {
             wrapped_length: self.wrapped_key.length.into(),
             zero: U32::ZERO,
             wrapped: self.wrapped_key.bytes,
-            zero_end: [0; 4],
+            zero_key: U32::ZERO,
+            voids: self.voids.count.into(),
+            void: self.voids.layout(),
+            zero_end: [0; 8],
             crc: U32::ZERO,
         };
         layout.crc = crc(layout.as_bytes()).into();
@@ -177,13 +280,14 @@ impl Superblock {
         if layout.update == U64::ZERO {
             return Err(LayoutError::Field("update"));
         }
-        if layout.zero != U32::ZERO || layout.zero_end != [0; 4] {
+        if layout.zero != U32::ZERO || layout.zero_key != U32::ZERO || layout.zero_end != [0; 8] {
             return Err(LayoutError::Field("unused bytes"));
         }
         let length = layout.wrapped_length.get() as usize;
         let wrapped = layout.wrapped.get(..length).and_then(WrappedKey::new);
         let wrapped_key =
             wrapped.filter(|key| key.bytes == layout.wrapped).ok_or(LayoutError::Field("wrapped key"))?;
+        let voids = Voids::read(layout.voids.get(), &layout.void).ok_or(LayoutError::Field("voids"))?;
         let (frames, chain) = (layout.frames.get(), ChainHash(layout.chain));
         let end = match layout.clean.get() {
             0 if frames == 0 && chain == ChainHash([0; 32]) => None,
@@ -197,6 +301,7 @@ impl Superblock {
             promised_epoch: layout.promised_epoch.get(),
             end,
             wrapped_key,
+            voids,
         })
     }
 
@@ -237,7 +342,19 @@ struct Layout {
     wrapped_length: U32,
     zero: U32,
     wrapped: [u8; WRAPPED_KEY_BYTES_MAX],
-    zero_end: [u8; 4],
+    zero_key: U32,
+    voids: U32,
+    void: [VoidLayout; VOIDS_MAX],
+    zero_end: [u8; 8],
     crc: U32,
 }
-const _: () = assert!(size_of::<Layout>() == 640);
+const _: () = assert!(size_of::<Layout>() == 1676);
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct VoidLayout {
+    seq: U64,
+    recorded: U64,
+    reason: [u8; 48],
+}
+const _: () = assert!(size_of::<VoidLayout>() == 64);

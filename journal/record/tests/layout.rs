@@ -12,7 +12,7 @@ use ironbell_types::{
     InstrumentId, InstrumentRules, KillScope, Login, Logout, MassCancel, MassCancelSlice, MatchNumber,
     ModifyOrder, Mpid, Nanos, OpenDay, OrderEntrySwitch, OrderOptions, OrderStateQuery, OrderTerms, Peg,
     Phase, Port, PortId, PortLimits, PortRules, Price, Qty, Quote, QuoteSide, Reject, ReplaceOrder, Scale,
-    Seq, Sequenced, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
+    Seq, Sequenced, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username, VoidReason,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -271,6 +271,11 @@ fn any_trading_control() -> impl Strategy<Value = Control> {
             .prop_map(|(instrument, symbol)| Control::ChangeSymbol { instrument, symbol: Symbol(symbol) }),
         any::<[u64; 3]>().prop_map(|levels| Control::SetDeclineLevels { levels }),
         any::<u8>().prop_map(|level| Control::MarketWideHalt { level }),
+        (any::<u64>(), any::<[u8; 32]>()).prop_map(|(seq, text)| {
+            let mut reason = VoidReason::default();
+            reason.0[..32].copy_from_slice(&text);
+            Control::Void { seq: Seq(seq), reason }
+        }),
     ]
 }
 
@@ -578,6 +583,7 @@ fn the_kinds_of_the_rule_book_are_20_to_45() {
         Control::ChangeSymbol { instrument, symbol: Symbol(*b"ZULU    ") },
         Control::SetDeclineLevels { levels: [1, 2, 3] },
         Control::MarketWideHalt { level: 1 },
+        Control::Void { seq: Seq(1), reason: VoidReason::default() },
     ];
     let commands = [
         Command::EnterOrder(EnterOrder { terms, ..plain_enter() }),
@@ -588,7 +594,7 @@ fn the_kinds_of_the_rule_book_are_20_to_45() {
     ];
     let commands = commands.into_iter().chain(controls.map(Command::Control));
     let kinds: Vec<_> = commands.map(|command| kind(&command)).collect();
-    assert_eq!(kinds, (20..=45).collect::<Vec<_>>());
+    assert_eq!(kinds, (20..=46).collect::<Vec<_>>());
 }
 
 fn kind(command: &Command) -> u8 {

@@ -1,7 +1,8 @@
 //! The superblock: two of its four copies are enough, and a cut while it is changed loses nothing.
 
-use ironbell_record::superblock::{self, End, NoQuorum, WrappedKey};
+use ironbell_record::superblock::{self, End, NoQuorum, VOIDS_MAX, Void, Voids, WrappedKey};
 use ironbell_record::{BLOCK_BYTES, ChainHash, Identity, LayoutError, Superblock};
+use ironbell_types::{Seq, VoidReason};
 use proptest::prelude::*;
 
 const VENUE: Identity = Identity { cluster: *b"sixteen letters!", key: 0x5eed };
@@ -11,7 +12,36 @@ fn superblock_of(update: u64) -> Superblock {
     let end = End { frames: update * 3, chain: ChainHash([update as u8; 32]) };
     let end = update.is_multiple_of(2).then_some(end);
     let wrapped_key = WrappedKey::new(&[update as u8; 40]).expect("it is short");
-    Superblock { update, identity: VENUE, node: 77, promised_epoch: update / 2, end, wrapped_key }
+    Superblock {
+        update,
+        identity: VENUE,
+        node: 77,
+        promised_epoch: update / 2,
+        end,
+        wrapped_key,
+        voids: voids_of(update),
+    }
+}
+
+/// Some, a different number for each update.
+fn voids_of(update: u64) -> Voids {
+    (1..=update % 5).fold(Voids::NONE, |voids, nth| {
+        let reason = VoidReason::new("it divides by the spread").expect("short");
+        voids.with(Void { seq: Seq(nth), recorded: Seq(nth * 10), reason }).expect("there is room")
+    })
+}
+
+#[test]
+fn voids_are_kept_by_seq_once_each_and_at_most_sixteen() {
+    let void = |seq, recorded| Void { seq: Seq(seq), recorded: Seq(recorded), reason: VoidReason::default() };
+    let voids = [5, 3, 9].map(|seq| void(seq, 0)).into_iter();
+    let voids = voids.fold(Voids::NONE, |voids, void| voids.with(void).expect("there is room"));
+    assert_eq!(voids.iter().map(|void| void.seq.0).collect::<Vec<_>>(), [3, 5, 9]);
+    let voids = voids.with(void(5, 12)).expect("it takes the place of the other");
+    assert_eq!((voids.iter().count(), voids.get(Seq(5))), (3, Some(&void(5, 12))));
+    assert_eq!(voids.get(Seq(4)), None);
+    let full = (0..VOIDS_MAX as u64).try_fold(Voids::NONE, |voids, nth| voids.with(void(nth + 1, 0)));
+    assert!(full.is_some_and(|full| full.with(void(99, 0)).is_none() && full.with(void(1, 99)).is_some()));
 }
 
 /// The file after a change to `new`, cut behind the first `done` copies while the next is half written.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironbell_record::segment::SEGMENT_BYTES_MIN;
-use ironbell_record::superblock::WrappedKey;
+use ironbell_record::superblock::{Voids, WrappedKey};
 use ironbell_record::{BLOCK_BYTES, Identity, Superblock};
 
 use crate::cipher::DataKey;
@@ -137,6 +137,7 @@ pub fn format_on<D: Disk>(
         promised_epoch: 0,
         end: None,
         wrapped_key,
+        voids: Voids::NONE,
     };
     write_new(disk, &path, &superblock::encode(&first))
 }

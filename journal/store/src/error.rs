@@ -76,6 +76,14 @@ pub enum Error {
     /// Another process has the journal open for writing, or a dead one's last writes are not over.
     #[error("the journal {} is in use by another process: stop that one first", .0.display())]
     Locked(PathBuf),
+    /// A command cannot be made void.
+    #[error("no command was made void in {}: {what}", dir.display())]
+    Void {
+        /// The journal.
+        dir: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
     /// A fixed block is not what it should be.
     #[error("{} is damaged: {fault}: restore it from the standby or a backup", path.display())]
     Layout {

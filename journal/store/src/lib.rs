@@ -18,6 +18,7 @@ pub mod sim;
 mod superblock;
 pub mod survey;
 mod uring;
+mod void;
 mod writer;
 
 pub use archived::{Archived, archived, note_archived, segment_path, segments};
@@ -30,9 +31,10 @@ pub use recovery::{Opened, Recovery, Replay, TornTail, open, open_on, open_repla
 pub use segment::SegmentMaker;
 pub use superblock::superblock;
 pub use uring::Uring;
+pub use void::void;
 pub use writer::Writer;
 
-pub use ironbell_record::superblock::{End, WrappedKey};
+pub use ironbell_record::superblock::{End, VOIDS_MAX, Void, Voids, WrappedKey};
 pub use ironbell_record::{
     BLOCK_BYTES, COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, HEADER_BYTES, Identity, SegmentHeader,
     Superblock,

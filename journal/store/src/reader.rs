@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ironbell_record::segment::FRAMES_OFFSET;
+use ironbell_record::superblock::{Void, Voids};
 use ironbell_record::{
     BLOCK_BYTES, Chain, FRAME_BYTES_MAX, Frame as Bytes, FrameError, FrameHeader, Identity, Place,
     SegmentHeader,
 };
-use ironbell_types::Sequenced;
+use ironbell_types::{Command, Control, Seq, Sequenced};
 use memmap2::MmapMut;
 
 use crate::archived;
@@ -37,8 +38,10 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct Frame<'a> {
     /// What its header says.
     pub header: FrameHeader,
-    /// Its commands, in order.
+    /// Its commands, in order, as a replay must execute them: in the place of one that is void stands `Control::Void`.
     pub commands: &'a [Sequenced],
+    /// Those that are void, as they were given.
+    pub voided: &'a [Sequenced],
 }
 
 /// Reads a journal from its beginning. Takes no lock and changes nothing: it can read beside the
@@ -54,6 +57,8 @@ pub struct Reader<D: Disk = Os> {
     segment: Option<OpenSegment<D::File>>,
     offset: u64,
     commands: Vec<Sequenced>,
+    voids: Voids,
+    voided: Vec<Sequenced>,
     commands_read: u64,
     bytes_read: u64,
     tail: Tail,
@@ -136,6 +141,8 @@ impl<D: Disk> Reader<D> {
             segment: None,
             offset: FRAMES_OFFSET,
             commands: Vec::with_capacity(ironbell_record::COMMANDS_MAX),
+            voids: superblock.voids,
+            voided: Vec::new(),
             commands_read: 0,
             bytes_read: 0,
             tail: Tail::default(),
@@ -163,6 +170,7 @@ impl<D: Disk> Reader<D> {
                     let checked = checked.and_then(|()| {
                         frame.commands(chain.last_time, commands).map_err(|error| error.to_string())
                     });
+                    let checked = checked.and_then(|()| check_voids(&self.voids, commands));
                     if let Err(what) = checked {
                         return Err(segment.damaged(self.offset, chain, what));
                     }
@@ -170,7 +178,8 @@ impl<D: Disk> Reader<D> {
                     self.offset += header.frame_bytes() as u64;
                     self.bytes_read += header.frame_bytes() as u64;
                     self.commands_read += u64::from(header.count);
-                    return Ok(Some(Frame { header, commands: &self.commands }));
+                    self.void(&header);
+                    return Ok(Some(Frame { header, commands: &self.commands, voided: &self.voided }));
                 }
                 Err(unreadable) => match self.judge(unreadable)? {
                     Verdict::Again => {}
@@ -183,6 +192,23 @@ impl<D: Disk> Reader<D> {
                 },
             }
         }
+    }
+
+    /// Puts nothing in the place of what is void.
+    fn void(&mut self, header: &FrameHeader) {
+        self.voided.clear();
+        for void in &self.voids {
+            if (header.first_seq..=header.last_seq()).contains(&void.seq) {
+                let sequenced = &mut self.commands[(void.seq.0 - header.first_seq.0) as usize];
+                self.voided.push(*sequenced);
+                sequenced.command = Command::Control(Control::Void { seq: void.seq, reason: void.reason });
+            }
+        }
+    }
+
+    /// Reads from here on as if these were void, which the superblock does not say: to see what would come of it.
+    pub fn suppose(&mut self, voids: Voids) {
+        self.voids = voids;
     }
 
     /// Opens the segment `index`, if it is there.
@@ -378,6 +404,32 @@ impl<D: Disk> Reader<D> {
     pub fn tail(&self) -> &Tail {
         &self.tail
     }
+}
+
+/// What the journal records of voids and what the superblock knows must be the same.
+fn check_voids(voids: &Voids, commands: &[Sequenced]) -> Result<(), String> {
+    for sequenced in commands {
+        let Command::Control(Control::Void { seq, reason }) = sequenced.command else { continue };
+        let known = voids.get(seq).filter(|void| void.reason == reason);
+        // Where the record stands is noted in the superblock when it is durable: until then it is 0.
+        if !known.is_some_and(|void| [Seq(0), sequenced.seq].contains(&void.recorded)) {
+            let at = sequenced.seq;
+            return Err(format!(
+                "Seq {at} records that Seq {seq} is void, and the superblock does not know it"
+            ));
+        }
+    }
+    let (Some(first), Some(last)) = (commands.first(), commands.last()) else { return Ok(()) };
+    let here = |void: &&Void| (first.seq..=last.seq).contains(&void.recorded);
+    for void in voids.iter().filter(here) {
+        let (seq, reason) = (void.seq, void.reason);
+        let recorded = commands[(void.recorded.0 - first.seq.0) as usize].command;
+        if recorded != Command::Control(Control::Void { seq, reason }) {
+            let at = void.recorded;
+            return Err(format!("Seq {at} does not record that Seq {seq} is void, as the superblock says"));
+        }
+    }
+    Ok(())
 }
 
 enum Verdict {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ironbell_record::superblock::{COPIES, End, QUORUM, SUPERBLOCK_FILE_BYTES};
+use ironbell_record::superblock::{COPIES, End, QUORUM, SUPERBLOCK_FILE_BYTES, Voids};
 use ironbell_record::{BLOCK_BYTES, Superblock};
 
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
@@ -89,6 +89,13 @@ impl<F: DiskFile> Keeper<F> {
     pub fn change(&mut self, promised_epoch: u64, end: Option<End>) -> Result<(), Error> {
         assert!(promised_epoch >= self.current.promised_epoch, "a promise is not taken back");
         self.current = Superblock { update: self.current.update + 1, promised_epoch, end, ..self.current };
+        self.write(&[0, 1])?;
+        self.write(&[2, 3])
+    }
+
+    /// Durable on return.
+    pub fn void(&mut self, voids: Voids) -> Result<(), Error> {
+        self.current = Superblock { update: self.current.update + 1, voids, ..self.current };
         self.write(&[0, 1])?;
         self.write(&[2, 3])
     }

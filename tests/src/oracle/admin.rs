@@ -248,7 +248,8 @@ impl Oracle {
             | Control::SetTier { .. }
             | Control::CloseDay
             | Control::SetDeclineLevels { .. }
-            | Control::MarketWideHalt { .. } => true,
+            | Control::MarketWideHalt { .. }
+            | Control::Void { .. } => true,
         }
     }
 
@@ -399,7 +400,7 @@ impl Oracle {
                 let changed = *definition;
                 said.risk(EventBody::InstrumentDefined(changed));
             }
-            Control::SetDeclineLevels { .. } => {}
+            Control::SetDeclineLevels { .. } | Control::Void { .. } => {}
             Control::MarketWideHalt { level } => self.books.market_wide_halt(level, said),
         }
     }

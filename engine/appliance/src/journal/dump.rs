@@ -2,7 +2,7 @@
 
 use clap::Args;
 use ironbell_store::FrameHeader;
-use ironbell_types::{OrderKey, PortId, Sequenced, UserRefIdx, UserRefNum};
+use ironbell_types::{Command, Control, Nanos, OrderKey, PortId, Seq, UserRefIdx, UserRefNum, VoidReason};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,6 +90,9 @@ struct CommandLine<'a> {
     time: String,
     epoch: u64,
     kind: &'a str,
+    /// Why it is void, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    void: Option<&'a str>,
     #[serde(flatten)]
     fields: &'a Fields,
 }
@@ -157,21 +160,19 @@ pub(super) fn run(options: &Options) -> Result<(), Ended> {
         }
         return out.finish();
     }
-    commands(&options.which, &options.range, |epoch, command, entry| {
-        out.json(&line(epoch, command, &entry))
-    })?;
+    commands(&options.which, &options.range, |at| out.json(&at.line()))?;
     out.finish()
 }
 
 pub(super) fn grep(options: &GrepOptions) -> Result<(), Ended> {
     let mut out = Out::new();
     let mut found = 0_u64;
-    commands(&options.which, &options.range, |epoch, command, entry| {
-        if !options.matches(&entry) {
+    commands(&options.which, &options.range, |at| {
+        if !options.matches(&at.entry) {
             return Ok(());
         }
         found += 1;
-        if options.count { Ok(()) } else { out.json(&line(epoch, command, &entry)) }
+        if options.count { Ok(()) } else { out.json(&at.line()) }
     })?;
     if options.count {
         out.line(&found.to_string())?;
@@ -183,16 +184,33 @@ pub(super) fn grep(options: &GrepOptions) -> Result<(), Ended> {
     Ok(())
 }
 
-fn line<'a>(epoch: u64, command: &Sequenced, entry: &'a Entry) -> CommandLine<'a> {
-    let (seq, time) = (command.seq.0, time_text(command.time));
-    CommandLine { seq, time, epoch, kind: entry.kind, fields: &entry.fields }
+/// A command of the journal, in words.
+struct At {
+    seq: Seq,
+    time: Nanos,
+    epoch: u64,
+    entry: Entry,
+    void: Option<VoidReason>,
+}
+
+impl At {
+    fn line(&self) -> CommandLine<'_> {
+        CommandLine {
+            seq: self.seq.0,
+            time: time_text(self.time),
+            epoch: self.epoch,
+            kind: self.entry.kind,
+            void: self.void.as_ref().map(VoidReason::as_str),
+            fields: &self.entry.fields,
+        }
+    }
 }
 
 /// Each command of the range, in words.
 fn commands(
     which: &Which,
     range: &Range,
-    mut each: impl FnMut(u64, &Sequenced, Entry) -> Result<(), Ended>,
+    mut each: impl FnMut(&At) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
     let mut reader = which.find()?.reader()?;
     let mut names = Names::default();
@@ -204,7 +222,14 @@ fn commands(
                 return Ok(());
             }
             if range.from.is_none_or(|from| from.reached(seq, time)) {
-                each(frame.header.epoch, sequenced, entry(&sequenced.command, &names))?;
+                // What is void is shown as it was given.
+                let given = frame.voided.iter().find(|voided| voided.seq == seq);
+                let void = match (given, sequenced.command) {
+                    (Some(_), Command::Control(Control::Void { reason, .. })) => Some(reason),
+                    _ => None,
+                };
+                let entry = entry(&given.unwrap_or(sequenced).command, &names);
+                each(&At { seq, time, epoch: frame.header.epoch, entry, void })?;
             }
             names.observe(&sequenced.command);
         }

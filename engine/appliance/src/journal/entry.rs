@@ -89,6 +89,7 @@ pub const KINDS: &[&str] = &[
     "change_symbol",
     "set_decline_levels",
     "market_wide_halt",
+    "void",
 ];
 
 /// What kind of command it is: one of [`KINDS`].
@@ -144,6 +145,7 @@ fn control_kind(control: &Control) -> &'static str {
         Control::ChangeSymbol { .. } => "change_symbol",
         Control::SetDeclineLevels { .. } => "set_decline_levels",
         Control::MarketWideHalt { .. } => "market_wide_halt",
+        Control::Void { .. } => "void",
     }
 }
 
@@ -607,6 +609,10 @@ impl Writer<'_> {
                 self.put("levels", levels.map(|level| units(level.into(), 8)).to_vec());
             }
             Control::MarketWideHalt { level } => self.put("level", level),
+            Control::Void { seq, reason } => {
+                self.put("void_seq", seq.0);
+                self.put("reason", reason.as_str());
+            }
         }
     }
 

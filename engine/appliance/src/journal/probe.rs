@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use clap::Args;
-use ironbell_types::Seq;
+use ironbell_store::Void;
+use ironbell_types::{Seq, VoidReason};
 
 use super::{Ended, Journal, Which};
 use crate::failure::Failure;
@@ -27,6 +28,9 @@ pub struct Options {
     /// End behind the frame that holds this Seq.
     #[arg(long, value_name = "SEQ")]
     until: Option<u64>,
+    /// As if this command was void.
+    #[arg(long, value_name = "SEQ")]
+    void: Option<u64>,
 }
 
 /// What became of a replay.
@@ -44,6 +48,7 @@ pub(super) enum Outcome {
 pub(super) struct Steps {
     pub singly_from: Option<Seq>,
     pub until: Option<Seq>,
+    pub void: Option<Seq>,
 }
 
 /// Replays `journal` in a process of its own.
@@ -55,7 +60,8 @@ pub(super) fn replay(journal: &Journal, steps: Steps) -> Result<Outcome, Failure
     if let Some(key_file) = &journal.key_file {
         command.arg("--key-file").arg(key_file);
     }
-    for (name, seq) in [("--singly-from", steps.singly_from), ("--until", steps.until)] {
+    let Steps { singly_from, until, void } = steps;
+    for (name, seq) in [("--singly-from", singly_from), ("--until", until), ("--void", void)] {
         if let Some(Seq(seq)) = seq {
             command.arg(name).arg(seq.to_string());
         }
@@ -114,6 +120,11 @@ fn panic_line(said: &str) -> String {
 pub(super) fn run(options: &Options) -> Result<(), Ended> {
     let journal = options.which.find()?;
     let mut reader = journal.reader()?;
+    if let Some(seq) = options.void {
+        let known = ironbell_store::superblock(&journal.dir)?.voids;
+        let void = Void { seq: Seq(seq), recorded: Seq(0), reason: VoidReason::default() };
+        reader.suppose(known.with(void).ok_or_else(|| Failure::refused("there are too many voids"))?);
+    }
     let mut replay = Replay::new(reader.identity().key);
     let mut out = std::io::stdout().lock();
     let mut say = |line: String| super::ended(out.write_all(line.as_bytes()).and_then(|()| out.flush()));
@@ -150,7 +161,7 @@ pub(super) enum Panic {
 /// Finds the command at which the replay that panicked in the frame that begins at `first_seq` panics.
 pub(super) fn locate(journal: &Journal, first_seq: Seq, said: String) -> Result<Panic, Failure> {
     // Behind the frame there is nothing to be learnt.
-    let steps = Steps { singly_from: Some(first_seq), until: Some(first_seq) };
+    let steps = Steps { singly_from: Some(first_seq), until: Some(first_seq), void: None };
     match replay(journal, steps)? {
         Outcome::Panicked { at, said } => Ok(Panic::At { seq: at, said }),
         Outcome::Replayed(_) => Ok(Panic::InFrame { first_seq, said }),

@@ -28,6 +28,8 @@ pub struct Options {
 #[derive(Default, Serialize)]
 struct Stats {
     commands: u64,
+    /// Those of them that are void.
+    voided: u64,
     /// Bytes of their records.
     record_bytes: u64,
     /// Frames with at least one of them.
@@ -83,7 +85,9 @@ pub(super) fn run(options: &Options) -> Result<(), Ended> {
             }
             if options.range.from.is_none_or(|from| from.reached(seq, time)) {
                 counted += 1;
-                stats.command(sequenced);
+                let given = frame.voided.iter().find(|voided| voided.seq == seq);
+                stats.voided += u64::from(given.is_some());
+                stats.command(given.unwrap_or(sequenced));
                 times.add(time);
                 seconds.add(time);
                 span = Some((span.map_or(time, |(first, _)| first), time));
@@ -204,7 +208,9 @@ impl Stats {
 
     fn told(&self) -> String {
         let say = |name: &str, what: String| format!("{name:<12} {what}\n");
-        let mut text = say("commands", format!("{}, {} bytes of records", self.commands, self.record_bytes));
+        let voided = if self.voided > 0 { format!(", {} void", self.voided) } else { String::new() };
+        let mut text =
+            say("commands", format!("{}{voided}, {} bytes of records", self.commands, self.record_bytes));
         text += &say(
             "frames",
             format!("{} with commands, {} empty, in {} epochs", self.frames, self.frames_empty, self.epochs),

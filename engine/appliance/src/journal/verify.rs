@@ -39,6 +39,7 @@ struct Report {
     /// It was closed in order.
     closed: bool,
     segments: Vec<SegmentLine>,
+    voids: Vec<VoidLine>,
     frames: u64,
     frames_empty: u64,
     epochs: u64,
@@ -69,6 +70,15 @@ struct SegmentLine {
     used: u64,
     first_seq: u64,
     last_seq: u64,
+}
+
+/// A command without effect.
+#[derive(Serialize)]
+struct VoidLine {
+    seq: u64,
+    reason: String,
+    /// 0 while the journal does not record it.
+    recorded_seq: u64,
 }
 
 /// The first thing that is wrong.
@@ -192,6 +202,15 @@ fn superblock_found(superblock: &Superblock, report: &mut Report) {
     report.superblock_update = superblock.update;
     report.promised_epoch = superblock.promised_epoch;
     report.closed = superblock.end.is_some();
+    report.voids = superblock
+        .voids
+        .iter()
+        .map(|void| VoidLine {
+            seq: void.seq.0,
+            reason: void.reason.to_string(),
+            recorded_seq: void.recorded.0,
+        })
+        .collect();
 }
 
 fn walk(reader: &mut Reader, report: &mut Report) -> Result<(), Bad> {
@@ -224,7 +243,7 @@ fn replayed(journal: &Journal, last_seq: Seq) -> Result<Hashes, Bad> {
     let damage =
         |seq: Seq, what: String| Bad::Damage(Damage { file: None, offset: None, seq: Some(seq.0), what });
     // A node that runs goes on meanwhile: no further than what was checked here.
-    let steps = Steps { singly_from: None, until: Some(last_seq) };
+    let steps = Steps { until: Some(last_seq), ..Steps::default() };
     match probe::replay(journal, steps)? {
         Outcome::Replayed(hashes) => Ok(hashes),
         Outcome::Panicked { at, said } => Err(match probe::locate(journal, at, said)? {
@@ -232,7 +251,7 @@ fn replayed(journal: &Journal, last_seq: Seq) -> Result<Hashes, Bad> {
                 seq,
                 format!(
                     "replay panics at Seq {seq}: {said}; `ironbell journal dump --from {seq} --to {seq}` shows the command: \
-                     report it, and run a version that takes it"
+                     report it, and run a version that takes it, or make it void (`ironbell journal void`)"
                 ),
             ),
             Panic::InFrame { first_seq, said } => damage(
@@ -290,6 +309,15 @@ impl Report {
             "marks",
             format!("commit at Seq {}, output hash at Seq {}", self.commit_seq, self.executed_seq),
         );
+        for void in &self.voids {
+            let recorded = match void.recorded_seq {
+                0 => {
+                    "not recorded in the journal yet: give the same `ironbell journal void` again".to_owned()
+                }
+                seq => format!("recorded at Seq {seq}"),
+            };
+            text += &say("void", format!("Seq {}: {}; {recorded}", void.seq, void.reason));
+        }
         if let Some(hashes) = &self.replay {
             text += &say(
                 "replay",

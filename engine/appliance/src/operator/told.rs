@@ -231,6 +231,7 @@ impl Said<'_> {
                 format!("decline levels {}", levels.map(|level| units(level.into(), 8)).join(", "))
             }
             Control::MarketWideHalt { level } => format!("every instrument is halted, level {level}"),
+            Control::Void { seq, reason } => format!("Seq {seq} is void: {reason}"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use ironbell_types::{
     AccountId, Algorithm, Amount, AssetId, Control, Fees, FirmId, InstrumentId, InstrumentRules, KillScope,
-    MatchNumber, Phase, PortId, PortLimits, PortRules, Price, Qty, Symbol,
+    MatchNumber, Phase, PortId, PortLimits, PortRules, Price, Qty, Seq, Symbol, VoidReason,
 };
 use zerocopy::little_endian::{I16, I64, I128, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -32,6 +32,7 @@ pub(super) fn kind(control: &Control) -> Kind {
         Control::ChangeSymbol { .. } => Kind::ChangeSymbol,
         Control::SetDeclineLevels { .. } => Kind::SetDeclineLevels,
         Control::MarketWideHalt { .. } => Kind::MarketWideHalt,
+        Control::Void { .. } => Kind::Void,
     }
 }
 
@@ -149,6 +150,7 @@ pub(super) fn encode(control: &Control, into: &mut [u8]) {
         }
         Control::SetDeclineLevels { levels } => put(into, &LevelsBody { levels: levels.map(U64::new) }),
         Control::MarketWideHalt { level } => put(into, &HaltBody { level, zero: [0; 7] }),
+        Control::Void { seq, reason } => put(into, &VoidBody { seq: seq.0.into(), reason: reason.0 }),
     }
 }
 
@@ -277,6 +279,10 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Control, DecodeFault> {
             let body = take::<HaltBody>(body)?;
             zero(body.zero == [0; 7])?;
             Control::MarketWideHalt { level: body.level }
+        }
+        Kind::Void => {
+            let body = take::<VoidBody>(body)?;
+            Control::Void { seq: Seq(body.seq.get()), reason: VoidReason(body.reason) }
         }
         other => unreachable!("record kind {} is not an operator's command", other as u8),
     })
@@ -599,4 +605,11 @@ pub(super) struct LevelsBody {
 pub(super) struct HaltBody {
     level: u8,
     zero: [u8; 7],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct VoidBody {
+    seq: U64,
+    reason: [u8; 48],
 }
