@@ -973,10 +973,39 @@ impl Books {
     pub(crate) fn standing(&self, slot: u32) -> Standing {
         let order = &self.orders[slot];
         let special = self.extra(slot).map(|extra| {
-            let Extra { terms, time_in_force, stp, limit, worth, shown, partner, best, .. } = *extra;
+            let Extra {
+                instrument: _,
+                terms,
+                time_in_force,
+                stp,
+                limit,
+                worth,
+                shown,
+                partner,
+                best,
+                counted_for: _,
+                prev: _,
+                next: _,
+                heap: _,
+            } = *extra;
             Special { terms, time_in_force, stp, limit, worth, shown, partner, best }
         });
-        let Order { price, group, .. } = *order;
+        // What else decides about an order is stage 1's to list.
+        let Order {
+            order_ref: _,
+            key: _,
+            leaves: _,
+            executed: _,
+            price,
+            prev: _,
+            next: _,
+            token: _,
+            firm: _,
+            leaf: _,
+            group,
+            side: _,
+            flags: _,
+        } = *order;
         Standing { price, group, display: order.display(), plane: order.plane(), special }
     }
 

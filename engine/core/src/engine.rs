@@ -454,21 +454,4 @@ pub(crate) fn is_order(command: &Command) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ironbell_types::Mpid;
-
-    /// Seen from outside, the output hash, which the state hash takes in, would hide a switch left out.
-    #[test]
-    fn the_state_hash_tells_whether_order_entry_is_disabled() {
-        let mut engine = Engine::new(Config { key: 1, orders: 1, accounts: 1 });
-        let firm = Firm { id: FirmId(1), mpid: Mpid::new("ALFA").unwrap() };
-        engine.execute(
-            &Sequenced { seq: Seq(1), time: Nanos(0), command: Command::DefineFirm(firm) },
-            &mut Vec::new(),
-        );
-        let enabled = engine.state_hash();
-        engine.parts[0].desk.directory.firm_mut(firm.id).unwrap().order_entry_disabled = true;
-        assert_ne!(engine.state_hash(), enabled);
-    }
-}
+mod every_field;

@@ -12,6 +12,7 @@ use crate::{
     homes::{self, Homes},
     limits::{Credit, Exposure, Position, Shorts},
     matching::Matching,
+    office::Office,
     phase::Trading,
     quotes::{Quoted, Sides},
     rate::{Bucket, Row},
@@ -173,20 +174,22 @@ fn table<T: Column>(section: Section, rows: impl ExactSizeIterator<Item = T>, ou
 
 impl Engine {
     pub(crate) fn list(&self, out: &mut impl Sections) {
-        let office = &self.office;
+        // What firms owe follows from the balances.
+        let Office { last_day, sweeps, fundings, locates: _, owed: _, volume_min, decline_levels } =
+            &self.office;
         let venue = Venue {
             seq: self.last_seq(),
             time: self.last_time(),
             output_hash: self.output_hash(),
-            last_day: office.last_day,
+            last_day: *last_day,
             day_open: self.desk().day_open,
             venue_killed: self.desk().venue_killed,
-            volume_min: office.volume_min,
-            decline_levels: office.decline_levels,
+            volume_min: *volume_min,
+            decline_levels: *decline_levels,
         };
         table(Section::Venue, core::iter::once(venue), out);
         self.list_directory(out);
-        table(Section::Fundings, office.fundings.iter().copied(), out);
+        table(Section::Fundings, fundings.iter().copied(), out);
         table(Section::Balances, self.balances().into_iter(), out);
         self.list_limits(out);
         self.list_books(out);
@@ -196,19 +199,25 @@ impl Engine {
             sides: sides.map(|side| side.map(|quoted| quoted.order_ref)),
         };
         table(Section::Quotes, quotes.into_iter().map(quote), out);
-        table(Section::Sweeps, office.sweeps.iter().copied(), out);
+        table(Section::Sweeps, sweeps.iter().copied(), out);
         table(Section::Trades, self.legs().into_iter().copied(), out);
     }
 
     fn list_directory(&self, out: &mut impl Sections) {
         let directory = self.directory();
         table(Section::Assets, directory.assets.values().copied(), out);
-        let instrument = |state: &InstrumentState| InstrumentRow {
-            instrument: state.instrument,
-            killed: state.killed,
-            delisted: state.delisted,
-            fees: state.fees,
-            rules: state.rules,
+        let instrument = |state: &InstrumentState| {
+            let InstrumentState {
+                instrument,
+                range: _,
+                killed,
+                delisted,
+                is_restricted: _,
+                fees,
+                orders: _,
+                rules,
+            } = *state;
+            InstrumentRow { instrument, killed, delisted, fees, rules }
         };
         table(Section::Instruments, directory.instruments.iter().map(instrument), out);
         let firm = |state: &FirmState| {
@@ -239,26 +248,21 @@ impl Engine {
 
     fn list_limits(&self, out: &mut impl Sections) {
         let positions = self.gathered(|desk| desk.limits.positions.iter());
-        let position = |((account, instrument), row): (&(AccountId, InstrumentId), &Position)| PositionRow {
-            account: *account,
-            instrument: *instrument,
-            long_max: row.long_max,
-            short_max: row.short_max,
+        let position = |(&(account, instrument), row): (&(AccountId, InstrumentId), &Position)| {
+            let Position { long_max, short_max, net: _, open_buys: _, open_sells: _ } = *row;
+            PositionRow { account, instrument, long_max, short_max }
         };
         table(Section::Positions, positions.into_iter().map(position), out);
         let credits = self.gathered(|desk| desk.limits.credits.iter());
-        let credit = |((account, asset), row): (&(AccountId, AssetId), &Credit)| CreditRow {
-            account: *account,
-            asset: *asset,
-            credit_max: row.credit_max,
+        let credit = |(&(account, asset), row): (&(AccountId, AssetId), &Credit)| {
+            let Credit { credit_max, held: _, paid: _ } = *row;
+            CreditRow { account, asset, credit_max }
         };
         table(Section::Credits, credits.into_iter().map(credit), out);
         let exposures = self.gathered(|desk| desk.limits.exposures.iter());
-        let exposure = |((firm, asset), row): (&(FirmId, AssetId), &Exposure)| ExposureRow {
-            firm: *firm,
-            asset: *asset,
-            gross_max: row.gross_max,
-            net_max: row.net_max,
+        let exposure = |(&(firm, asset), row): (&(FirmId, AssetId), &Exposure)| {
+            let Exposure { gross_max, net_max, net: _, open_buys: _, open_sells: _ } = *row;
+            ExposureRow { firm, asset, gross_max, net_max }
         };
         table(Section::Exposures, exposures.into_iter().map(exposure), out);
         table(Section::LocateIds, self.office.locates.iter().copied(), out);
