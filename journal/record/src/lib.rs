@@ -4,7 +4,8 @@
 //! This crate turns values into bytes and back, and refuses whatever it would not have written itself.
 //! It refuses to know files, devices and clocks (`journal/store`), and what a command does
 //! (`engine/core`). Start with [`frame`], the unit that is written; [`command`] is what stands in it,
-//! [`chain`] what ties one to the next, [`segment`] and [`superblock`] the fixed blocks around them.
+//! [`chain`] what ties one to the next, [`segment`] and [`superblock`] the fixed blocks around them; [`snapshot`] is
+//! the head of a file beside the segments.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod chain;
 pub mod command;
 pub mod frame;
 pub mod segment;
+pub mod snapshot;
 pub mod superblock;
 
 pub use chain::{Chain, ChainError, ChainHash};

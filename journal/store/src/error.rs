@@ -120,6 +120,28 @@ pub enum Error {
         /// The stretch that it is in.
         archived: Archived,
     },
+    /// A snapshot is not what was written.
+    #[error("the snapshot {} cannot be used: {what}", path.display())]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The journal does not have the frame that reading is to go on behind.
+    #[error("segment {segment} of the journal {} does not hold the frame with Seq {seq} at byte {offset}: {what}", dir.display())]
+    NotThere {
+        /// The journal.
+        dir: PathBuf,
+        /// Where the frame should lie.
+        segment: u64,
+        /// Its first byte.
+        offset: u64,
+        /// Its last Seq.
+        seq: Seq,
+        /// What is there.
+        what: String,
+    },
     /// io_uring cannot be had.
     #[error("cannot {what}: {source}{}", uring_advice(source))]
     Uring {

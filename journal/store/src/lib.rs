@@ -15,6 +15,7 @@ mod reader;
 mod recovery;
 mod segment;
 pub mod sim;
+pub mod snapshot;
 mod superblock;
 pub mod survey;
 mod uring;
@@ -27,13 +28,16 @@ pub use dir::{Durability, Options, format, format_on, identity};
 pub use disk::{Disk, Os};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
-pub use recovery::{Opened, Recovery, Replay, TornTail, open, open_on, open_replaying};
+pub use recovery::{
+    Opened, Recovery, Replay, TornTail, open, open_from, open_from_on, open_on, open_replaying,
+};
 pub use segment::SegmentMaker;
 pub use superblock::superblock;
 pub use uring::Uring;
 pub use void::void;
 pub use writer::Writer;
 
+pub use ironbell_record::snapshot::{Position, SnapshotHeader};
 pub use ironbell_record::superblock::{End, VOIDS_MAX, Void, Voids, WrappedKey};
 pub use ironbell_record::{
     BLOCK_BYTES, COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, HEADER_BYTES, Identity, SegmentHeader,

@@ -14,7 +14,7 @@ use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::superblock::{Void, Voids};
 use ironbell_record::{
     BLOCK_BYTES, Chain, FRAME_BYTES_MAX, Frame as Bytes, FrameError, FrameHeader, Identity, Place,
-    SegmentHeader,
+    SegmentHeader, snapshot::Position,
 };
 use ironbell_types::{Command, Control, Seq, Sequenced};
 use memmap2::MmapMut;
@@ -56,6 +56,9 @@ pub struct Reader<D: Disk = Os> {
     chain: Chain,
     segment: Option<OpenSegment<D::File>>,
     offset: u64,
+    /// Where the last frame lies; segment 0 before the first.
+    last_segment: u64,
+    last_offset: u64,
     commands: Vec<Sequenced>,
     voids: Voids,
     voided: Vec<Sequenced>,
@@ -140,6 +143,8 @@ impl<D: Disk> Reader<D> {
             chain: Chain::genesis(&identity),
             segment: None,
             offset: FRAMES_OFFSET,
+            last_segment: 0,
+            last_offset: 0,
             commands: Vec::with_capacity(ironbell_record::COMMANDS_MAX),
             voids: superblock.voids,
             voided: Vec::new(),
@@ -147,6 +152,57 @@ impl<D: Disk> Reader<D> {
             bytes_read: 0,
             tail: Tail::default(),
         })
+    }
+
+    /// Goes on behind the frame that `position` names, instead of at the journal's beginning. What lies before it is
+    /// not read.
+    ///
+    /// # Errors
+    /// [`Error::NotThere`] when the journal does not have that frame there, [`Error::Archived`], [`Error::Layout`],
+    /// [`Error::Io`].
+    pub fn resume(&mut self, position: &Position) -> Result<(), Error> {
+        let Position { chain, segment, offset } = *position;
+        let not_there = |dir: &Path, what: String| Error::NotThere {
+            dir: dir.to_owned(),
+            segment,
+            offset,
+            seq: chain.last_seq,
+            what,
+        };
+        if chain.cluster != self.identity.cluster {
+            return Err(not_there(&self.dir, "it is that of another venue".into()));
+        }
+        let is_there = segment > 0
+            && match self.enter(segment) {
+                Err(Error::Damaged { what, .. }) => return Err(not_there(&self.dir, what)),
+                entered => entered?,
+            };
+        if !is_there {
+            return Err(not_there(&self.dir, "the segment is missing".into()));
+        }
+        let open = self.segment.as_mut().expect("entered");
+        let is_inside = offset.checked_add(BLOCK_BYTES as u64).is_some_and(|end| end <= open.header.bytes);
+        if !is_inside || !offset.is_multiple_of(BLOCK_BYTES as u64) {
+            return Err(not_there(&self.dir, "no frame can begin there".into()));
+        }
+        let header = match open.frame(&mut self.decode, offset)? {
+            Ok(frame) => frame.header,
+            Err(fault) => return Err(not_there(&self.dir, fault.to_string())),
+        };
+        if (header.chain, header.number + 1) != (chain.hash, chain.frames) {
+            return Err(not_there(&self.dir, "another frame stands there".into()));
+        }
+        self.chain = chain;
+        (self.last_segment, self.last_offset) = (segment, offset);
+        self.offset = offset + header.frame_bytes() as u64;
+        Ok(())
+    }
+
+    /// Where reading stands, for [`resume`](Self::resume); `None` before the first frame.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        let (chain, segment, offset) = (self.chain, self.last_segment, self.last_offset);
+        (segment > 0).then_some(Position { chain, segment, offset })
     }
 
     /// The next frame; `None` behind the last finished one. On a live journal a later call may find more.
@@ -175,6 +231,7 @@ impl<D: Disk> Reader<D> {
                         return Err(segment.damaged(self.offset, chain, what));
                     }
                     self.chain.advance(&header);
+                    (self.last_segment, self.last_offset) = (segment.header.index, self.offset);
                     self.offset += header.frame_bytes() as u64;
                     self.bytes_read += header.frame_bytes() as u64;
                     self.commands_read += u64::from(header.count);

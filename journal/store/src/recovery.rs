@@ -1,9 +1,11 @@
 //! Opening a journal after whatever happened to it: read everything, cut a torn tail, take a new epoch.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ironbell_record::segment::FRAMES_OFFSET;
+use ironbell_record::snapshot::Position;
 use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Superblock};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
@@ -85,6 +87,20 @@ pub fn open_replaying(
     open_on(&Os, dir, options, replay)
 }
 
+/// [`open_replaying`] that goes on behind the frame that `from` names: what lies before it is neither checked nor
+/// replayed.
+///
+/// # Errors
+/// As there, and [`Error::NotThere`] with nothing changed.
+pub fn open_from(
+    dir: &Path,
+    options: &Options,
+    from: Option<&Position>,
+    replay: &mut Replay<'_>,
+) -> Result<(Recovery, Writer, SegmentMaker), Error> {
+    open_from_on(&Os, dir, options, from, replay)
+}
+
 /// What [`open_on`] gives: what was found, who writes from now on, and who makes segments for it.
 pub type Opened<D> = (Recovery, Writer<<D as Disk>::Queue>, SegmentMaker<D>);
 
@@ -98,6 +114,20 @@ pub fn open_on<D: Disk>(
     options: &Options,
     replay: &mut Replay<'_>,
 ) -> Result<Opened<D>, Error> {
+    open_from_on(disk, dir, options, None, replay)
+}
+
+/// [`open_from`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn open_from_on<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &Options,
+    from: Option<&Position>,
+    replay: &mut Replay<'_>,
+) -> Result<Opened<D>, Error> {
     options.check()?;
     let direct = options.direct();
     // Before a lock file is made in what is no journal; and again once nobody else changes it.
@@ -108,6 +138,8 @@ pub fn open_on<D: Disk>(
     dir::sync_dir(disk, dir)?;
     let (remembered, _) = superblock::read(disk, dir, direct)?;
     let mut reader = Reader::alone(disk, dir, options)?;
+    from.map_or(Ok(()), |from| reader.resume(from))?;
+    let first_index = from.map_or(1, |from| from.segment);
     while let Some(frame) = reader.next_frame()? {
         let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
         replay(&frame.header, frame.commands).map_err(failed)?;
@@ -119,7 +151,7 @@ pub fn open_on<D: Disk>(
     dir::remove_unfinished(disk, dir)?;
     let torn = cut(disk, dir, reader.tail(), direct)?;
     if direct {
-        sync_found(disk, dir, last_index)?;
+        sync_found(disk, dir, first_index..=last_index)?;
     }
 
     let chain = *reader.chain();
@@ -240,8 +272,8 @@ fn cut<D: Disk>(disk: &D, dir: &Path, tail: &Tail, direct: bool) -> Result<Optio
 /// process wrote with less durability than is now asked for, or whose write was given to the device and
 /// failed after the process was gone. The spare segments too: one may be empty because a killed recovery cut a torn
 /// tail there and had not synced the zeros.
-fn sync_found<D: Disk>(disk: &D, dir: &Path, last_index: u64) -> Result<(), Error> {
-    for index in 1..=last_index {
+fn sync_found<D: Disk>(disk: &D, dir: &Path, found: RangeInclusive<u64>) -> Result<(), Error> {
+    for index in found {
         let path = dir::segment_path(dir, index);
         let opened = disk.open(&path, Access::Read, false);
         opened.and_then(|file| file.sync()).map_err(Error::io("sync", &path))?;

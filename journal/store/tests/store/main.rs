@@ -4,3 +4,4 @@ mod crash;
 mod journal;
 mod rig;
 mod simulated;
+mod snapshot;
