@@ -40,6 +40,11 @@ pub(crate) fn channel(log: &SessionLog) -> (DayWriter, Channel) {
 }
 
 impl DayWriter {
+    /// The stream is that of `day` and goes on.
+    pub(crate) fn resume(&mut self, day: &OpenDay) {
+        self.day.advance(2 * u64::from(day.date));
+    }
+
     /// Starts the stream of `day`. Whoever reads the same mark before and after taking a reader of the
     /// stream has the reader of that mark's day.
     pub(crate) fn start(

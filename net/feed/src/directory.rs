@@ -94,6 +94,61 @@ impl Directory {
         }
     }
 
+    /// What definitions do not tell, as numbers: decline levels, the day, where it is, and of each instrument its
+    /// phase, the reason, and its switches.
+    pub(crate) fn save(&self) -> Vec<u64> {
+        let levels = self.decline_levels.unwrap_or_default();
+        let day = self.day.unwrap_or(OpenDay { date: 0, midnight: Nanos(0) });
+        let stage = match self.stage {
+            Stage::Closed => 0,
+            Stage::Open => 1,
+            Stage::Closing(count) => 2 + count as u64,
+        };
+        let mut numbers = vec![u64::from(self.decline_levels.is_some()), levels[0], levels[1], levels[2]];
+        numbers.extend([u64::from(self.day.is_some()), u64::from(day.date), day.midnight.0, stage]);
+        numbers.push(self.listings.len() as u64);
+        for listing in &self.listings {
+            let Listing { instrument: _, phase, reason, short_restricted, delisted, announced, closing } =
+                *listing;
+            let switches = [short_restricted, delisted, announced, closing];
+            let bits = switches.iter().rev().fold(0, |bits, on| bits << 1 | u64::from(*on));
+            numbers.extend([u64::from(phase.code()), u64::from(u32::from_le_bytes(reason)), bits]);
+        }
+        numbers
+    }
+
+    /// The reverse, once everything is defined; `None` when the numbers are not of these definitions.
+    pub(crate) fn load(&mut self, numbers: &mut impl Iterator<Item = u64>) -> Option<()> {
+        let (has_levels, levels) =
+            (numbers.next()? != 0, [numbers.next()?, numbers.next()?, numbers.next()?]);
+        self.decline_levels = has_levels.then_some(levels);
+        let (has_day, date) = (numbers.next()? != 0, u32::try_from(numbers.next()?).ok()?);
+        self.day = Some(OpenDay { date, midnight: Nanos(numbers.next()?) }).filter(|_| has_day);
+        self.stage = match numbers.next()? {
+            0 => Stage::Closed,
+            1 => Stage::Open,
+            closing => Stage::Closing(usize::try_from(closing - 2).ok()?),
+        };
+        if numbers.next()? != self.listings.len() as u64 {
+            return None;
+        }
+        for listing in &mut self.listings {
+            listing.phase = Phase::from_code(u8::try_from(numbers.next()?).ok()?)?;
+            listing.reason = u32::try_from(numbers.next()?).ok()?.to_le_bytes();
+            let bits = numbers.next()?;
+            let [short_restricted, delisted, announced, closing] =
+                [0, 1, 2, 3].map(|bit| bits >> bit & 1 == 1);
+            (listing.short_restricted, listing.delisted) = (short_restricted, delisted);
+            (listing.announced, listing.closing) = (announced, closing);
+        }
+        Some(())
+    }
+
+    /// The last day that was opened, over or not.
+    pub(crate) fn last_day(&self) -> Option<&OpenDay> {
+        self.day.as_ref()
+    }
+
     /// A closing cross of very many trades takes more than one command, so instruments end out of order.
     fn await_statistics(&mut self, count: usize) {
         self.stage = if count > 0 { Stage::Closing(count) } else { Stage::Closed };

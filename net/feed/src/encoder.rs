@@ -63,6 +63,59 @@ impl Encoder {
         Self { directory: Directory::default(), book, sequence: 1 }
     }
 
+    /// What the encoder remembers beside what is defined, for [`Encoder::restore`]: some 60 bytes for an order on the
+    /// feed.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let mut numbers = self.directory.save();
+        let mut standing: Vec<_> = self.book.orders.values().collect();
+        standing.sort_unstable_by_key(|standing| standing.joined);
+        numbers.extend([self.sequence, self.book.joined, standing.len() as u64]);
+        for Standing { order, joined } in standing {
+            let BookOrder { order_ref, firm, instrument, buys, leaves_qty, price, display } = *order;
+            let how = u64::from(display.code()) << 1 | u64::from(buys);
+            let (firm, instrument) = (u64::from(firm.0), u64::from(instrument.0));
+            let price = price.0.cast_unsigned();
+            numbers.extend([order_ref.0, firm, instrument, how, leaves_qty.0, price, *joined]);
+        }
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    /// The encoder that [`Encoder::save`] made `bytes` of, with the assets, instruments and firms that are defined;
+    /// `None` when the bytes are not of these.
+    #[must_use]
+    pub fn restore<'a>(
+        orders_max: usize,
+        definitions: impl IntoIterator<Item = &'a EventBody>,
+        bytes: &[u8],
+    ) -> Option<Self> {
+        let mut encoder = Self::new(orders_max);
+        definitions.into_iter().for_each(|body| encoder.directory.apply(body));
+        let (numbers, rest) = bytes.as_chunks();
+        let mut numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
+        encoder.directory.load(&mut numbers)?;
+        encoder.sequence = numbers.next()?;
+        encoder.book.joined = numbers.next()?;
+        for _ in 0..numbers.next()? {
+            let order_ref = OrderRef(numbers.next()?);
+            let firm = FirmId(u32::try_from(numbers.next()?).ok()?);
+            let instrument = InstrumentId(u32::try_from(numbers.next()?).ok()?);
+            let how = numbers.next()?;
+            let order = BookOrder {
+                order_ref,
+                firm,
+                instrument,
+                buys: how & 1 == 1,
+                leaves_qty: Qty(numbers.next()?),
+                price: Price(numbers.next()?.cast_signed()),
+                display: Display::try_from(u8::try_from(how >> 1).ok()?).ok()?,
+            };
+            let standing = Standing { order, joined: numbers.next()? };
+            encoder.book.orders.insert(order_ref.0, standing);
+        }
+        (numbers.next().is_none() && rest.is_empty()).then_some(encoder)
+    }
+
     /// The sequence number of the next message in the day's session.
     #[must_use]
     pub fn sequence(&self) -> u64 {

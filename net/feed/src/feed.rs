@@ -156,6 +156,20 @@ impl<D: Datagrams> Feed<D> {
         }
     }
 
+    /// Recovery, before any replay: goes on from an encoder, whose messages are in the log already.
+    ///
+    /// # Panics
+    /// When the log has not come as far as the encoder: they are not of one moment.
+    pub fn resume(&mut self, encoder: Encoder) {
+        if let Some(day) = encoder.directory().last_day() {
+            self.day.resume(day);
+            self.today = self.channel.open();
+            assert_eq!(self.log.next_number(STREAM), encoder.sequence(), "log and encoder are of one moment");
+        }
+        self.published = encoder.sequence();
+        self.encoder = encoder;
+    }
+
     /// Recovery: takes an event of the journal's replay into directory and log; sends nothing. Followers
     /// who missed its messages see the gap at the next packet.
     ///

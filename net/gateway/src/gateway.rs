@@ -227,6 +227,21 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         }
     }
 
+    /// Learns, before any replay, what is defined and who is logged in where the log goes on from: of definitions,
+    /// the day and logins, in this order. Tells nobody.
+    ///
+    /// # Errors
+    /// When the log has no room for a port.
+    pub fn learn(&mut self, body: &EventBody) -> Result<(), Error> {
+        self.directory.apply(body);
+        match *body {
+            EventBody::PortDefined(port) => self.add_port(port.id)?,
+            EventBody::LoggedIn { port, incarnation } => self.logged_in_as(port, incarnation),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Learns from an event of the journal, and writes to the log what it told the ports. Sends nothing.
     ///
     /// # Errors
@@ -331,11 +346,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
     fn publish(&mut self, event: &Event) -> Result<u64, Error> {
         self.directory.apply(&event.body);
         match event.body {
-            EventBody::PortDefined(port) => {
-                self.log.open_stream(stream_of(port.id))?;
-                self.ports.push(PortState::default());
-                self.unsettled.reserve(self.ports.len());
-            }
+            EventBody::PortDefined(port) => self.add_port(port.id)?,
             EventBody::DayOpened(_) => self.start_day()?,
             EventBody::LoggedIn { port, incarnation } => self.logged_in_as(port, incarnation),
             EventBody::LoggedOut { port, incarnation } => {
@@ -363,6 +374,13 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             }
         });
         failure.map_or(Ok(count), |e| Err(e.into()))
+    }
+
+    fn add_port(&mut self, port: PortId) -> Result<(), Error> {
+        self.log.open_stream(stream_of(port))?;
+        self.ports.push(PortState::default());
+        self.unsettled.reserve(self.ports.len());
+        Ok(())
     }
 
     /// A new day is a new session: streams count from 1 again, and who is connected to the old one is
@@ -759,7 +777,7 @@ fn explain(session: &mut ServerSession, why: &NotTaken) {
     session.debug(&text[..len]);
 }
 
-const fn stream_of(port: PortId) -> StreamId {
+pub(crate) const fn stream_of(port: PortId) -> StreamId {
     StreamId(port.0)
 }
 

@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod follower;
 mod gateway;
 pub mod inbound;
 mod login;
 pub mod outbound;
 
 pub use directory::Directory;
+pub use follower::Follower;
 pub use gateway::{Config, Counters, Gateway, Stage};
 pub use login::{ArgonChecker, LoginChecker, hash_password, is_password};
 

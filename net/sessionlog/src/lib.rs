@@ -10,8 +10,10 @@
 //! many readers share memory maps. Start reading at [`record`], the layout; [`segment`] holds all of
 //! the unsafe code.
 
+mod check;
 mod cipher;
 mod log;
+mod positions;
 mod reader;
 mod record;
 mod segment;
@@ -20,8 +22,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use check::LogCheck;
 pub use cipher::LogKey;
 pub use log::{Recovered, SessionLog};
+pub use positions::Positions;
 pub use reader::{LogReader, StreamReader};
 pub use record::MESSAGE_SIZE_MAX;
 pub use segment::Maker;
@@ -98,10 +102,25 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// The log does not hold what its stream was told.
+    #[error(
+        "session log {dir}: message {number} of stream {stream} does not stand at offset {offset} as the journal has it; \
+         restart with `--from-genesis` to rebuild the log from the journal"
+    )]
+    Unlike {
+        /// The directory.
+        dir: PathBuf,
+        /// The stream.
+        stream: u32,
+        /// The message.
+        number: u64,
+        /// Where in the log it should be.
+        offset: u64,
+    },
     /// A record is not what was written.
     #[error(
         "session log {dir}: stream {stream} is damaged at or before message {number} (offset {offset}); \
-         restart to rebuild it from the journal"
+         restart with `--from-genesis` to rebuild it from the journal"
     )]
     Damaged {
         /// The directory.

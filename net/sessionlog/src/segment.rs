@@ -85,6 +85,31 @@ impl Shared {
         Ok(Arc::new(shared))
     }
 
+    /// Opens a log that has records up to `head`; segments that hold them must be there.
+    pub fn resume(config: &Config, head: u64) -> Result<Arc<Self>, Error> {
+        let last = u32::try_from((head - 1) / config.segment_size).unwrap_or(u32::MAX);
+        for index in 0..=last {
+            let path = config.dir.join(format!("{index:08}.seg"));
+            let metadata = fs::metadata(&path);
+            let is_whole = metadata.as_ref().is_ok_and(|metadata| metadata.len() == config.segment_size);
+            if !is_whole && (head > SEGMENT_HEADER_SIZE || metadata.is_ok()) {
+                let offset = u64::from(index) * config.segment_size;
+                return Err(Error::Damaged { dir: config.dir.clone(), stream: 0, number: 0, offset });
+            }
+        }
+        let shared = Self::open(config)?;
+        (1..=last).try_for_each(|index| shared.make(index))?;
+        shared.current.store(last, Ordering::Release);
+        Ok(shared)
+    }
+
+    /// Whether an intact record of that stream, generation and number stands at `offset`. Nobody writes yet.
+    pub fn has_record(&self, offset: u64, (stream, generation, number): (u32, u32, u64)) -> bool {
+        self.record(offset, offset).is_ok_and(|(fixed, body)| {
+            record::is_intact(fixed, body) && Header::parse(fixed).is_of(stream, generation, number)
+        })
+    }
+
     pub fn has(&self, index: u32) -> bool {
         self.segments.get(index as usize).is_some_and(|s| s.get().is_some())
     }

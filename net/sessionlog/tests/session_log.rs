@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ironbell_sessionlog::{Config, Error, LogKey, MESSAGE_SIZE_MAX, Recovered, SessionLog, StreamId};
+use ironbell_sessionlog::{
+    Config, Error, LogCheck, LogKey, MESSAGE_SIZE_MAX, Positions, Recovered, SessionLog, StreamId,
+};
 use proptest::prelude::*;
 
 /// A directory that goes away with the test.
@@ -386,4 +388,116 @@ fn a_place_that_is_no_directory_is_explained() {
         other => panic!("{other}"),
     }
     fs::remove_file(&dir.0).expect("the file exists");
+}
+
+/// Where the log stands after `history`, as whoever follows the journal finds it, the log beside it compared.
+fn found(config: &Config, positions: Positions, history: &History) -> Result<Positions, Error> {
+    let mut check = LogCheck::new(config, positions, false);
+    history.iter().try_for_each(|(stream, message)| check.append(*stream, message))?;
+    check.sync()
+}
+
+/// At every place: what was told before is found and left alone, what comes after is told as ever.
+#[test]
+fn a_log_goes_on_from_where_a_follower_found_it() {
+    for is_enciphered in [false, true] {
+        let (dir, history) = (Dir::new(), history(3_000, 300));
+        let config = if is_enciphered { dir.enciphered(1) } else { dir.config() };
+        {
+            let (mut log, _) = SessionLog::open(&config).expect("the directory can be used");
+            append_all(&mut log, &history);
+        }
+        let before = dir.bytes();
+        for told in [0, 1, 700, 2_999, 3_000] {
+            let (earlier, later) = (history[..told].to_vec(), history[told..].to_vec());
+            let positions = found(&config, Positions::new(&config), &earlier).expect("it is there");
+            let saved = positions.save(&config);
+            let positions = Positions::load(&config, &saved).expect("it was saved");
+            assert_eq!(positions.save(&config), saved);
+            for len in 0..saved.len() {
+                assert!(Positions::load(&config, &saved[..len]).is_none(), "{len} bytes");
+            }
+            let (mut log, _) = SessionLog::resume(&config, positions).expect("it is there");
+            append_all(&mut log, &later);
+            assert_eq!(log.end_recovery(), Recovered { records: 3_000 - told as u64, rewritten: 0 });
+            assert_holds(&log, &history);
+            assert!(dir.bytes() == before);
+        }
+    }
+}
+
+#[test]
+fn a_follower_finds_what_the_log_lacks_and_a_log_does_not_go_on_from_it() {
+    let (dir, history) = (Dir::new(), history(3_000, 300));
+    let config = dir.config();
+    {
+        let (mut log, _) = SessionLog::open(&config).expect("the directory can be used");
+        append_all(&mut log, &history);
+    }
+    let positions = found(&config, Positions::new(&config), &history).expect("it is there");
+    // More than was ever told.
+    let more = vec![(StreamId(1), b"more".to_vec())];
+    let error = found(&config, positions.clone(), &more).expect_err("it is not there");
+    assert!(matches!(error, Error::Unlike { stream: 1, .. }), "{error}");
+    // Another log of the same streams.
+    let other = Config { segment_size: 256 << 10, ..config.clone() };
+    assert!(Positions::load(&other, &positions.save(&config)).is_none());
+
+    flip(&dir.0.join("00000001.seg"), 70_001);
+    let flipped = found(&config, Positions::new(&config), &history);
+    // The byte may be a `next` link or padding, which are not part of a record.
+    assert!(matches!(flipped, Ok(_) | Err(Error::Unlike { .. })));
+    fs::remove_file(dir.0.join("00000001.seg")).expect("the segment exists");
+    let error = SessionLog::resume(&config, positions.clone()).expect_err("a segment is missing");
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    assert!(!dir.0.join("00000001.seg").exists(), "nothing is made in its place");
+    let error = found(&config, Positions::new(&config), &history).expect_err("a segment is missing");
+    assert!(matches!(error, Error::Unlike { .. }), "{error}");
+
+    // From the beginning it is rebuilt, and then found.
+    let (mut log, _) = SessionLog::open(&config).expect("the directory can be used");
+    append_all(&mut log, &history);
+    assert!(log.end_recovery().rewritten > 100);
+    found(&config, Positions::new(&config), &history).expect("it is there again");
+    drop(log);
+    // The newest record of a stream is damaged: the last record of all is.
+    let (segment, at) = (
+        positions_end(&positions, &config) / config.segment_size,
+        positions_end(&positions, &config) % config.segment_size,
+    );
+    flip(&dir.0.join(format!("{segment:08}.seg")), at - 8);
+    let error = SessionLog::resume(&config, positions).expect_err("its end is damaged");
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}
+
+/// The log's head: the third number that is saved.
+fn positions_end(positions: &Positions, config: &Config) -> u64 {
+    u64::from_le_bytes(positions.save(config)[16..24].try_into().expect("eight bytes"))
+}
+
+/// A follower beside the writer waits for what is a little late.
+#[test]
+fn a_follower_waits_for_the_writer() {
+    let (dir, history) = (Dir::new(), history(2_000, 300));
+    let config = dir.config();
+    let (mut log, _) = SessionLog::open(&config).expect("the directory can be used");
+    let follower = {
+        let (config, history) = (config.clone(), history.clone());
+        std::thread::spawn(move || {
+            let mut check = LogCheck::new(&config, Positions::new(&config), true);
+            for (stream, message) in &history {
+                check.append(*stream, message).unwrap_or_else(|error| panic!("{error}"));
+            }
+            check.sync().expect("it is written back").save(&config)
+        })
+    };
+    for (nth, (stream, message)) in history.iter().enumerate() {
+        if nth % 500 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        log.append(*stream, message).expect("the log has room");
+    }
+    let found = follower.join().expect("it finds everything");
+    let expected = self::found(&config, Positions::new(&config), &history).expect("it is there");
+    assert_eq!(found, expected.save(&config));
 }

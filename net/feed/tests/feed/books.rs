@@ -181,3 +181,43 @@ fn a_snapshot_has_its_orders_in_the_order_of_the_book() {
 fn there_is_no_snapshot_before_the_first_day() {
     assert_eq!(Snapshot::of(&Encoder::new(0), Nanos(1)), None);
 }
+
+/// At any moment: an encoder that was saved and restored says what the one that was not says, to the byte.
+#[test]
+fn an_encoder_that_was_restored_goes_on_as_if_it_had_not_been() {
+    for seed in 0..20 {
+        let mut venue = Venue::new(seed);
+        let (mut kept, mut restored) = (Encoder::new(16), Encoder::new(16));
+        let mut definitions = Vec::new();
+        let mut follow = |events: Vec<_>, restored: &mut Encoder| {
+            for event in &events {
+                let (mut said, mut said_again) = (Vec::new(), Vec::new());
+                kept.encode(event, &mut |message| said.push(message.to_vec()));
+                restored.encode(event, &mut |message| said_again.push(message.to_vec()));
+                assert_eq!(said_again, said, "seed {seed}: {event:?}");
+                if matches!(
+                    event.body,
+                    EventBody::AssetDefined(_) | EventBody::InstrumentDefined(_) | EventBody::FirmDefined(_)
+                ) {
+                    definitions.push(event.body);
+                }
+            }
+            let bytes = restored.save();
+            *restored = Encoder::restore(16, &definitions, &bytes).expect("it was saved");
+            assert_eq!(restored.save(), bytes);
+            assert_eq!((restored.orders(), restored.sequence()), (kept.orders(), kept.sequence()));
+            for cut in [8, bytes.len() / 2, bytes.len() - 8] {
+                assert!(Encoder::restore(16, &definitions, &bytes[..cut]).is_none(), "{cut} bytes");
+            }
+        };
+        follow(venue.open_venue(), &mut restored);
+        for step in 0..600 {
+            let events = match step {
+                300 => venue.close_day(),
+                301 => venue.open_day(),
+                _ => venue.step(),
+            };
+            follow(events, &mut restored);
+        }
+    }
+}
