@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ironbell_record::{BLOCK_BYTES, FRAME_BYTES_MAX};
 
@@ -65,6 +65,7 @@ impl fmt::Debug for SimDisk {
     }
 }
 
+#[derive(Clone)]
 struct State {
     rng: Rng,
     life: u64,
@@ -89,6 +90,7 @@ enum Node {
 }
 
 /// A name's change that its directory does not know durably yet.
+#[derive(Clone)]
 struct Change {
     removed: Option<PathBuf>,
     added: Option<(PathBuf, Node)>,
@@ -103,7 +105,7 @@ enum Sector {
     InCache,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct File {
     path: PathBuf,
     cache: Vec<u8>,
@@ -116,6 +118,7 @@ struct File {
 }
 
 /// A frame's write that nobody has heard the end of.
+#[derive(Clone)]
 struct Flight {
     slot: usize,
     file: usize,
@@ -128,6 +131,7 @@ struct Flight {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Clone)]
 struct Rng(u64);
 
 impl Rng {
@@ -171,7 +175,8 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding it")
+        // A rule of the store that is broken panics in here; what is put away on the way out must not panic again.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was done so far, in all lives; operation 1 is the first.
@@ -202,6 +207,15 @@ impl SimDisk {
         state.lock = Weak::new();
         state.files.iter_mut().for_each(|file| file.failed = false);
         Self { state: Arc::clone(&self.state), life: state.life }
+    }
+
+    /// The same world once more, whose luck is another from here on. Nothing of this life works in it.
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> Self {
+        let state = self.state();
+        let fork = State { rng: Rng(seed), life: state.life + 1, lock: Weak::new(), ..state.clone() };
+        let life = fork.life;
+        Self { state: Arc::new(Mutex::new(fork)), life }
     }
 
     /// Room for this many more bytes in files that are made from now on.

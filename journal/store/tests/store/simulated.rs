@@ -364,6 +364,77 @@ fn a_bit_that_flips_is_mended_or_refused_or_was_nobodys() {
     assert!(opened > 10 && refused > 10);
 }
 
+/// Three endings in a row: a process is killed while it writes, the next one while it recovers, at each operation that
+/// changes anything; then the power goes while a third one recovers, again at each.
+#[test]
+fn a_power_loss_behind_a_killed_recovery_loses_nothing() {
+    let mut rng = Rng::new("killed recovery");
+    let changes = |disk: &SimDisk, from: usize| -> Vec<usize> {
+        let reads =
+            ["open", "exists", "read", "ask for a length", "list a directory", "ask for room", "draw"];
+        (1..)
+            .zip(disk.history())
+            .skip(from)
+            .filter(|(_, what)| !reads.contains(what))
+            .map(|(at, _)| at)
+            .collect()
+    };
+    let mut ends = 0;
+    for torn in [false, true] {
+        let (base, story) = killed_while_writing(&mut rng, torn);
+        let from = base.history().len();
+        let whole = base.fork(1);
+        let _ = story.clone().open(&whole, no_loss).unwrap_or_else(|error| panic!("{error}"));
+        for at in changes(&whole, from) {
+            for fault in [Fault::Cut, Fault::Fail] {
+                let killed = base.fork(rng.next());
+                killed.plan(at, fault);
+                let mut story = story.clone();
+                drop(story.open(&killed, no_loss));
+                killed.plan_nothing();
+                let killed = killed.restart(End::Process);
+                let from = killed.history().len();
+                let whole = killed.fork(1);
+                drop(story.clone().open(&whole, no_loss).unwrap_or_else(|error| panic!("{error}")));
+                for then in changes(&whole, from) {
+                    println!("{torn}: {fault:?} at operation {at}, no power at {then}");
+                    let disk = killed.fork(rng.next());
+                    let mut story = story.clone();
+                    disk.plan(then, Fault::Cut);
+                    drop(story.open(&disk, no_loss));
+                    disk.plan_nothing();
+                    let opened = story.open(&disk.restart(End::Power), no_loss);
+                    drop(opened.unwrap_or_else(|error| panic!("{error}")));
+                    ends += 1;
+                }
+            }
+        }
+    }
+    println!("{ends} endings");
+}
+
+/// A journal whose writer was killed with frames in flight, or with none.
+fn killed_while_writing(rng: &mut Rng, torn: bool) -> (SimDisk, Story) {
+    loop {
+        let seed = rng.next();
+        let disk = SimDisk::new(seed);
+        let mut story = Story::default();
+        format_on(&disk, &dir(), VENUE, &options(), WrappedKey::NONE).expect("nothing goes wrong");
+        let (_, mut writer, mut maker) = story.open(&disk, no_loss).expect("nothing goes wrong");
+        story.write(&mut writer, &mut maker, &[2, 40]).expect("nothing goes wrong");
+        while torn && writer.can_begin() {
+            story.append(&mut writer, 100).expect("nothing goes wrong");
+        }
+        drop((writer, maker));
+        let disk = disk.restart(End::Process);
+        let (recovery, ..) =
+            story.clone().open(&disk.fork(1), no_loss).unwrap_or_else(|error| panic!("{error}"));
+        if recovery.torn.is_some() == torn {
+            return (disk, story);
+        }
+    }
+}
+
 /// A journal of frames of these many commands, all durable, and the disk it is on. The same seed gives the same nonces.
 fn journal_of(seed: u64, counts: &[usize]) -> (SimDisk, Story) {
     let disk = SimDisk::new(seed);

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Plants a bug in a copy of the journal's code and sees that the test named for it fails: a test that cannot fail proves
+# nothing. tests/mutants/*.patch are the bugs; the head of each says what it plants and who must catch it.
+# Without arguments all of them; with names those alone.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if (($# == 0)); then
+    set -- tests/mutants/*.patch
+    set -- "${@##*/}"
+    set -- "${@%.patch}"
+fi
+
+# The same target folder, so that what comes from outside is built once.
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export CARGO_TARGET_DIR
+tree=$CARGO_TARGET_DIR/mutants
+rm -rf "$tree"
+mkdir -p "$tree"
+tar --exclude=./target --exclude=./.git -c . | tar -x -C "$tree" || exit 1
+log=$tree/log
+
+# The whole workspace is named so that dependencies have the features that `make test` has built them with.
+store_test() {
+    (cd "$tree" && timeout 300 cargo test --workspace --locked --quiet --test store "$@") >"$log" 2>&1
+}
+
+# Patched and restored files get a new time: cargo looks at nothing else.
+restore() {
+    local file
+    for file in "${patched[@]}"; do
+        cp "$file" "$tree/$file"
+        touch "$tree/$file"
+    done
+}
+
+failed=0
+for name; do
+    patch=tests/mutants/$name.patch
+    test=$(sed -n 's/^Caught by: //p' "$patch")
+    mapfile -t patched < <(sed -n 's|^+++ b/||p' "$patch" | sort -u)
+    if ! patch --quiet --forward --no-backup-if-mismatch -p1 -d "$tree" <"$patch" >"$log" 2>&1; then
+        verdict='does not apply any more: plant it in the code as it is now'
+    elif ! store_test --no-run; then
+        verdict='does not build'
+    elif store_test -- --exact "$test"; then
+        verdict="is NOT caught by $test"
+    elif grep -q "^test result: FAILED. 0 passed; 1 failed" "$log"; then
+        echo "mutant $name: caught by $test"
+        restore
+        continue
+    else
+        verdict="was not tried: $test did not run to its end"
+    fi
+    echo "mutant $name: $verdict" >&2
+    tail -n 20 "$log" >&2
+    failed=$((failed + 1))
+    rm -f "$tree/$patch".*
+    restore
+done
+echo "$(($# - failed)) of $# mutants caught"
+((failed == 0))
