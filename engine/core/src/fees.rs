@@ -34,6 +34,27 @@ pub(crate) fn add(sum: i128, notional: i128, rate_bps: i16) -> i128 {
     checked(notional, rate_bps).map_or(ends, |more| sum.saturating_add(more))
 }
 
+/// Adds one more execution to a sum of notional × rate, and returns what is then due for all of it.
+#[inline(always)]
+pub(crate) fn charge(sum: &mut i128, notional: i128, rate_bps: i16, minimum: u64) -> i128 {
+    // Nearly always all of it is 64 bits wide.
+    if let (Ok(before), Ok(notional)) = (i64::try_from(*sum), i64::try_from(notional))
+        && let Some(more) = notional.checked_mul(i64::from(rate_bps))
+        && let Some(after) = before.checked_add(more)
+    {
+        *sum = i128::from(after);
+        let rounded = after / BPS as i64 + i64::from(after % BPS as i64 > 0);
+        return if after > 0 { i128::from(rounded).max(i128::from(minimum)) } else { i128::from(rounded) };
+    }
+    charge_wide(sum, notional, rate_bps, minimum)
+}
+
+#[cold]
+fn charge_wide(sum: &mut i128, notional: i128, rate_bps: i16, minimum: u64) -> i128 {
+    *sum = add(*sum, notional, rate_bps);
+    due(*sum, minimum)
+}
+
 /// The most that an order can still be charged when `notional` more of it trades; `None` when that does not fit.
 #[inline(always)]
 pub(crate) fn at_most(fees: &Fees, sum: i128, charged: i128, notional: i128) -> Option<i128> {
@@ -68,6 +89,31 @@ mod tests {
             assert_eq!(due(far + sum, 0), charge + far / BPS, "{sum} far out");
         }
         assert_eq!((due(1, 7), due(80_000, 7), due(0, 7), due(-30_000, 7)), (7, 8, 0, -3));
+    }
+
+    /// The narrow way charges what the wide one does.
+    #[test]
+    fn a_charge_is_the_same_however_wide_it_is() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let (mut sum, mut twin) = (0, 0);
+            for step in 0..100 {
+                let notional = i128::from(rng.next()) << rng.below(60) >> rng.below(64);
+                let rate_bps = rng.below(20_001) as i16 - 10_000;
+                let minimum = rng.below(2) * rng.below(1 << 40);
+                let due_now = charge(&mut sum, notional, rate_bps, minimum);
+                assert_eq!(
+                    due_now,
+                    charge_wide(&mut twin, notional, rate_bps, minimum),
+                    "seed {seed} step {step}"
+                );
+                assert_eq!(sum, twin, "seed {seed} step {step}");
+                if rng.below(10) == 0 {
+                    sum = sum.saturating_neg() >> rng.below(90);
+                    twin = sum;
+                }
+            }
+        }
     }
 
     /// What holds rest on: whatever order executions come in, and at whatever price below the worth price,

@@ -69,6 +69,7 @@ mod alone;
 mod canonical;
 mod columns;
 mod listing;
+mod output_hash;
 mod snapshot;
 #[cfg(test)]
 mod testing;

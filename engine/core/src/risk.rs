@@ -2,8 +2,9 @@
 
 use crate::{
     desk::{Desk, OpenRecord, cost_max, delivery, notional},
-    directory::{DeadMan, InstrumentState, PortState},
+    directory::{DeadMan, FirmState, InstrumentState, PortState},
     homes::{self, slot_of},
+    index::NONE,
     limits::{Open, Place, is_short},
     matching::{Incoming, Request, Voice},
     quotes::{Quoted, Sides},
@@ -11,19 +12,46 @@ use crate::{
     terms::{Together, is_for_cross, rests},
 };
 use ironbell_types::{
-    Accepted, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX, EQUITY_WIRE_PRICE_MAX, EnterOrder,
-    EventBody, Instrument, InstrumentId, Login, MassCancel, ModifyOrder, Nanos, OrderEntrySwitch, OrderKey,
-    OrderOptions, OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty, Quote, QuoteSide, Reject,
-    ReplaceOrder, Scale, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
+    Accepted, AccountId, AssetId, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX,
+    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, Instrument, Login, MassCancel, ModifyOrder, Nanos,
+    OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty,
+    Quote, QuoteSide, Reject, ReplaceOrder, Scale, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 
-/// An order's worst case, and the ledger entries it touches.
+/// An order's worst case, and the ledger entries it touches; [`NONE`] of an asset that the account never had.
 struct Admitted {
     worth: u64,
     hold: i128,
     base: u32,
     quote: u32,
     tier: u8,
+}
+
+/// Who sends an order and what it is for, looked up once.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    port: &'a PortState,
+    firm: &'a FirmState,
+    state: &'a InstrumentState,
+}
+
+/// What an order is to hold, and in which of its assets.
+struct Wanted {
+    account: AccountId,
+    buys: bool,
+    base: AssetId,
+    quote: AssetId,
+    hold: i128,
+    worth: u64,
+    tier: u8,
+}
+
+/// What an order is worth.
+struct Worth {
+    /// The price that holds and limits reckon with.
+    price: u64,
+    /// All of it at that price.
+    notional: i128,
 }
 
 /// Checks an order against accounts and ports; says what is refused. `None` also when nothing is left to do.
@@ -84,11 +112,13 @@ impl Desk {
     #[inline(never)]
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
         let key = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
-        self.consume(key);
+        let port = self.directory.port_mut(enter.port).expect("a fresh number is a known port's");
+        port.consume(key.idx(), key.num());
+        let firm = port.port.firm;
         let order = Accepted {
             key,
             order_ref: OrderRef::new(voice.seq(), 0),
-            firm: self.port(key).port.firm,
+            firm,
             instrument: enter.instrument,
             side: enter.side,
             qty: enter.qty,
@@ -104,7 +134,7 @@ impl Desk {
         };
         match self.check_enter(&order, enter.fault, voice.time()) {
             Ok((admitted, pair)) => {
-                let token = self.open(record(&order, &admitted, 0), &order.terms);
+                let token = self.take_in(&order, &admitted, 0);
                 Some(Request::Enter(self.incoming(&order, token, pair)))
             }
             Err(reason) => {
@@ -125,9 +155,11 @@ impl Desk {
         if let Some(fault) = fault {
             return Err(fault);
         }
-        self.check_sender(order.key, now)?;
-        self.directory.listed(order.instrument).ok_or(Reject::Symbol)?;
-        self.check_tradable(order.key, order.instrument)?;
+        self.check_rate(order.key, now)?;
+        let (port, firm) = self.sender(order.key)?;
+        let state = self.directory.listed(order.instrument).ok_or(Reject::Symbol)?;
+        let asked = Asked { port, firm, state };
+        self.check_tradable(asked)?;
         if order.qty == Qty::ZERO {
             return Err(Reject::Quantity);
         }
@@ -136,38 +168,53 @@ impl Desk {
         }
         Together::of(order).check(now)?;
         let pair = self.check_pair(order)?;
-        self.check_range(order, order.terms.discretion)?;
-        self.check_caps(order)?;
-        self.check_row(order, now)?;
+        check_range(asked, order, order.terms.discretion)?;
+        let worth = check_caps(asked, order)?;
+        if port.rules.duplicates_max != 0 {
+            self.check_row(order, now)?;
+        }
         self.check_locate(order, 0)?;
-        Ok((self.check_funds(order, &[])?, pair))
+        let wanted = self.check_limits(self.asked(order), order, &worth, &[])?;
+        Ok((self.check_funds(&wanted, &[])?, pair))
     }
 
-    /// Whether the port may send an order now: its rate, then its and its firm's switches.
+    /// Who sends and for what, once both are known to exist.
     #[inline(always)]
-    fn check_sender(&mut self, key: OrderKey, now: Nanos) -> Result<(), Reject> {
+    fn asked(&self, order: &Accepted) -> Asked<'_> {
+        let port = self.port(order.key);
+        let firm = self.directory.firm(order.firm).expect("a port's firm");
+        let state = self.directory.instrument(order.instrument).expect("it was checked");
+        Asked { port, firm, state }
+    }
+
+    /// Whether the port's rate lets one more through.
+    #[inline(always)]
+    fn check_rate(&mut self, key: OrderKey, now: Nanos) -> Result<(), Reject> {
         let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
-        if !port.bucket.take(&port.rules, now) {
-            return Err(Reject::PortRate);
-        }
-        let (killed, firm) = (port.killed, port.port.firm);
-        let firm = self.directory.firm(firm).expect("a port's firm");
-        let stopped = killed || firm.killed || firm.order_entry_disabled;
-        if stopped { Err(Reject::FirmNotAuthorized) } else { Ok(()) }
+        if port.bucket.take(&port.rules, now) { Ok(()) } else { Err(Reject::PortRate) }
+    }
+
+    /// Whether the port may send an order now: its and its firm's switches.
+    #[inline(always)]
+    fn sender(&self, key: OrderKey) -> Result<(&PortState, &FirmState), Reject> {
+        let port = self.port(key);
+        let firm = self.directory.firm(port.port.firm).expect("a port's firm");
+        let stopped = port.killed || firm.killed || firm.order_entry_disabled;
+        if stopped { Err(Reject::FirmNotAuthorized) } else { Ok((port, firm)) }
     }
 
     /// Whether the port may trade the instrument now.
     #[inline(always)]
-    fn check_tradable(&self, key: OrderKey, instrument: InstrumentId) -> Result<(), Reject> {
-        let state = self.directory.instrument(instrument).expect("it was checked");
+    fn check_tradable(&self, asked: Asked<'_>) -> Result<(), Reject> {
+        let Asked { port, firm, state } = asked;
         if !self.day_open || state.killed || self.venue_killed {
             return Err(Reject::Halted);
         }
-        let port = self.port(key);
+        let instrument = state.instrument.id;
         if port.is_denied && self.directory.denied.contains(&(port.port.id, instrument)) {
             return Err(Reject::FirmNotAuthorized);
         }
-        if state.is_restricted && self.directory.is_restricted(port.port.firm, instrument) {
+        if state.is_restricted && self.directory.is_restricted(firm.firm.id, instrument) {
             return Err(Reject::RestrictedStock);
         }
         Ok(())
@@ -185,37 +232,9 @@ impl Desk {
         pair.map(|other| Some(other.order_ref)).ok_or(Reject::Other)
     }
 
-    /// Whether price and discretion (0 is none) are in the static range, which a market order must have.
-    #[inline(always)]
-    fn check_range(&self, order: &Accepted, discretion: Price) -> Result<(), Reject> {
-        let Some(range) = self.state(order).range else {
-            return if order.terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
-        };
-        let inside = |price: Price| range.contains(price.0.cast_unsigned());
-        let fits =
-            order.terms.market || inside(order.price) && (discretion == Price(0) || inside(discretion));
-        if fits { Ok(()) } else { Err(Reject::FatFinger) }
-    }
-
-    /// What a single order of the port may be.
-    #[inline(always)]
-    fn check_caps(&self, order: &Accepted) -> Result<(), Reject> {
-        let limits = &self.port(order.key).rules.limits;
-        if order.qty > limits.qty_max {
-            return Err(Reject::MaxQuantity);
-        }
-        let state = self.state(order);
-        let notional = notional(state.instrument.tick_value, worth_price(order, state), order.qty.0);
-        let fits = notional.is_some_and(|notional| notional <= limits.notional_max.0);
-        if fits { Ok(()) } else { Err(Reject::OrderNotional) }
-    }
-
-    #[inline(always)]
+    #[inline(never)]
     fn check_row(&mut self, order: &Accepted, now: Nanos) -> Result<(), Reject> {
         let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
-        if port.rules.duplicates_max == 0 {
-            return Ok(());
-        }
         let Accepted { instrument, side, qty, price, .. } = *order;
         let first = Row { instrument, side, qty, price, begin: now, orders: 1 };
         let exceeds = Row::exceeds(&mut port.row, &port.rules, first);
@@ -230,53 +249,78 @@ impl Desk {
         if covered { Ok(()) } else { Err(Reject::Locate) }
     }
 
-    /// Limits over many orders, and funds; what orders `freed` count is not counted.
+    /// Limits over many orders, and what is to be held; what orders `freed` count is not counted.
     #[inline(always)]
-    fn check_funds(&mut self, order: &Accepted, freed: &[u32]) -> Result<Admitted, Reject> {
-        let (account, is_limited) = {
-            let port = self.port(order.key);
-            (port.port.account, port.is_limited)
-        };
-        let state = self.state(order);
-        let Instrument { base, quote, tick_value, .. } = state.instrument;
-        let tier = self.directory.firm(order.firm).expect("a port's firm").tier;
+    fn check_limits(
+        &self,
+        asked: Asked<'_>,
+        order: &Accepted,
+        worth: &Worth,
+        freed: &[u32],
+    ) -> Result<Wanted, Reject> {
+        let Asked { port, firm, state } = asked;
+        let (account, tier) = (port.port.account, firm.tier);
+        let Instrument { base, quote, .. } = state.instrument;
         let buys = order.side.is_buy();
-        let worth_price = worth_price(order, state);
-        let worth = notional(tick_value, worth_price, order.qty.0).ok_or(Reject::AggregateExposure)?;
         let hold = if buys {
-            cost_max(worth, &state.fees[usize::from(tier)], 0, 0)
+            cost_max(worth.notional, &state.fees[usize::from(tier)], 0, 0)
         } else {
             delivery(&state.instrument, order.qty.0)
         };
         let hold = hold.ok_or(Reject::AggregateExposure)?;
-        if is_limited {
+        if port.is_limited {
             let place = Place { firm: order.firm, account, instrument: order.instrument, quote };
-            let new = Open { buys, leaves: order.qty.0, worth, hold };
-            let mut opens = [Open::default(); 2];
-            for (open, token) in opens.iter_mut().zip(freed) {
-                *open = self.counts(&self.open[*token]);
-            }
-            if !self.limits.cover(place, &new, &opens[..freed.len()]) {
+            let new = Open { buys, leaves: order.qty.0, worth: worth.notional, hold };
+            if !self.limits_cover(place, &new, freed) {
                 return Err(Reject::AggregateExposure);
             }
         }
+        Ok(Wanted { account, buys, base, quote, hold, worth: worth.price, tier })
+    }
+
+    #[inline(never)]
+    fn limits_cover(&self, place: Place, new: &Open, freed: &[u32]) -> bool {
+        let mut opens = [Open::default(); 2];
+        for (open, token) in opens.iter_mut().zip(freed) {
+            *open = self.counts(&self.open[*token]);
+        }
+        self.limits.cover(place, new, &opens[..freed.len()])
+    }
+
+    /// Funds; what orders `freed` hold is not counted.
+    #[inline(always)]
+    fn check_funds(&mut self, wanted: &Wanted, freed: &[u32]) -> Result<Admitted, Reject> {
+        let Wanted { account, buys, base, quote, hold, worth, tier } = *wanted;
         let entry = self.ledger.find(account, if buys { quote } else { base });
         let entry = entry.ok_or(Reject::AggregateExposure)?;
-        let of_entry = freed.iter().map(|token| &self.open[*token]).filter(|freed| freed.held_in() == entry);
-        let freed: i128 = of_entry.map(|freed| freed.hold).sum();
+        let freed = if freed.is_empty() { 0 } else { self.held_by(freed, entry) };
         if self.ledger.available(entry) + freed < hold {
             self.ahead.short = Some((entry, hold));
             return Err(Reject::AggregateExposure);
         }
-        let other = self.ledger.open(account, if buys { base } else { quote });
+        let other = self.ledger.find(account, if buys { base } else { quote }).unwrap_or(NONE);
         let (base, quote) = if buys { (other, entry) } else { (entry, other) };
         // Until those freed are heard to be gone, all together hold the higher of both.
-        Ok(Admitted { worth: worth_price, hold: (hold - freed).max(0), base, quote, tier })
+        Ok(Admitted { worth, hold: (hold - freed).max(0), base, quote, tier })
     }
 
+    /// What orders hold of a ledger entry, together.
+    fn held_by(&self, tokens: &[u32], entry: u32) -> i128 {
+        let records = tokens.iter().map(|token| &self.open[*token]);
+        records.filter(|record| record.held_in() == entry).map(|record| record.hold).sum()
+    }
+
+    /// Takes an admitted order in; the account has its assets from now on, if only nothing of them.
     #[inline(always)]
-    fn state(&self, order: &Accepted) -> &InstrumentState {
-        self.directory.instrument(order.instrument).expect("it was checked")
+    fn take_in(&mut self, order: &Accepted, admitted: &Admitted, executed: u64) -> u32 {
+        let mut record = record(order, admitted, executed);
+        if record.base == NONE || record.quote == NONE {
+            let account = self.port(order.key).port.account;
+            let Instrument { base, quote, .. } = *self.instrument(order.instrument);
+            record.base = self.ledger.open(account, base);
+            record.quote = self.ledger.open(account, quote);
+        }
+        self.open(record, &order.terms)
     }
 
     #[inline(always)]
@@ -309,15 +353,21 @@ impl Desk {
         let orig_token = self.find(orig_key)?;
         let orig = self.open[orig_token];
         let now = voice.time();
-        let may = self.check_sender(key, now).and_then(|()| self.check_tradable(key, orig.instrument));
+        let may = self.check_rate(key, now).and_then(|()| {
+            let (port, firm) = self.sender(key)?;
+            let state = self.directory.instrument(orig.instrument).expect("an order's instrument is known");
+            self.check_tradable(Asked { port, firm, state })
+        });
         let admitted = may.and_then(|()| {
             let order = self.replacement(replace, orig_token, OrderRef::new(voice.seq(), 0), now);
             let Some(order) = order.filter(|_| replace.qty.0 > orig.executed) else { return Ok(None) };
             let order = Accepted { qty: Qty(replace.qty.0 - orig.executed), ..order };
-            self.check_caps(&order)?;
+            let asked = self.asked(&order);
+            let worth = check_caps(asked, &order)?;
             self.check_locate(&order, if is_short(orig.side) && !AHEAD { orig.leaves } else { 0 })?;
             let freed: &[u32] = if AHEAD { &[] } else { &[orig_token] };
-            Ok(Some((self.check_funds(&order, freed)?, order)))
+            let wanted = self.check_limits(asked, &order, &worth, freed)?;
+            Ok(Some((self.check_funds(&wanted, freed)?, order)))
         });
         match admitted {
             Err(reason) => {
@@ -332,7 +382,7 @@ impl Desk {
             }),
             Ok(Some((admitted, order))) => {
                 self.consume(key);
-                let token = self.open(record(&order, &admitted, orig.executed), &order.terms);
+                let token = self.take_in(&order, &admitted, orig.executed);
                 let incoming = self.incoming(&order, token, None);
                 Some(Request::Replace { orig: orig.order_ref, total: replace.qty, incoming })
             }
@@ -375,7 +425,8 @@ impl Desk {
             shown_qty: Qty::ZERO,
         };
         let sound = replace.fault.is_none() && replace.qty != Qty::ZERO && is_priced(&order);
-        let fits = || Together::of(&order).check(now).is_ok() && self.check_range(&order, Price(0)).is_ok();
+        let in_range = || check_range(self.asked(&order), &order, Price(0)).is_ok();
+        let fits = || Together::of(&order).check(now).is_ok() && in_range();
         (sound && fits()).then_some(order)
     }
 
@@ -456,9 +507,10 @@ impl Desk {
         if let Some(fault) = quote.fault {
             return Err(fault);
         }
-        self.check_sender(key, now)?;
-        self.directory.listed(quote.instrument).ok_or(Reject::Symbol)?;
-        self.check_tradable(key, quote.instrument)?;
+        self.check_rate(key, now)?;
+        let (port, firm) = self.sender(key)?;
+        let state = self.directory.listed(quote.instrument).ok_or(Reject::Symbol)?;
+        self.check_tradable(Asked { port, firm, state })?;
         let Quote { bid, ask, .. } = quote;
         let is_priced = |side: &QuoteSide| {
             if side.qty == Qty::ZERO { side.price == Price(0) } else { side.price.0 > 0 }
@@ -508,10 +560,13 @@ impl Desk {
                 booked: false,
                 shown_qty: Qty::ZERO,
             };
-            let checked = self.check_range(&order, Price(0)).and_then(|()| self.check_caps(&order));
-            match checked.and_then(|()| self.check_funds(&order, &freed[..freed_count])) {
+            let asked = self.asked(&order);
+            let worth = check_range(asked, &order, Price(0)).and_then(|()| check_caps(asked, &order));
+            let freed = &freed[..freed_count];
+            let wanted = worth.and_then(|worth| self.check_limits(asked, &order, &worth, freed));
+            match wanted.and_then(|wanted| self.check_funds(&wanted, freed)) {
                 Ok(admitted) => {
-                    let token = self.open(record(&order, &admitted, 0), &order.terms);
+                    let token = self.take_in(&order, &admitted, 0);
                     new[at] = Some(self.incoming(&order, token, None));
                 }
                 Err(reason) => {
@@ -602,6 +657,31 @@ fn record(order: &Accepted, admitted: &Admitted, executed: u64) -> OpenRecord {
         time_in_force: order.time_in_force,
         tier: admitted.tier,
         is_plain: order.terms.is_plain(),
+    }
+}
+
+/// Whether price and discretion (0 is none) are in the static range, which a market order must have.
+#[inline(always)]
+fn check_range(asked: Asked<'_>, order: &Accepted, discretion: Price) -> Result<(), Reject> {
+    let Some(range) = asked.state.range else {
+        return if order.terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
+    };
+    let inside = |price: Price| range.contains(price.0.cast_unsigned());
+    let fits = order.terms.market || inside(order.price) && (discretion == Price(0) || inside(discretion));
+    if fits { Ok(()) } else { Err(Reject::FatFinger) }
+}
+
+/// What a single order of the port may be, and what this one is worth.
+#[inline(always)]
+fn check_caps(asked: Asked<'_>, order: &Accepted) -> Result<Worth, Reject> {
+    let limits = &asked.port.rules.limits;
+    if order.qty > limits.qty_max {
+        return Err(Reject::MaxQuantity);
+    }
+    let price = worth_price(order, asked.state);
+    match notional(asked.state.instrument.tick_value, price, order.qty.0) {
+        Some(notional) if notional <= limits.notional_max.0 => Ok(Worth { price, notional }),
+        _ => Err(Reject::OrderNotional),
     }
 }
 

@@ -11,6 +11,13 @@ use crate::{
 };
 use ironbell_types::{Amount, EventBody, Instrument, Qty, Settled, Side};
 
+/// What a trade moves from one side to the other.
+struct Moved {
+    base: i128,
+    quote: i128,
+    tick_value: u64,
+}
+
 impl Desk {
     /// Posts what stage 2 did, in its order, as far as it concerns accounts at home here. A trade takes two steps,
     /// the buyer's leg and the seller's, whoever says them.
@@ -27,15 +34,7 @@ impl Desk {
     pub(crate) fn settle_one(&mut self, effect: &Effect, step: u32, voice: &mut Voice<'_>) {
         let mine = |token| shard_of(token) == self.shard;
         match *effect {
-            Effect::Fill(ref fill) => {
-                for (buys, step) in [(true, step), (false, step + 1)] {
-                    let token = if buys == fill.aggressor_buys { fill.aggressor } else { fill.resting };
-                    if shard_of(token) == self.shard {
-                        voice.at(step);
-                        self.leg(fill, buys, token, voice);
-                    }
-                }
-            }
+            Effect::Fill(ref fill) => self.fill(fill, step, voice),
             Effect::Stands { token, leaves_qty, side } if mine(token) => {
                 self.stands(slot_of(token), leaves_qty, side);
             }
@@ -53,35 +52,72 @@ impl Desk {
         }
     }
 
+    /// The sides of a trade that are at home here, the buyer's first.
+    #[inline(always)]
+    fn fill(&mut self, fill: &Fill, step: u32, voice: &mut Voice<'_>) {
+        let (buyer, seller) =
+            if fill.aggressor_buys { (fill.aggressor, fill.resting) } else { (fill.resting, fill.aggressor) };
+        let mine = [buyer, seller].map(|token| shard_of(token) == self.shard);
+        if mine == [false; 2] {
+            return;
+        }
+        let Instrument { tick_value, lot_units, .. } = *self.instrument(fill.instrument);
+        let moved = Moved {
+            base: i128::from(fill.qty.0) * i128::from(lot_units),
+            quote: notional(tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
+                .expect("what traded fits, since the buyer's hold of more did"),
+            tick_value,
+        };
+        if mine[0] {
+            voice.at(step);
+            self.leg::<true>(fill, &moved, buyer, voice);
+        }
+        if mine[1] {
+            voice.at(step + 1);
+            self.leg::<false>(fill, &moved, seller, voice);
+        }
+    }
+
     /// One side of a trade.
     #[inline(always)]
-    fn leg(&mut self, fill: &Fill, buys: bool, token: u32, voice: &mut Voice<'_>) {
+    fn leg<const BUYS: bool>(&mut self, fill: &Fill, moved: &Moved, token: u32, voice: &mut Voice<'_>) {
         let (slot, rests) = (slot_of(token), token == fill.resting);
-        let Instrument { tick_value, lot_units, .. } = *self.instrument(fill.instrument);
-        let quote = notional(tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
-            .expect("what traded fits, since the buyer's hold of more did");
-        let base = i128::from(fill.qty.0) * i128::from(lot_units);
         let counted = self.is_counted(&self.open[slot]);
         if counted {
             self.recount(slot, -1);
         }
-        let due = self.execute(slot, fill, rests, quote);
-        // A seller is never charged more than it received.
-        let fee = if buys { due } else { due.min(quote) };
         let record = &mut self.open[slot];
+        let state = self.directory.instrument(fill.instrument).expect("a trade's instrument is known");
+        let fees = &state.fees[usize::from(record.tier)];
+        let rate_bps = if fill.cross {
+            fees.maker_bps.max(fees.taker_bps)
+        } else if rests {
+            fees.maker_bps
+        } else {
+            fees.taker_bps
+        };
+        let Moved { base, quote, tick_value } = *moved;
+        record.leaves -= fill.qty.0;
+        record.executed += fill.qty.0;
+        let due = fees::charge(&mut record.fee_sum, quote, rate_bps, fees.minimum) - record.charged;
+        // A seller is never charged more than it received.
+        let fee = if BUYS { due } else { due.min(quote) };
         record.charged += fee;
-        let (base_entry, quote_entry) = (record.base, record.quote);
-        let sign = if buys { 1 } else { -1 };
-        self.ledger.add(base_entry, sign * base);
-        self.ledger.add(quote_entry, -sign * quote - fee);
+        if BUYS {
+            self.ledger.add(record.base, base);
+            self.ledger.add(record.quote, -quote - fee);
+        } else {
+            self.ledger.add(record.base, -base);
+            self.ledger.add(record.quote, quote - fee);
+        }
         self.ledger.add(self.fee_entries[fill.instrument.0 as usize - 1], fee);
 
-        let record = &self.open[slot];
+        let (key, leaves, side) = (record.key, record.leaves, record.side);
         let leg = Leg {
             match_number: fill.match_number,
-            key: record.key,
+            key,
             instrument: fill.instrument,
-            buys,
+            buys: BUYS,
             busted: false,
             price: fill.price,
             qty: fill.qty,
@@ -93,8 +129,8 @@ impl Desk {
         voice.say(EventBody::Settled(Settled {
             match_number: fill.match_number,
             instrument: fill.instrument,
-            account: self.port_of(record).port.account,
-            buys,
+            account: self.directory.port(key.port()).expect("an order's port is known").port.account,
+            buys: BUYS,
             base: Amount(base),
             quote: Amount(quote),
             fee: Amount(fee),
@@ -104,8 +140,7 @@ impl Desk {
         }
         // The hold of who came in is set once, when it is heard what stands of it.
         if rests || fill.cross {
-            let record = &self.open[slot];
-            self.set(slot, record.leaves, record.side);
+            self.set(slot, leaves, side);
         }
     }
 
@@ -124,25 +159,6 @@ impl Desk {
             self.shorts_of(place.firm, place.instrument).executed += i128::from(leg.qty.0);
         }
         self.recount(slot, 1);
-    }
-
-    /// Counts an execution and returns what it adds to what is due: the difference to what was charged.
-    #[inline(always)]
-    fn execute(&mut self, slot: u32, fill: &Fill, rests: bool, quote: i128) -> i128 {
-        let record = &mut self.open[slot];
-        let state = self.directory.instrument(fill.instrument).expect("a trade's instrument is known");
-        let fees = &state.fees[usize::from(record.tier)];
-        let rate_bps = if fill.cross {
-            fees.maker_bps.max(fees.taker_bps)
-        } else if rests {
-            fees.maker_bps
-        } else {
-            fees.taker_bps
-        };
-        record.leaves -= fill.qty.0;
-        record.executed += fill.qty.0;
-        record.fee_sum = fees::add(record.fee_sum, quote, rate_bps);
-        fees::due(record.fee_sum, fees.minimum) - record.charged
     }
 
     fn stands(&mut self, token: u32, leaves_qty: Qty, side: Side) {

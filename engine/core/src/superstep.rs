@@ -21,11 +21,10 @@
 use crate::{
     Config, Engine,
     ahead::Undecided,
-    canonical::Buffer,
     desk::Desk,
-    engine::hash,
     homes::{Homes, SHARDS_MAX, shard_of},
     matching::{Effect, Matching, Request, Voice},
+    output_hash::EventHasher,
     risk,
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -35,13 +34,12 @@ use ironbell_types::{Command, Event, Nanos, PortId, Sequenced, Stage};
 #[derive(Clone)]
 pub struct Part {
     homes: Homes,
-    key: u64,
     pub(crate) desk: Desk,
     pub(crate) matching: Matching,
     said: Said,
     /// What stage 2 said of one command; empty between commands.
     effects: Vec<Effect>,
-    buffer: Buffer,
+    hasher: EventHasher,
 }
 
 /// What one shard tells another between two stages. Its room is used again.
@@ -138,11 +136,9 @@ impl Said {
         hash
     }
 
-    fn hash(&mut self, key: u64, buffer: &mut Buffer) {
+    fn hash(&mut self, hasher: &mut EventHasher) {
         for (events, hashed) in self.stages.iter().zip(&mut self.hashed) {
-            for event in &events[*hashed..] {
-                self.hash = self.hash.wrapping_add(hash(buffer, event, key));
-            }
+            self.hash = self.hash.wrapping_add(hasher.sum(&events[*hashed..]));
             *hashed = events.len();
         }
     }
@@ -185,12 +181,11 @@ impl Part {
         let (orders, accounts) = (orders.div_ceil(shards), accounts.div_ceil(shards));
         Self {
             homes,
-            key,
             desk: Desk::new(shard, shards > 1, orders, accounts, key),
             matching: Matching::new(orders, key),
             said: Said::default(),
             effects: Vec::with_capacity(if shards > 1 { orders + 8 } else { 0 }),
-            buffer: Buffer::new(),
+            hasher: EventHasher::new(key),
         }
     }
 
@@ -284,7 +279,7 @@ impl Part {
             self.desk.settle_one(&posted.effect, posted.step, voice);
         }
         self.desk.end_superstep();
-        self.said.hash(self.key, &mut self.buffer);
+        self.said.hash(&mut self.hasher);
     }
 
     /// Exchanges what it has said since the last time for an empty one.

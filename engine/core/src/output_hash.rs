@@ -1,0 +1,449 @@
+//! The output hash: what each event adds to it.
+//!
+//! XXH3-64 over an event's canonical bytes, with a secret that follows from the venue's key. What nearly all
+//! commands say is laid out here, as words of eight bytes, two to each of XXH3's multiplications: with every
+//! place fixed, the compiler mixes the words straight out of the event and never writes the bytes. All else,
+//! and what of these is out of the ordinary, goes byte by byte through [`Buffer`]. The two cannot be mistaken
+//! for each other: byte 16 is a tag above 10 here, a stage of at most 3 there.
+
+use crate::canonical::Buffer;
+use ironbell_types::{
+    Accepted, Amount, Canceled, Event, EventBody, Executed, OrderOptions, Replaced, Settled, Shown, Trade,
+};
+use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_64_with_seed};
+
+/// Hashes events; the sum does not depend on their order.
+#[derive(Clone)]
+pub(crate) struct EventHasher {
+    secret: [u8; 192],
+    buffer: Buffer,
+}
+
+impl EventHasher {
+    /// The secret is XXH3-64 of 0, 1, 2 … seeded with the venue's key, each little-endian.
+    pub(crate) fn new(key: u64) -> Self {
+        let mut secret = [[0; 8]; 24];
+        for (number, bytes) in (0u64..).zip(&mut secret) {
+            *bytes = xxh3_64_with_seed(&number.to_le_bytes(), key).to_le_bytes();
+        }
+        let secret = secret.as_flattened().try_into().expect("24 words are 192 bytes");
+        Self { secret, buffer: Buffer::new() }
+    }
+
+    /// What events add to the output hash, together.
+    #[inline(always)]
+    pub(crate) fn sum(&mut self, events: &[Event]) -> u128 {
+        let mut sum = 0u128;
+        for event in events {
+            let hash = match &event.body {
+                EventBody::Accepted(order) if order.terms.is_plain() => {
+                    self.words(accepted(event, 11, order, [0; 4]))
+                }
+                EventBody::Replaced(replaced) if replaced.order.terms.is_plain() => {
+                    let Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order } = replaced;
+                    let Shown { order_ref, qty } = orig_shown;
+                    let orig = [u64::from(orig_user_ref_num.0), orig_order_ref.0, order_ref.0, qty.0];
+                    self.words(accepted(event, 12, order, orig))
+                }
+                EventBody::Trade(trade) if trade.aggressor.shown == Shown::default() => {
+                    self.words(traded(event, trade))
+                }
+                EventBody::Canceled(canceled) => self.words(gone(event, canceled)),
+                EventBody::Settled(settled) => self.words(posted(event, settled)),
+                _ => self.bytes(event),
+            };
+            sum = sum.wrapping_add(u128::from(hash));
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, words: [u64; N]) -> u64 {
+        const { assert!(N.is_multiple_of(2) && N <= 16) };
+        let mut bytes = [[0; 8]; N];
+        for (bytes, word) in bytes.iter_mut().zip(words) {
+            *bytes = word.to_le_bytes();
+        }
+        xxh3_64_with_secret(bytes.as_flattened(), &self.secret)
+    }
+
+    #[inline(never)]
+    fn bytes(&mut self, event: &Event) -> u64 {
+        xxh3_64_with_secret(self.buffer.event(event), &self.secret)
+    }
+}
+
+/// The third word: tag, stage, flags and step. The first two are Seq and time.
+#[inline(always)]
+fn head(event: &Event, tag: u8, flags: [bool; 3]) -> u64 {
+    let [a, b, c] = flags.map(u8::from);
+    let flags = a | b << 1 | c << 2;
+    pair(u32::from_le_bytes([tag, event.stage as u8, flags, 0]), event.step)
+}
+
+#[inline(always)]
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+#[inline(always)]
+fn halves(amount: Amount) -> [u64; 2] {
+    let whole = amount.0.cast_unsigned();
+    [whole as u64, (whole >> 64) as u64]
+}
+
+/// A plain order, and of the one it replaces: its UserRefNum, its number, and how it stood on the feed.
+#[inline(always)]
+fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 16] {
+    let Accepted {
+        key,
+        order_ref,
+        firm,
+        instrument,
+        side,
+        qty,
+        price,
+        time_in_force,
+        display,
+        capacity,
+        cl_ord_id,
+        options,
+        terms: _,
+        booked,
+        shown_qty,
+    } = order;
+    let OrderOptions { firm: names_firm, customer_type, post_only, group, min_qty } = options;
+    let [a, b, c, d, e, f, g, h, text @ ..] = cl_ord_id.0;
+    let [i, j, k, l, m, n] = text;
+    let [group_low, group_high] = group.unwrap_or(0).to_le_bytes();
+    let codes = [
+        side.code(),
+        time_in_force.code(),
+        display.code(),
+        capacity.code(),
+        *customer_type,
+        *post_only,
+        group_low,
+        group_high,
+    ];
+    [
+        event.seq.0,
+        event.time.0,
+        head(event, tag, [*booked, *names_firm, group.is_some()]),
+        key.0,
+        order_ref.0,
+        qty.0,
+        price.0.cast_unsigned(),
+        shown_qty.0,
+        pair(firm.0, instrument.0),
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_le_bytes([i, j, k, l, m, n, 0, 0]),
+        u64::from_le_bytes(codes),
+        u64::from(*min_qty) | orig[0] << 32,
+        orig[1],
+        orig[2],
+        orig[3],
+    ]
+}
+
+/// A trade whose aggressor does not stand on the feed.
+#[inline(always)]
+fn traded(event: &Event, trade: &Trade) -> [u64; 16] {
+    let Trade {
+        match_number,
+        instrument,
+        price,
+        qty,
+        aggressor_buys,
+        resting,
+        aggressor,
+        cross,
+        resting_price,
+    } = trade;
+    let Executed { key, order_ref, leaves_qty, shown } = resting;
+    [
+        event.seq.0,
+        event.time.0,
+        head(event, 14, [*aggressor_buys, false, false]),
+        match_number.0,
+        price.0.cast_unsigned(),
+        qty.0,
+        pair(instrument.0, u32::from(cross.code())),
+        key.0,
+        order_ref.0,
+        leaves_qty.0,
+        shown.order_ref.0,
+        shown.qty.0,
+        aggressor.key.0,
+        aggressor.order_ref.0,
+        aggressor.leaves_qty.0,
+        resting_price.0.cast_unsigned(),
+    ]
+}
+
+#[inline(always)]
+fn gone(event: &Event, canceled: &Canceled) -> [u64; 12] {
+    let Canceled { key, order_ref, instrument, qty, leaves_qty, reason, shown, shown_leaves } = canceled;
+    [
+        event.seq.0,
+        event.time.0,
+        head(event, 15, [false; 3]),
+        key.0,
+        order_ref.0,
+        pair(instrument.0, u32::from(reason.code())),
+        qty.0,
+        leaves_qty.0,
+        shown.order_ref.0,
+        shown.qty.0,
+        shown_leaves.0,
+        0,
+    ]
+}
+
+#[inline(always)]
+fn posted(event: &Event, settled: &Settled) -> [u64; 12] {
+    let Settled { match_number, instrument, account, buys, base, quote, fee } = settled;
+    let ([base_low, base_high], [quote_low, quote_high], [fee_low, fee_high]) =
+        (halves(*base), halves(*quote), halves(*fee));
+    [
+        event.seq.0,
+        event.time.0,
+        head(event, 21, [*buys, false, false]),
+        match_number.0,
+        pair(instrument.0, account.0),
+        base_low,
+        base_high,
+        quote_low,
+        quote_high,
+        fee_low,
+        fee_high,
+        0,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use ironbell_types::{
+        AccountId, CancelReason, Capacity, ClOrdId, CrossKind, Display, FirmId, InstrumentId, MatchNumber,
+        Nanos, OrderKey, OrderRef, OrderTerms, Price, Qty, Seq, Side, Stage, Stp, TimeInForce, UserRefNum,
+    };
+
+    const SHOWN: Shown = Shown { order_ref: OrderRef(90), qty: Qty(91) };
+
+    fn order() -> Accepted {
+        Accepted {
+            key: OrderKey(1),
+            order_ref: OrderRef(2),
+            firm: FirmId(3),
+            instrument: InstrumentId(4),
+            side: Side::Buy,
+            qty: Qty(5),
+            price: Price(6),
+            time_in_force: TimeInForce::Day,
+            display: Display::Visible,
+            capacity: Capacity::Agency,
+            cl_ord_id: ClOrdId(*b"abcdefghijklmn"),
+            options: OrderOptions::default(),
+            terms: OrderTerms::default(),
+            booked: false,
+            shown_qty: Qty(7),
+        }
+    }
+
+    fn trade() -> Trade {
+        let executed = |n: u64, shown| Executed {
+            key: OrderKey(n),
+            order_ref: OrderRef(n + 1),
+            leaves_qty: Qty(n + 2),
+            shown,
+        };
+        Trade {
+            match_number: MatchNumber(10),
+            instrument: InstrumentId(11),
+            price: Price(12),
+            qty: Qty(13),
+            aggressor_buys: false,
+            resting: executed(14, SHOWN),
+            aggressor: executed(24, Shown::default()),
+            cross: CrossKind::None,
+            resting_price: Price(34),
+        }
+    }
+
+    fn canceled() -> Canceled {
+        Canceled {
+            key: OrderKey(40),
+            order_ref: OrderRef(41),
+            instrument: InstrumentId(42),
+            qty: Qty(43),
+            leaves_qty: Qty(44),
+            reason: CancelReason::User,
+            shown: SHOWN,
+            shown_leaves: Qty(45),
+        }
+    }
+
+    fn settled() -> Settled {
+        Settled {
+            match_number: MatchNumber(50),
+            instrument: InstrumentId(51),
+            account: AccountId(52),
+            buys: false,
+            base: Amount(53),
+            quote: Amount(54),
+            fee: Amount(-55),
+        }
+    }
+
+    fn changed<T: Copy>(plain: T, body: fn(T) -> EventBody, changes: &[fn(&mut T)]) -> Vec<EventBody> {
+        let each = changes.iter().map(|change| {
+            let mut value = plain;
+            change(&mut value);
+            body(value)
+        });
+        core::iter::once(body(plain)).chain(each).collect()
+    }
+
+    /// Every field of what is laid out here, changed by itself in its highest bits, changes the hash; and so
+    /// does what makes an event take the other way.
+    #[test]
+    fn no_field_is_left_out() {
+        let of_order: &[fn(&mut Accepted)] = &[
+            |o| o.key.0 ^= 1 << 63,
+            |o| o.order_ref.0 ^= 1 << 63,
+            |o| o.firm.0 ^= 1 << 31,
+            |o| o.instrument.0 ^= 1 << 31,
+            |o| o.side = Side::Sell,
+            |o| o.qty.0 ^= 1 << 63,
+            |o| o.price.0 ^= 1 << 62,
+            |o| o.time_in_force = TimeInForce::Ioc,
+            |o| o.display = Display::Hidden,
+            |o| o.capacity = Capacity::Other,
+            |o| o.cl_ord_id.0[0] ^= 1,
+            |o| o.cl_ord_id.0[7] ^= 1,
+            |o| o.cl_ord_id.0[8] ^= 1,
+            |o| o.cl_ord_id.0[13] ^= 1,
+            |o| o.options.firm = true,
+            |o| o.options.customer_type = b'R',
+            |o| o.options.post_only = b'P',
+            |o| o.options.group = Some(0),
+            |o| o.options.group = Some(1),
+            |o| o.options.group = Some(1 << 15),
+            |o| o.options.min_qty ^= 1 << 31,
+            |o| o.booked = true,
+            |o| o.shown_qty.0 ^= 1 << 63,
+            |o| o.terms.market = true,
+            |o| o.terms.stp = Stp::Off,
+        ];
+        let replaced = |order| Replaced {
+            orig_user_ref_num: UserRefNum(60),
+            orig_order_ref: OrderRef(61),
+            orig_shown: SHOWN,
+            order,
+        };
+        let of_replaced: &[fn(&mut Replaced)] = &[
+            |r| r.orig_user_ref_num.0 ^= 1 << 31,
+            |r| r.orig_order_ref.0 ^= 1 << 63,
+            |r| r.orig_shown.order_ref.0 ^= 1 << 63,
+            |r| r.orig_shown.qty.0 ^= 1 << 63,
+        ];
+        let of_trade: &[fn(&mut Trade)] = &[
+            |t| t.match_number.0 ^= 1 << 63,
+            |t| t.instrument.0 ^= 1 << 31,
+            |t| t.price.0 ^= 1 << 62,
+            |t| t.qty.0 ^= 1 << 63,
+            |t| t.aggressor_buys = true,
+            |t| t.resting.key.0 ^= 1 << 63,
+            |t| t.resting.order_ref.0 ^= 1 << 63,
+            |t| t.resting.leaves_qty.0 ^= 1 << 63,
+            |t| t.resting.shown.order_ref.0 ^= 1 << 63,
+            |t| t.resting.shown.qty.0 ^= 1 << 63,
+            |t| t.aggressor.key.0 ^= 1 << 63,
+            |t| t.aggressor.order_ref.0 ^= 1 << 63,
+            |t| t.aggressor.leaves_qty.0 ^= 1 << 63,
+            |t| t.aggressor.shown.order_ref.0 ^= 1 << 63,
+            |t| t.aggressor.shown.qty.0 ^= 1 << 63,
+            |t| t.cross = CrossKind::Opening,
+            |t| t.resting_price.0 ^= 1 << 62,
+        ];
+        let of_canceled: &[fn(&mut Canceled)] = &[
+            |c| c.key.0 ^= 1 << 63,
+            |c| c.order_ref.0 ^= 1 << 63,
+            |c| c.instrument.0 ^= 1 << 31,
+            |c| c.qty.0 ^= 1 << 63,
+            |c| c.leaves_qty.0 ^= 1 << 63,
+            |c| c.reason = CancelReason::Closed,
+            |c| c.shown.order_ref.0 ^= 1 << 63,
+            |c| c.shown.qty.0 ^= 1 << 63,
+            |c| c.shown_leaves.0 ^= 1 << 63,
+        ];
+        let of_settled: &[fn(&mut Settled)] = &[
+            |s| s.match_number.0 ^= 1 << 63,
+            |s| s.instrument.0 ^= 1 << 31,
+            |s| s.account.0 ^= 1 << 31,
+            |s| s.buys = true,
+            |s| s.base.0 ^= 1,
+            |s| s.base.0 ^= 1 << 126,
+            |s| s.quote.0 ^= 1,
+            |s| s.quote.0 ^= 1 << 126,
+            |s| s.fee.0 ^= 1,
+            |s| s.fee.0 ^= 1 << 126,
+        ];
+        let mut bodies = changed(order(), EventBody::Accepted, of_order);
+        for body in changed(order(), EventBody::Accepted, of_order) {
+            let EventBody::Accepted(order) = body else { unreachable!() };
+            bodies.push(EventBody::Replaced(replaced(order)));
+        }
+        bodies.extend(changed(replaced(order()), EventBody::Replaced, of_replaced).split_off(1));
+        bodies.extend(changed(trade(), EventBody::Trade, of_trade));
+        bodies.extend(changed(canceled(), EventBody::Canceled, of_canceled));
+        bodies.extend(changed(settled(), EventBody::Settled, of_settled));
+
+        let first = Event { seq: Seq(1), time: Nanos(2), stage: Stage::Matching, step: 3, body: bodies[0] };
+        let mut events: Vec<Event> = bodies.iter().map(|body| Event { body: *body, ..first }).collect();
+        for body in [bodies[0], EventBody::Trade(trade()), EventBody::Settled(settled())] {
+            let event = Event { body, ..first };
+            events.push(Event { seq: Seq(1 << 43), ..event });
+            events.push(Event { time: Nanos(1 << 63), ..event });
+            events.push(Event { stage: Stage::Risk, ..event });
+            events.push(Event { step: 1 << 19, ..event });
+        }
+        let mut hashes: Vec<u128> = events.iter().map(|event| hash(7, &[*event])).collect();
+        hashes.push(hash(8, &[first]));
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
+    }
+
+    fn hash(key: u64, events: &[Event]) -> u128 {
+        EventHasher::new(key).sum(events)
+    }
+
+    /// The words are hashed as the bytes that they are.
+    #[test]
+    fn words_are_little_endian_bytes() {
+        let event = Event {
+            seq: Seq(1),
+            time: Nanos(2),
+            stage: Stage::Settlement,
+            step: 3,
+            body: EventBody::Settled(settled()),
+        };
+        let mut bytes = Vec::new();
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(2u64.to_le_bytes());
+        bytes.extend([21, 3, 0, 0, 3, 0, 0, 0]);
+        bytes.extend(50u64.to_le_bytes());
+        bytes.extend(51u32.to_le_bytes());
+        bytes.extend(52u32.to_le_bytes());
+        bytes.extend([53i128, 54, -55].map(i128::to_le_bytes).as_flattened());
+        bytes.extend([0; 8]);
+        let secret: Vec<u8> =
+            (0u64..24).flat_map(|n| xxh3_64_with_seed(&n.to_le_bytes(), 7).to_le_bytes()).collect();
+        assert_eq!(hash(7, &[event]), u128::from(xxh3_64_with_secret(&bytes, &secret)));
+        assert_eq!(hash(7, &[event, event]), 2 * hash(7, &[event]));
+    }
+}
