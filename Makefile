@@ -31,7 +31,7 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 	$(or $(CARGO_TARGET_DIR),target)/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
-	cargo bench --locked -p ironbell-core --bench matching_throughput
+	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)
 	cargo bench --locked -p ironbell-store --bench journal_commit
 	cargo bench --locked -p ironbell-wire
 

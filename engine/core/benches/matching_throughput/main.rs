@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! cargo bench -p ironbell-core --bench matching_throughput -- [--json] [--messages N] [--runs N]
-//!     [--seed N] [--only matching|engine] [--scenario NAME]
+//!     [--seed N] [--only matching|engine] [--scenario NAME] [--instructions] [--vs REVISION [--pairs N]]
 //! ```
+//!
+//! `--instructions` counts them by callgrind (needs valgrind): a figure that does not depend on the machine's
+//! load or clock. `--vs` builds this bench as it was in a revision and runs both in turn (see `versus.rs`).
 //!
 //! The flow, generated from a seed before the clock starts: a tick of 0.005 and a mid of 33,504 ticks
 //! that follows geometric Brownian motion, scaled to the scenario's swing. Each new order is passive
@@ -16,7 +19,10 @@
 //! *matching* is stage 2 alone, fed what stage 1 would pass on; *engine* is `Engine::execute` with
 //! risk, settlement and the output hash, over 64 ports of as many accounts.
 
+mod versus;
+
 use std::time::Instant;
+use versus::{Program, Versus};
 
 use ironbell_core::{
     Config, Engine,
@@ -39,18 +45,44 @@ const BOOK: InstrumentId = InstrumentId(1);
 const SCENARIOS: [(&str, f64); 5] =
     [("static", 0.0), ("routine-2%", 0.02), ("swing-25%", 0.25), ("swing-40%", 0.40), ("crash-60%", 0.60)];
 
-/// The bars, in messages per second: matching alone, and the whole engine.
-const BARS: [(&str, f64); 2] = [("matching", 8e6), ("engine", 4e6)];
+/// The bars, in messages per second, and what is aimed at: matching alone, and the whole engine.
+const BARS: [(&str, f64, f64); 2] = [("matching", 8e6, 30e6), ("engine", 4e6, 10e6)];
+
+/// What the existence of the rule book may cost plain flow: `--vs da558de`, the revision before it.
+const LOSS_MAX: f64 = 0.10;
 
 fn main() {
     let options = Options::parse();
-    let mut results = Vec::new();
-    for (name, swing) in SCENARIOS {
-        if options.scenario.as_deref().is_some_and(|only| only != name) {
+    match measure(&options) {
+        Ok(rows) if options.json => print_json(&options, &rows),
+        Ok(rows) => print_table(&options, &rows),
+        Err(error) => {
+            eprintln!("matching_throughput: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// One scenario on one stage.
+struct Row {
+    scenario: &'static str,
+    stage: &'static str,
+    run: Run,
+    /// A message.
+    instructions: Option<f64>,
+    versus: Option<Versus>,
+}
+
+fn measure(options: &Options) -> Result<Vec<Row>, String> {
+    let now = Program::present();
+    let before = options.vs.as_deref().map(Program::of_revision).transpose()?;
+    let mut rows = Vec::new();
+    for (scenario, swing) in SCENARIOS {
+        if options.scenario.as_deref().is_some_and(|only| only != scenario) {
             continue;
         }
         let flow = Flow::generate(options.seed, swing, options.messages);
-        for (stage, _) in BARS {
+        for (stage, ..) in BARS {
             if options.only.as_deref().is_some_and(|only| only != stage) {
                 continue;
             }
@@ -59,10 +91,22 @@ fn main() {
                 .collect();
             runs.sort_by(|a, b| a.per_s.total_cmp(&b.per_s));
             let best_per_s = runs[runs.len() - 1].per_s;
-            results.push((name, stage, Run { best_per_s, ..runs[runs.len() / 2].clone() }));
+            let run = Run { best_per_s, ..runs[runs.len() / 2].clone() };
+            let flow = (options.messages, options.seed);
+            let versus = before.as_ref().map(|before| {
+                eprintln!("{scenario} {stage}: {} pairs", options.pairs);
+                Versus::measure(before, &now, stage, scenario, flow, options.pairs)
+            });
+            let versus = versus.transpose()?;
+            let instructions = match &versus {
+                Some(versus) => Some(versus.now_instructions),
+                None if options.instructions => Some(now.instructions(stage, scenario, options.seed)?),
+                None => None,
+            };
+            rows.push(Row { scenario, stage, run, instructions, versus });
         }
     }
-    if options.json { print_json(&options, &results) } else { print_table(&options, &results) }
+    Ok(rows)
 }
 
 struct Options {
@@ -72,12 +116,24 @@ struct Options {
     seed: u64,
     only: Option<String>,
     scenario: Option<String>,
+    instructions: bool,
+    vs: Option<String>,
+    pairs: usize,
 }
 
 impl Options {
     fn parse() -> Self {
-        let mut options =
-            Self { json: false, messages: 2_000_000, runs: 5, seed: 1, only: None, scenario: None };
+        let mut options = Self {
+            json: false,
+            messages: 2_000_000,
+            runs: 5,
+            seed: 1,
+            only: None,
+            scenario: None,
+            instructions: false,
+            vs: None,
+            pairs: 20,
+        };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} wants a value"));
@@ -88,12 +144,15 @@ impl Options {
                 "--seed" => options.seed = value().parse().expect("--seed wants a number"),
                 "--only" => options.only = Some(value()),
                 "--scenario" => options.scenario = Some(value()),
+                "--instructions" => options.instructions = true,
+                "--vs" => options.vs = Some(value()),
+                "--pairs" => options.pairs = value().parse().expect("--pairs wants a number"),
                 // Cargo says so to every bench.
                 "--bench" => {}
                 other => panic!("unknown option {other}"),
             }
         }
-        assert!(options.messages > 0 && options.runs > 0);
+        assert!(options.messages > 0 && options.runs > 0 && options.pairs > 0);
         options
     }
 }
@@ -518,61 +577,155 @@ fn run_engine(flow: &Flow) -> Run {
 }
 
 /// The worst scenario of a stage, and its bar.
-fn worst<'a>(
-    results: &'a [(&'static str, &'static str, Run)],
-) -> impl Iterator<Item = (&'static str, &'static str, f64, f64)> + 'a {
-    BARS.into_iter().filter_map(|(stage, bar)| {
-        let of_stage = results.iter().filter(|result| result.1 == stage);
-        let worst = of_stage.min_by(|a, b| a.2.per_s.total_cmp(&b.2.per_s))?;
-        Some((stage, worst.0, worst.2.per_s, bar))
+fn worst(rows: &[Row]) -> impl Iterator<Item = (&Row, f64, f64)> {
+    BARS.into_iter().filter_map(|(stage, bar, aim)| {
+        let of_stage = rows.iter().filter(|row| row.stage == stage);
+        let worst = of_stage.min_by(|a, b| a.run.per_s.total_cmp(&b.run.per_s))?;
+        Some((worst, bar, aim))
     })
 }
 
-fn print_table(options: &Options, results: &[(&'static str, &'static str, Run)]) {
+/// The scenario of a stage that lost most to what came after the earlier revision.
+fn most_lost(rows: &[Row]) -> impl Iterator<Item = (&Row, &Versus)> {
+    BARS.into_iter().filter_map(|(stage, ..)| {
+        let of_stage = rows.iter().filter(|row| row.stage == stage);
+        let compared = of_stage.filter_map(|row| Some((row, row.versus.as_ref()?)));
+        compared.min_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio))
+    })
+}
+
+/// Whether less than [`LOSS_MAX`] is lost: sure either way only where all of the bounds say so.
+fn verdict(versus: &Versus) -> &'static str {
+    let least = 1.0 - LOSS_MAX;
+    match (versus.ratio_low > least, versus.ratio_high > least) {
+        (true, _) => "met",
+        (false, true) => "not decided by these pairs",
+        (false, false) => "missed",
+    }
+}
+
+fn print_table(options: &Options, rows: &[Row]) {
     println!(
-        "{} messages a scenario, seed {}, median of {} runs; per second of one core's time",
+        "{} messages a scenario, seed {}, median of {} runs; million messages per second of one core's time",
         options.messages, options.seed, options.runs
     );
     println!(
-        "{:<12} {:<9} {:>9} {:>9} {:>9} {:>7}",
-        "scenario", "stages", "M msg/s", "trades", "orders", "levels"
+        "{:<12} {:<9} {:>7} {:>7} {:>7} {:>9} {:>8} {:>7} {:>12}",
+        "scenario", "stages", "median", "best", "wall", "trades", "orders", "levels", "instructions"
     );
-    for (name, stage, run) in results {
+    for Row { scenario, stage, run, instructions, .. } in rows {
         let Run { per_s, wall_per_s, best_per_s, trades, orders, levels } = run;
+        let instructions = instructions.map_or("-".into(), |instructions| format!("{instructions:.0}"));
         println!(
-            "{name:<12} {stage:<9} {:>9.2} {:>9.2} {:>9.2} {trades:>9} {orders:>9} {levels:>7}",
+            "{scenario:<12} {stage:<9} {:>7.2} {:>7.2} {:>7.2} {trades:>9} {orders:>8} {levels:>7} {instructions:>12}",
             per_s / 1e6,
             best_per_s / 1e6,
             wall_per_s / 1e6
         );
     }
-    for (stage, name, per_s, bar) in worst(results) {
-        let verdict = if per_s >= bar { "met" } else { "missed" };
-        println!("worst {stage}: {:.2} M msg/s ({name}); bar {:.0} M: {verdict}", per_s / 1e6, bar / 1e6);
+    for (row, bar, aim) in worst(rows) {
+        let Row { scenario, stage, run, .. } = row;
+        let verdict = if run.per_s >= bar { "met" } else { "missed" };
+        println!(
+            "worst {stage}: {:.2} M msg/s ({scenario}); bar {:.0} M: {verdict}; aim {:.0} M",
+            run.per_s / 1e6,
+            bar / 1e6,
+            aim / 1e6
+        );
+    }
+    let Some(revision) = &options.vs else { return };
+    println!(
+        "\n{revision} and now in turn, {} pairs; now to before, and where its median lies in 95 of 100 cases",
+        options.pairs
+    );
+    println!(
+        "{:<12} {:<9} {:>7} {:>7} {:>7} {:>15} {:>13} {:>9}",
+        "scenario", "stages", "before", "now", "ratio", "from .. to", "instructions", "ratio"
+    );
+    for Row { scenario, stage, versus, .. } in rows {
+        let Some(versus) = versus else { continue };
+        println!(
+            "{scenario:<12} {stage:<9} {:>7.2} {:>7.2} {:>7.3} {:>7.3} .. {:.3} {:>5.0} → {:>5.0} {:>9.3}",
+            versus.before_per_s / 1e6,
+            versus.now_per_s / 1e6,
+            versus.ratio,
+            versus.ratio_low,
+            versus.ratio_high,
+            versus.before_instructions,
+            versus.now_instructions,
+            versus.instructions_ratio()
+        );
+    }
+    for (row, versus) in most_lost(rows) {
+        println!(
+            "most lost, {}: {:.1} % ({}), instructions {:+.1} %; bar less than {:.0} %: {}",
+            row.stage,
+            (1.0 - versus.ratio) * 100.0,
+            row.scenario,
+            (versus.instructions_ratio() - 1.0) * 100.0,
+            LOSS_MAX * 100.0,
+            verdict(versus)
+        );
     }
 }
 
-fn print_json(options: &Options, results: &[(&'static str, &'static str, Run)]) {
-    let rows: Vec<String> = results
+fn print_json(options: &Options, rows: &[Row]) {
+    let results: Vec<String> = rows
         .iter()
-        .map(|(name, stage, run)| {
-            format!(
-                r#"{{"scenario":"{name}","stages":"{stage}","messages_per_s":{:.0},"best_messages_per_s":{:.0},"wall_messages_per_s":{:.0},"trades":{},"orders":{},"levels":{}}}"#,
+        .map(|Row { scenario, stage, run, instructions, versus }| {
+            let mut row = format!(
+                r#"{{"scenario":"{scenario}","stages":"{stage}","messages_per_s":{:.0},"best_messages_per_s":{:.0},"wall_messages_per_s":{:.0},"trades":{},"orders":{},"levels":{}"#,
                 run.per_s, run.best_per_s, run.wall_per_s, run.trades, run.orders, run.levels
+            );
+            if let Some(instructions) = instructions {
+                row += &format!(r#","instructions":{instructions:.1}"#);
+            }
+            if let Some(versus) = versus {
+                row += &format!(
+                    r#","before":{{"messages_per_s":{:.0},"instructions":{:.1}}},"now":{{"messages_per_s":{:.0},"instructions":{:.1}}},"ratio":{:.4},"ratio_from":{:.4},"ratio_to":{:.4},"instructions_ratio":{:.4}"#,
+                    versus.before_per_s,
+                    versus.before_instructions,
+                    versus.now_per_s,
+                    versus.now_instructions,
+                    versus.ratio,
+                    versus.ratio_low,
+                    versus.ratio_high,
+                    versus.instructions_ratio()
+                );
+            }
+            row + "}"
+        })
+        .collect();
+    let worst: Vec<String> = worst(rows)
+        .map(|(row, bar, aim)| {
+            let Row { scenario, stage, run, .. } = row;
+            let per_s = run.per_s;
+            format!(
+                r#""{stage}":{{"scenario":"{scenario}","messages_per_s":{per_s:.0},"bar":{bar:.0},"aim":{aim:.0}}}"#
             )
         })
         .collect();
-    let worst: Vec<String> = worst(results)
-        .map(|(stage, name, per_s, bar)| {
-            format!(r#""{stage}":{{"scenario":"{name}","messages_per_s":{per_s:.0},"bar":{bar:.0}}}"#)
-        })
-        .collect();
+    let versus = options.vs.as_ref().map_or(String::new(), |revision| {
+        let most_lost: Vec<String> = most_lost(rows)
+            .map(|(row, versus)| {
+                format!(
+                    r#""{}":{{"scenario":"{}","lost":{:.4},"verdict":"{}"}}"#,
+                    row.stage,
+                    row.scenario,
+                    1.0 - versus.ratio,
+                    verdict(versus)
+                )
+            })
+            .collect();
+        let (pairs, most_lost) = (options.pairs, most_lost.join(","));
+        format!(r#","vs":"{revision}","pairs":{pairs},"most_lost":{{{most_lost}}}"#)
+    });
     println!(
-        r#"{{"messages":{},"seed":{},"runs":{},"results":[{}],"worst":{{{}}}}}"#,
+        r#"{{"messages":{},"seed":{},"runs":{},"results":[{}],"worst":{{{}}}{versus}}}"#,
         options.messages,
         options.seed,
         options.runs,
-        rows.join(","),
+        results.join(","),
         worst.join(",")
     );
 }
