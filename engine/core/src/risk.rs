@@ -111,6 +111,26 @@ impl Desk {
 
     #[inline(never)]
     fn enter(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
+        // A plain order's terms are told as constants, so that the compiler asks for none of them.
+        if enter.terms.is_plain() {
+            self.enter_with(enter, OrderTerms::default(), voice)
+        } else {
+            self.enter_special(enter, voice)
+        }
+    }
+
+    #[inline(never)]
+    fn enter_special(&mut self, enter: &EnterOrder, voice: &mut Voice<'_>) -> Option<Request> {
+        self.enter_with(enter, enter.terms, voice)
+    }
+
+    #[inline(always)]
+    fn enter_with(
+        &mut self,
+        enter: &EnterOrder,
+        terms: OrderTerms,
+        voice: &mut Voice<'_>,
+    ) -> Option<Request> {
         let key = self.fresh(enter.port, enter.user_ref_idx, enter.user_ref_num)?;
         let port = self.directory.port_mut(enter.port).expect("a fresh number is a known port's");
         port.consume(key.idx(), key.num());
@@ -128,7 +148,7 @@ impl Desk {
             capacity: enter.capacity,
             cl_ord_id: enter.cl_ord_id,
             options: enter.options,
-            terms: enter.terms,
+            terms,
             booked: false,
             shown_qty: Qty::ZERO,
         };
@@ -170,11 +190,15 @@ impl Desk {
         let pair = self.check_pair(order)?;
         check_range(asked, order, order.terms.discretion)?;
         let worth = check_caps(asked, order)?;
-        if port.rules.duplicates_max != 0 {
-            self.check_row(order, now)?;
-        }
+        let asked = if port.rules.duplicates_max == 0 {
+            asked
+        } else {
+            let Accepted { key, instrument, side, qty, price, .. } = *order;
+            self.check_row(key, Row { instrument, side, qty, price, begin: now, orders: 1 })?;
+            self.asked(order)
+        };
         self.check_locate(order, 0)?;
-        let wanted = self.check_limits(self.asked(order), order, &worth, &[])?;
+        let wanted = self.check_limits(asked, order, &worth, &[])?;
         Ok((self.check_funds(&wanted, &[])?, pair))
     }
 
@@ -232,11 +256,10 @@ impl Desk {
         pair.map(|other| Some(other.order_ref)).ok_or(Reject::Other)
     }
 
+    /// Whether a port may send one more of equal orders.
     #[inline(never)]
-    fn check_row(&mut self, order: &Accepted, now: Nanos) -> Result<(), Reject> {
-        let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
-        let Accepted { instrument, side, qty, price, .. } = *order;
-        let first = Row { instrument, side, qty, price, begin: now, orders: 1 };
+    fn check_row(&mut self, key: OrderKey, first: Row) -> Result<(), Reject> {
+        let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
         let exceeds = Row::exceeds(&mut port.row, &port.rules, first);
         if exceeds { Err(Reject::DuplicateRate) } else { Ok(()) }
     }

@@ -7,7 +7,7 @@ use ironbell_types::{
 };
 
 /// An order's terms as far as they bear on each other.
-pub(crate) struct Together<'a> {
+pub(crate) struct Together {
     pub(crate) buys: bool,
     pub(crate) qty: Qty,
     pub(crate) price: Price,
@@ -15,7 +15,7 @@ pub(crate) struct Together<'a> {
     pub(crate) display: Display,
     pub(crate) min_qty: u32,
     pub(crate) post_only: bool,
-    pub(crate) terms: &'a OrderTerms,
+    pub(crate) terms: OrderTerms,
 }
 
 /// Whether what is left of it goes on the book.
@@ -28,9 +28,9 @@ pub(crate) fn is_for_cross(time_in_force: TimeInForce) -> bool {
     matches!(time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose)
 }
 
-impl<'a> Together<'a> {
+impl Together {
     #[inline(always)]
-    pub(crate) fn of(order: &'a Accepted) -> Self {
+    pub(crate) fn of(order: &Accepted) -> Self {
         Self {
             buys: order.side.is_buy(),
             qty: order.qty,
@@ -39,7 +39,7 @@ impl<'a> Together<'a> {
             display: order.display,
             min_qty: order.options.min_qty,
             post_only: order.options.is_post_only(),
-            terms: &order.terms,
+            terms: order.terms,
         }
     }
 
@@ -82,7 +82,7 @@ impl<'a> Together<'a> {
     }
 
     fn reserve_goes(&self) -> bool {
-        let OrderTerms { max_floor, random_reserves, peg, market, .. } = *self.terms;
+        let OrderTerms { max_floor, random_reserves, peg, market, .. } = self.terms;
         (max_floor, random_reserves) == (0, 0)
             || rests(self.time_in_force)
                 && self.display != Display::Hidden
@@ -92,7 +92,7 @@ impl<'a> Together<'a> {
     }
 
     fn peg_goes(&self) -> bool {
-        let OrderTerms { peg, peg_offset, discretion, market, .. } = *self.terms;
+        let OrderTerms { peg, peg_offset, discretion, market, .. } = self.terms;
         if peg == Peg::None {
             return peg_offset == 0;
         }
@@ -101,7 +101,7 @@ impl<'a> Together<'a> {
     }
 
     fn discretion_goes(&self) -> bool {
-        let OrderTerms { discretion, market, .. } = *self.terms;
+        let OrderTerms { discretion, market, .. } = self.terms;
         let further =
             if self.buys { discretion > self.price } else { discretion < self.price && discretion.0 > 0 };
         let alone = !market && !self.terms.is_stop() && !self.post_only;
@@ -109,7 +109,7 @@ impl<'a> Together<'a> {
     }
 
     fn stop_goes(&self) -> bool {
-        let OrderTerms { stop, trail, .. } = *self.terms;
+        let OrderTerms { stop, trail, .. } = self.terms;
         if !self.terms.is_stop() {
             return true;
         }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn terms_go_together_as_written() {
         use TimeInForce::{AtClose, AtOpen, Day, Fok, Gtc, Gtt, Ioc};
-        type Change = fn(&mut Together<'_>, &mut OrderTerms);
+        type Change = fn(&mut Together, &mut OrderTerms);
         let cases: &[(Change, Option<Reject>)] = &[
             (|_, _| (), None),
             (|o, _| (o.min_qty, o.time_in_force) = (10, Ioc), None),
@@ -193,10 +193,10 @@ mod tests {
                 display: Display::Visible,
                 min_qty: 0,
                 post_only: false,
-                terms: &plain,
+                terms: plain,
             };
             change(&mut order, &mut terms);
-            let order = Together { terms: &terms, ..order };
+            let order = Together { terms, ..order };
             assert_eq!(order.check(Nanos(100)).err(), *expected, "case {at}");
         }
     }
