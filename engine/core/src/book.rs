@@ -355,6 +355,8 @@ struct Book {
     special: u32,
     seekers: List,
     trailing: List,
+    /// How often the two lists changed.
+    links: u64,
     expiring: Heap,
 }
 
@@ -392,6 +394,7 @@ impl Books {
             special: 0,
             seekers: EMPTY_LIST,
             trailing: EMPTY_LIST,
+            links: 0,
             expiring: Heap::EMPTY,
         });
     }
@@ -590,6 +593,11 @@ impl Books {
         self.list(self.book(instrument).trailing.head)
     }
 
+    /// How often a peg, an order with discretion or a trailing stop came or went.
+    pub(crate) fn links(&self, instrument: InstrumentId) -> u64 {
+        self.book(instrument).links
+    }
+
     /// Whether there is room for one more peg or order with discretion of the firm.
     pub(crate) fn has_seeker_room(&self, instrument: InstrumentId, firm: FirmId) -> bool {
         self.book(instrument).seekers.len < SEEKERS_MAX && self.are_few(self.seekers(instrument), firm)
@@ -702,6 +710,7 @@ impl Books {
         }
         list.tail = slot;
         list.len += 1;
+        book.links += 1;
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -718,6 +727,7 @@ impl Books {
             next => self.extras[next].prev = prev,
         }
         list.len -= 1;
+        book.links += 1;
     }
 
     /// Puts an order at the end of the line at its price.

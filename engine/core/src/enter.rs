@@ -326,7 +326,8 @@ impl Matching {
         let Entering { order, incoming, .. } = *entering;
         let buys = aggressor.buys();
         if !CALM {
-            self.price_pegs(order.instrument, !buys);
+            let limit = aggressor.limit.filter(|_| !aggressor.market);
+            self.price_pegs_within(order.instrument, !buys, limit);
         }
         let (mut stands, mut first) = self.look::<CALM>(&aggressor);
         let mut killed = None;

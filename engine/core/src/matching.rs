@@ -17,6 +17,7 @@ use crate::{
     pegs::Pegged,
     phase::{Agenda, Trading},
     prorata::{SHARERS_MAX, Share},
+    stops::View,
 };
 use alloc::vec::Vec;
 use ironbell_types::{
@@ -394,6 +395,8 @@ pub struct Matching {
     /// By instrument, until when it is calm: all on it is plain, plain orders trade as they come, by price
     /// and time, and nothing is due before. The beginning of time when it is not.
     pub(crate) calm_until: Vec<Nanos>,
+    /// By instrument, how it looked when nothing was due.
+    pub(crate) at_rest: Vec<Option<View>>,
     /// The venue's key, for the sizes of icebergs' parts.
     key: u64,
     /// [`TRADES_MAX`]; less in a test of it.
@@ -420,6 +423,7 @@ impl Matching {
             trading: Vec::new(),
             agenda: Agenda::new(),
             calm_until: Vec::new(),
+            at_rest: Vec::new(),
             key,
             trades_max: TRADES_MAX,
             spent: Spent::default(),
@@ -437,6 +441,7 @@ impl Matching {
         self.trading.push(Trading::new(instrument, phase));
         self.agenda.grow(self.trading.len());
         self.calm_until.push(Nanos(0));
+        self.at_rest.push(None);
         self.note_due(instrument);
     }
 

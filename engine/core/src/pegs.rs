@@ -44,6 +44,14 @@ impl Quotes {
         let price = if buys { (middle + offset).min(limit) } else { (middle - offset).max(limit) };
         u64::try_from(price).ok().filter(|price| (1..=i64::MAX as u64).contains(price))
     }
+
+    /// Whether a peg's price can be as good as this to the other side: offsets lead away from it, and no peg
+    /// reaches its best price.
+    fn can_peg(self, price: u64, buys: bool) -> bool {
+        let (own, other) = if buys { (self.bid, self.ask) } else { (self.ask, self.bid) };
+        let is_beyond = |other| if buys { price < other } else { price > other };
+        other.is_some_and(is_beyond) || own.is_some_and(|own| within(own, price, buys))
+    }
 }
 
 impl Matching {
@@ -58,6 +66,17 @@ impl Matching {
     pub(crate) fn price_pegs(&mut self, instrument: InstrumentId, buys: bool) {
         self.pegs.clear();
         if self.books.has_seekers(instrument) {
+            self.price_all_pegs(instrument, buys);
+        }
+    }
+
+    /// The same for an order that reaches only to its limit: where no peg can be within it, none is looked at.
+    #[inline(always)]
+    pub(crate) fn price_pegs_within(&mut self, instrument: InstrumentId, buys: bool, limit: Option<u64>) {
+        self.pegs.clear();
+        if self.books.has_seekers(instrument)
+            && limit.is_none_or(|limit| self.quotes(instrument).can_peg(limit, buys))
+        {
             self.price_all_pegs(instrument, buys);
         }
     }
@@ -221,6 +240,29 @@ mod tests {
             desk.enter("buy 2 @ 100 to 103"),
             ["2 accepted", "1@103: 1, 2 leaves 1", "2 rests @ 100, shows 1"]
         );
+    }
+
+    #[test]
+    fn no_peg_stands_where_none_is_looked_for() {
+        let mut looked_for = 0;
+        for seed in 0..5_000 {
+            let mut rng = crate::testing::Rng::new(seed);
+            let bid = 1 + rng.below(6);
+            let ask = bid + 1 + rng.below(4);
+            let quotes = Quotes {
+                bid: Some(bid).filter(|_| rng.below(4) > 0),
+                ask: Some(ask).filter(|_| rng.below(4) > 0),
+            };
+            let buys = rng.below(2) == 0;
+            let peg = [Peg::Primary, Peg::Market, Peg::Midpoint][rng.below(3) as usize];
+            let offset = -(rng.below(3) as i32) - i32::from(peg == Peg::Market);
+            let price = quotes.peg(&terms(peg, offset), if buys { u64::MAX } else { 0 }, buys);
+            let limit = rng.below(14);
+            let meets = price.is_some_and(|price| within(price, limit, buys));
+            assert!(!meets || quotes.can_peg(limit, buys), "seed {seed}: {price:?} within {limit}");
+            looked_for += u32::from(quotes.can_peg(limit, buys));
+        }
+        assert!((1_000..4_500).contains(&looked_for), "{looked_for}");
     }
 
     #[test]

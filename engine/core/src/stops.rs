@@ -24,6 +24,17 @@ pub(crate) fn is_due(stop: u64, buys: bool, last: u64) -> bool {
     if buys { last >= stop } else { last <= stop }
 }
 
+/// All that decides whether something is due, in a few words: a command that leaves it as it was when nothing was
+/// due need not look at each peg, order with discretion and trailing stop again. Never state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    last: Option<u64>,
+    /// Of the displayed, the hidden and the stops, bids and asks.
+    bests: [[Option<u64>; 2]; 3],
+    links: u64,
+    short_restricted: bool,
+}
+
 impl Matching {
     /// Does all that is due without a new order: the next due stop triggers, or else the next order that
     /// meets the other side runs, until there is none. What the command's trades do not allow is left
@@ -37,9 +48,16 @@ impl Matching {
         let mut is_awake = false;
         if self.trading(instrument).is_continuous() {
             while !self.books.is_plain(instrument) {
+                let view = self.view(instrument);
+                if self.at_rest[instrument.0 as usize - 1] == Some(view) {
+                    break;
+                }
                 let stop = self.next_stop(instrument);
                 let meeting = if stop.is_none() { self.next_meeting(instrument) } else { None };
                 is_awake = stop.is_some() || meeting.is_some();
+                if !is_awake {
+                    self.at_rest[instrument.0 as usize - 1] = Some(view);
+                }
                 // One for the trigger and one for a trade.
                 if !is_awake || self.trades_left() < 2 {
                     break;
@@ -53,6 +71,17 @@ impl Matching {
             }
         }
         self.trading_mut(instrument).is_awake = is_awake;
+    }
+
+    fn view(&self, instrument: InstrumentId) -> View {
+        let trading = self.trading(instrument);
+        let best = |plane| [true, false].map(|buys| self.books.best(instrument, plane, buys));
+        View {
+            last: trading.last_price(),
+            bests: [Plane::Lit, Plane::Hidden, Plane::Stop].map(best),
+            links: self.books.links(instrument),
+            short_restricted: trading.rules.short_restricted,
+        }
     }
 
     /// The stop that is due first: buys, lowest stop first, then sells, highest first; of equal ones the
