@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release demo test setup test-lobster bench fmt lint
+.PHONY: help preflight release parquet demo test setup test-lobster bench fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -29,6 +29,9 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 	test "$${#message[@]}" = 1 -a "$${#orderbook[@]}" = 1 -a -f "$${message[0]}" -a -f "$${orderbook[0]}" || \
 	    { echo '$(DIR) must hold one *message*.csv and one *orderbook*.csv' >&2; exit 2; }; \
 	$(or $(CARGO_TARGET_DIR),target)/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
+
+parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
+	cargo build --release --locked -p ironbell-parquet
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)

@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("xdp", &["device"]),
     ("store", &["types", "record", "sync"]),
     ("archive", &["types", "record", "store"]),
+    ("parquet", &["types", "core", "store", "hsm"]),
     ("replica", &["types", "record", "sync"]),
     ("gateway", &["types", "wire", "session", "sessionlog", "device", "sync"]),
     ("feed", &["types", "wire", "session", "sessionlog", "device", "sync"]),

@@ -21,7 +21,7 @@ mod stats;
 mod verify;
 mod void;
 
-pub use entry::{Entry, Fields, KINDS, entry, kind};
+pub use entry::{Entry, Fields, KINDS, entry};
 pub use names::Names;
 
 /// What to do with a journal.

@@ -144,3 +144,30 @@ codes! {
         Halt = b'H',
     }
 }
+
+macro_rules! names {
+    ($($name:ident { $($variant:ident = $word:literal,)* })*) => {$(
+        impl $name {
+            /// The word for it, in dumps and tables.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    )*};
+}
+
+names! {
+    Side { Buy = "buy", Sell = "sell", SellShort = "sell_short", SellShortExempt = "sell_short_exempt", }
+    TimeInForce {
+        Day = "day",
+        Ioc = "ioc",
+        Gtt = "gtt",
+        Fok = "fok",
+        Gtc = "gtc",
+        AtOpen = "at_open",
+        AtClose = "at_close",
+    }
+    Display { Visible = "visible", Attributable = "attributable", Hidden = "hidden", }
+    Capacity { Agency = "agency", Principal = "principal", Riskless = "riskless", Other = "other", }
+}

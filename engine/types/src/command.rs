@@ -69,6 +69,38 @@ pub enum Command {
     Control(Control),
 }
 
+impl Command {
+    /// What kind of command it is, in dumps and tables.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DefineAsset(_) => "define_asset",
+            Self::DefineInstrument(_) => "define_instrument",
+            Self::DefineFirm(_) => "define_firm",
+            Self::DefineAccount(_) => "define_account",
+            Self::DefinePort(_) => "define_port",
+            Self::Fund(_) => "fund",
+            Self::OpenDay(_) => "open_day",
+            Self::Login(_) => "login",
+            Self::Logout(_) => "logout",
+            Self::EnterOrder(_) => "enter_order",
+            Self::ReplaceOrder(_) => "replace_order",
+            Self::CancelOrder(_) => "cancel_order",
+            Self::ModifyOrder(_) => "modify_order",
+            Self::MassCancel(_) => "mass_cancel",
+            Self::MassCancelSlice(_) => "mass_cancel_slice",
+            Self::DisableOrderEntry(_) => "disable_order_entry",
+            Self::EnableOrderEntry(_) => "enable_order_entry",
+            Self::AccountQuery(_) => "account_query",
+            Self::Tick => "tick",
+            Self::Quote(_) => "quote",
+            Self::OrderStateQuery(_) => "order_state_query",
+            Self::DeadMan(_) => "dead_man",
+            Self::Control(control) => control.name(),
+        }
+    }
+}
+
 /// Money or securities from the outside world, or back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Funding {

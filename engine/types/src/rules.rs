@@ -373,3 +373,34 @@ pub enum Control {
         reason: VoidReason,
     },
 }
+
+impl Control {
+    /// What kind of command it is, in dumps and tables.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SetRules { .. } => "set_rules",
+            Self::SetSchedule { .. } => "set_schedule",
+            Self::SetPhase { .. } => "set_phase",
+            Self::SetPortRules { .. } => "set_port_rules",
+            Self::SetExposure { .. } => "set_exposure",
+            Self::SetCredit { .. } => "set_credit",
+            Self::SetPosition { .. } => "set_position",
+            Self::Entitle { .. } => "entitle",
+            Self::Restrict { .. } => "restrict",
+            Self::Locate { .. } => "locate",
+            Self::Kill { .. } => "kill",
+            Self::SetFees { .. } => "set_fees",
+            Self::SetTier { .. } => "set_tier",
+            Self::SetFirmTier { .. } => "set_firm_tier",
+            Self::CloseDay => "close_day",
+            Self::Bust { .. } => "bust",
+            Self::Delist { .. } => "delist",
+            Self::ChangeTick { .. } => "change_tick",
+            Self::ChangeSymbol { .. } => "change_symbol",
+            Self::SetDeclineLevels { .. } => "set_decline_levels",
+            Self::MarketWideHalt { .. } => "market_wide_halt",
+            Self::Void { .. } => "void",
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! A journaled command as people and scripts read it: its kind, its fields by name, and whom it concerns.
 
 use ironbell_types::{
-    AccountId, Capacity, Command, Control, Display, FirmId, Instrument, InstrumentId, InstrumentRules,
-    KillScope, MassCancel, Nanos, OrderEntrySwitch, OrderKey, OrderOptions, OrderTerms, Peg, Port, PortId,
-    Price, Qty, Quote, Reject, ReplaceOrder, Scale, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
+    AccountId, Command, Control, Display, FirmId, Instrument, InstrumentId, InstrumentRules, KillScope,
+    MassCancel, Nanos, OrderEntrySwitch, OrderKey, OrderOptions, OrderTerms, Peg, Port, PortId, Price, Qty,
+    Quote, Reject, ReplaceOrder, Scale, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -92,70 +92,13 @@ pub const KINDS: &[&str] = &[
     "void",
 ];
 
-/// What kind of command it is: one of [`KINDS`].
-#[must_use]
-pub fn kind(command: &Command) -> &'static str {
-    match command {
-        Command::DefineAsset(_) => "define_asset",
-        Command::DefineInstrument(_) => "define_instrument",
-        Command::DefineFirm(_) => "define_firm",
-        Command::DefineAccount(_) => "define_account",
-        Command::DefinePort(_) => "define_port",
-        Command::Fund(_) => "fund",
-        Command::OpenDay(_) => "open_day",
-        Command::Login(_) => "login",
-        Command::Logout(_) => "logout",
-        Command::EnterOrder(_) => "enter_order",
-        Command::ReplaceOrder(_) => "replace_order",
-        Command::CancelOrder(_) => "cancel_order",
-        Command::ModifyOrder(_) => "modify_order",
-        Command::MassCancel(_) => "mass_cancel",
-        Command::MassCancelSlice(_) => "mass_cancel_slice",
-        Command::DisableOrderEntry(_) => "disable_order_entry",
-        Command::EnableOrderEntry(_) => "enable_order_entry",
-        Command::AccountQuery(_) => "account_query",
-        Command::Tick => "tick",
-        Command::Quote(_) => "quote",
-        Command::OrderStateQuery(_) => "order_state_query",
-        Command::DeadMan(_) => "dead_man",
-        Command::Control(control) => control_kind(control),
-    }
-}
-
-fn control_kind(control: &Control) -> &'static str {
-    match control {
-        Control::SetRules { .. } => "set_rules",
-        Control::SetSchedule { .. } => "set_schedule",
-        Control::SetPhase { .. } => "set_phase",
-        Control::SetPortRules { .. } => "set_port_rules",
-        Control::SetExposure { .. } => "set_exposure",
-        Control::SetCredit { .. } => "set_credit",
-        Control::SetPosition { .. } => "set_position",
-        Control::Entitle { .. } => "entitle",
-        Control::Restrict { .. } => "restrict",
-        Control::Locate { .. } => "locate",
-        Control::Kill { .. } => "kill",
-        Control::SetFees { .. } => "set_fees",
-        Control::SetTier { .. } => "set_tier",
-        Control::SetFirmTier { .. } => "set_firm_tier",
-        Control::CloseDay => "close_day",
-        Control::Bust { .. } => "bust",
-        Control::Delist { .. } => "delist",
-        Control::ChangeTick { .. } => "change_tick",
-        Control::ChangeSymbol { .. } => "change_symbol",
-        Control::SetDeclineLevels { .. } => "set_decline_levels",
-        Control::MarketWideHalt { .. } => "market_wide_halt",
-        Control::Void { .. } => "void",
-    }
-}
-
 /// `command` in words; `names` knows what the commands before it defined.
 #[must_use]
 pub fn entry(command: &Command, names: &Names) -> Entry {
     let mut entry = Writer {
         names,
         entry: Entry {
-            kind: kind(command),
+            kind: command.name(),
             fields: Fields::default(),
             firms: Vec::new(),
             ports: Vec::new(),
@@ -290,11 +233,11 @@ impl Writer<'_> {
                 self.put("user_ref_num", order.user_ref_num.0);
                 self.entry.orders.push(order.key());
                 self.instrument(order.instrument);
-                self.put("side", side(order.side));
+                self.put("side", order.side.name());
                 self.qty(order.instrument, order.qty);
                 self.price(order.instrument, order.price, "price", "price_ticks");
                 self.standing(order.time_in_force, order.display);
-                self.put("capacity", capacity(order.capacity));
+                self.put("capacity", order.capacity.name());
                 self.put("cl_ord_id", order.cl_ord_id.as_str());
                 self.options(&order.options);
                 self.terms(order.instrument, &order.terms);
@@ -309,7 +252,7 @@ impl Writer<'_> {
             Command::ModifyOrder(modify) => {
                 self.member(modify.port, modify.user_ref_idx);
                 self.order(modify.port, modify.user_ref_idx, modify.user_ref_num, "user_ref_num");
-                self.put("side", side(modify.side));
+                self.put("side", modify.side.name());
                 self.put("qty", modify.qty.0);
             }
             Command::MassCancel(cancel) => self.mass_cancel(cancel),
@@ -409,7 +352,7 @@ impl Writer<'_> {
             self.put("group", group);
         }
         if let Some(only) = cancel.side {
-            self.put("side", side(only));
+            self.put("side", only.name());
         }
         self.fault(cancel.fault);
     }
@@ -433,31 +376,13 @@ impl Writer<'_> {
         self.price(quote.instrument, quote.bid.price, "bid", "bid_ticks");
         self.put("ask_qty", quote.ask.qty.0);
         self.price(quote.instrument, quote.ask.price, "ask", "ask_ticks");
-        self.put("capacity", capacity(quote.capacity));
+        self.put("capacity", quote.capacity.name());
         self.fault(quote.fault);
     }
 
     fn standing(&mut self, time_in_force: TimeInForce, display: Display) {
-        self.put(
-            "time_in_force",
-            match time_in_force {
-                TimeInForce::Day => "day",
-                TimeInForce::Ioc => "ioc",
-                TimeInForce::Gtt => "gtt",
-                TimeInForce::Fok => "fok",
-                TimeInForce::Gtc => "gtc",
-                TimeInForce::AtOpen => "at_open",
-                TimeInForce::AtClose => "at_close",
-            },
-        );
-        self.put(
-            "display",
-            match display {
-                Display::Visible => "visible",
-                Display::Attributable => "attributable",
-                Display::Hidden => "hidden",
-            },
-        );
+        self.put("time_in_force", time_in_force.name());
+        self.put("display", display.name());
     }
 
     /// Those that were given.
@@ -636,23 +561,5 @@ fn bust_reason(reason: u8) -> String {
     match reason {
         b'E' | b'C' | b'S' | b'X' => BustReason(reason).to_string(),
         other => char::from(other).to_string(),
-    }
-}
-
-fn side(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "buy",
-        Side::Sell => "sell",
-        Side::SellShort => "sell_short",
-        Side::SellShortExempt => "sell_short_exempt",
-    }
-}
-
-fn capacity(capacity: Capacity) -> &'static str {
-    match capacity {
-        Capacity::Agency => "agency",
-        Capacity::Principal => "principal",
-        Capacity::Riskless => "riskless",
-        Capacity::Other => "other",
     }
 }

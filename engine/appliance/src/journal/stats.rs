@@ -8,7 +8,6 @@ use ironbell_store::FrameHeader;
 use ironbell_types::{Nanos, Sequenced};
 use serde::Serialize;
 
-use super::entry::kind;
 use super::{Ended, Out, Range, Which};
 use crate::inspection::table;
 use crate::moment::time_text;
@@ -175,7 +174,7 @@ impl Stats {
         let bytes = command::bytes(&sequenced.command) as u64;
         self.commands += 1;
         self.record_bytes += bytes;
-        let of_kind = self.kinds.entry(kind(&sequenced.command)).or_default();
+        let of_kind = self.kinds.entry(sequenced.command.name()).or_default();
         of_kind.commands += 1;
         of_kind.record_bytes += bytes;
     }

@@ -6,7 +6,6 @@ use clap::Args;
 use ironbell_store::{Error, Void, Voids, survey};
 use ironbell_types::{Command, Control, Seq, Sequenced, VoidReason};
 
-use super::entry::kind;
 use super::probe::{self, Outcome, Panic, Steps};
 use super::{Ended, Journal, Out};
 use crate::config::Config;
@@ -70,7 +69,7 @@ fn check(journal: &Journal, seq: Seq, voids: &Voids, reason: VoidReason) -> Resu
         Command::Tick | Command::MassCancelSlice(_) => {
             return refused(format!(
                 "it is a {}, which the venue asks of itself and would ask again at once; run a version that takes it",
-                kind(&command.command)
+                command.command.name()
             ));
         }
         Command::Control(Control::Void { .. }) => {
