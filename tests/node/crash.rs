@@ -3,7 +3,6 @@
 //!
 //! `IRONBELL_KILLS` sets the number of rounds (50), `IRONBELL_SEED` the seed.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,58 +134,6 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
         status.recovery.commands
     );
     assert_eq!(node.stop().expect("it ends"), 0, "and it still stops in good order");
-}
-
-/// A node on a file system of 112 MiB, most of it taken by files made ahead, which a few seconds of trading fill: it stops by itself, says why,
-/// with the exit code that is for this alone, and everything that was acknowledged is in its journal.
-#[test]
-fn a_disk_that_fills_up_stops_the_node_and_loses_nothing() {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fills-up");
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(dir.join("small")).expect("a folder");
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
-    let (entry, config) = (free(), dir.join("node.toml"));
-    let text = format!(
-        "data_dir = \"small/data\"\n[order_entry]\nlisten = \"{entry}\"\n[service]\nitch = \"127.0.0.1:0\"\n\
-         glimpse = \"127.0.0.1:0\"\n[feed]\nrerequest = \"127.0.0.1:0\"\n[journal]\ndurability = \"none\"\n{SECTIONS}"
-    );
-    std::fs::write(&config, text).expect("a file of ours");
-    // The file system is gone with the namespace, so the journal is replayed in it.
-    let script = format!(
-        "mount -t tmpfs -o size=112m none '{0}/small' && '{1}' format --config '{0}/node.toml' >/dev/null || exit 99; \
-         '{1}' run --config '{0}/node.toml' >'{0}/ready'; code=$?; '{1}' replay '{0}/small/data' --json || exit 98; exit $code",
-        dir.display(),
-        env!("CARGO_BIN_EXE_ironbell")
-    );
-    let node = std::process::Command::new("unshare")
-        .args(["--map-root-user", "--mount", "--kill-child", "sh", "-c", &script])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("unshare (util-linux) is there");
-    let mut driver = None;
-    for _ in 0..200 {
-        std::thread::sleep(Duration::from_millis(50));
-        if let Ok(connected) = Driver::connect(entry, driver_config(3)) {
-            driver = Some(connected);
-            break;
-        }
-    }
-    let mut acks = 0;
-    if let Some(driver) = &mut driver {
-        driver.run(Until::Elapsed(Duration::from_secs(120)), |_| {});
-        acks = driver.outcome().counts.acks();
-    }
-    let output = node.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{acks} acks; {said}");
-    assert!(
-        said.lines().any(|line| line.starts_with("ironbell: stopped: ") && line.contains("space")),
-        "{said}"
-    );
-    let replayed: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the replay's JSON");
-    assert!(acks > 100, "too little was going on: {acks} acks");
-    assert!(replayed["seq"].as_u64() >= Some(acks), "{acks} acks and {replayed}");
 }
 
 fn connect(node: &TrialNode, seed: u64) -> Driver {

@@ -18,15 +18,15 @@ pub struct Trader {
 }
 
 impl Trader {
-    pub fn connect(node: &TrialNode, username: &str) -> Self {
+    pub fn connect(node: &impl Node, username: &str) -> Self {
         let username = Username::new(username).expect("six characters");
-        let member = Member::connect(address(node), &Config::default(), username, "secret", 1, Nanos(0));
+        let member = Member::connect(node.order_entry(), &Config::default(), username, "secret", 1, Nanos(0));
         Self { member: member.expect("the node listens"), clock: Instant::now() }.logged_in()
     }
 
-    pub fn reconnect(mut self, node: &TrialNode) -> Self {
+    pub fn reconnect(mut self, node: &impl Node) -> Self {
         let now = self.now();
-        self.member.reconnect(address(node), now).expect("the node listens");
+        self.member.reconnect(node.order_entry(), now).expect("the node listens");
         self.logged_in()
     }
 
@@ -58,6 +58,13 @@ impl Trader {
     }
 }
 
-fn address(node: &TrialNode) -> SocketAddr {
-    node.status().expect("it answers").order_entry.parse().expect("an address")
+/// Whose members these are.
+pub trait Node {
+    fn order_entry(&self) -> SocketAddr;
+}
+
+impl Node for TrialNode {
+    fn order_entry(&self) -> SocketAddr {
+        self.status().expect("it answers").order_entry.parse().expect("an address")
+    }
 }

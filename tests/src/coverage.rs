@@ -164,6 +164,7 @@ pub fn every_name() -> Vec<String> {
         "ChangeSymbol",
         "SetDeclineLevels",
         "MarketWideHalt",
+        "HaltOrderEntry",
     ];
     wanted.extend(controls.iter().map(|control| format!("Controlled {control}")));
     let plain = [

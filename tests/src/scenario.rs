@@ -202,7 +202,7 @@ impl<V: Venue> Scenario<'_, V> {
             [
                 "rules" | "schedule" | "phase" | "port-rules" | "exposure" | "credit" | "position"
                 | "entitle" | "restrict" | "locate" | "kill" | "fees" | "tier" | "firm-tier" | "close"
-                | "bust" | "delist" | "retick" | "rename" | "decline-levels" | "decline",
+                | "bust" | "delist" | "retick" | "rename" | "decline-levels" | "decline" | "halt-order-entry",
                 ..,
             ] => {
                 let control = self.control(words)?;
@@ -728,6 +728,7 @@ impl<V: Venue> Scenario<'_, V> {
             ["decline-levels", one, two, three] => {
                 Control::SetDeclineLevels { levels: [number(one)?, number(two)?, number(three)?] }
             }
+            ["halt-order-entry", switch @ ("on" | "off")] => Control::HaltOrderEntry { on: switch == "on" },
             ["decline", level] => Control::MarketWideHalt { level: number(level)? as u8 },
             _ => return Err("not a command".into()),
         })

@@ -376,7 +376,8 @@ fn visible_state(engine: &Engine) -> String {
         .collect();
     let limits = (engine.exposures(), engine.credits(), engine.positions(), engine.locates());
     let trades: Vec<_> = engine.day_trades().collect();
-    let venue = (engine.day(), engine.last_day(), engine.decline_levels(), engine.killed(KillScope::Venue));
+    let switches = (engine.killed(KillScope::Venue), engine.order_entry_halted());
+    let venue = (engine.day(), engine.last_day(), engine.decline_levels(), switches);
     format!("{:?} {markets:?} {ports:?} {firms:?} {limits:?} {trades:?} {venue:?}", engine.balances())
 }
 

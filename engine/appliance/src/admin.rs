@@ -102,6 +102,8 @@ pub struct Status {
     pub itch: String,
     /// Where GLIMPSE snapshots are served.
     pub glimpse: String,
+    /// Whether new orders are refused because the disk is full.
+    pub order_entry_halted: bool,
     /// What an acknowledgement promises.
     pub durability: String,
     /// The epoch of this run.
@@ -218,6 +220,7 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
         rerequest: context.rerequest.clone(),
         itch: context.listening.map(|l| l.itch.to_string()).unwrap_or_default(),
         glimpse: context.listening.map(|l| l.glimpse.to_string()).unwrap_or_default(),
+        order_entry_halted: shadow.engine().order_entry_halted(),
         durability: context.durability.clone(),
         epoch: context.epoch,
         uptime_s: context.started.elapsed().as_secs_f64(),
@@ -288,6 +291,10 @@ impl Status {
             writeln!(text, "{name:<14} {value}").expect("a string takes it");
         };
         row(&mut text, "order entry", &self.order_entry);
+        if self.order_entry_halted {
+            let what = "the disk is full: new orders are refused, cancels go on; free space, then it goes on by itself";
+            row(&mut text, "HALTED", &what);
+        }
         row(&mut text, "feed", &format_args!("{}, re-requests {}", self.feed, self.rerequest));
         row(&mut text, "service", &format_args!("ITCH {}, GLIMPSE {}", self.itch, self.glimpse));
         row(&mut text, "durability", &self.durability);

@@ -387,6 +387,8 @@ impl RiskLines<'_> {
     fn venue(&mut self) {
         let name = String::new();
         self.kill_switch("venue", &name, KillScope::Venue);
+        let halted = if self.engine.order_entry_halted() { "halted: the disk is full" } else { "open" };
+        self.set("venue", &name, "order entry", &halted);
         let levels = match self.engine.decline_levels() {
             [0, 0, 0] => "none".to_owned(),
             levels => levels.map(|level| units(level.into(), 8)).join(", "),

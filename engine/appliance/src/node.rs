@@ -28,6 +28,7 @@ use crate::recovery::Replay;
 use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
 use crate::service;
 use crate::shadow::{self, Shadow};
+use crate::space::Space;
 use crate::topology::OrderPath;
 
 /// Depths of the rings, in slots. A gateway or feed ring holds what several full frames say.
@@ -36,6 +37,8 @@ const RELEASE_OUTPUT: usize = 16_384;
 const RELEASE_SHADOW: usize = 65_536;
 /// What operators ask for: one at a time.
 const ADMIN_SEQUENCER: usize = 16;
+/// Halts of order entry, and their ends.
+const SPACE_SEQUENCER: usize = 4;
 /// Every ask of an ordinary frame, and the word that it is executed.
 const SHARD_SEQUENCER: usize = 2_048;
 /// Batches of events between shard and release gate.
@@ -53,7 +56,7 @@ pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
     let _ = writeln!(std::io::stdout(), "{}", node.ready_line());
     let mut logged = Ok(());
-    while !signals.load(Ordering::Acquire) && !node.stop.asked() && logged.is_ok() {
+    while !signals.load(Ordering::Acquire) && !node.is_ending() && logged.is_ok() {
         std::thread::sleep(Duration::from_millis(20));
         logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);
     }
@@ -90,6 +93,8 @@ pub struct Node {
     commit: CursorReader,
     released: CursorReader,
     fatal: Fatal,
+    /// Why it stops in good order: what was kept in reserve on the disk is used up.
+    spent: Fatal,
     order_entry: std::net::SocketAddr,
     listening: service::Listening,
     metrics_path: std::path::PathBuf,
@@ -128,6 +133,7 @@ impl Node {
         // Rings and cursors, in the order of one order's way.
         let (gateway_sequencer, from_gateway) = ring(GATEWAY_SEQUENCER);
         let (admin_sequencer, from_admin) = ring(ADMIN_SEQUENCER);
+        let (space_sequencer, from_space) = ring(SPACE_SEQUENCER);
         let (sequencer_journal, to_journal) = ring(64);
         let (sequencer_shard, to_shard) = ring(64);
         let (shard_sequencer, from_shard) = ring(SHARD_SEQUENCER);
@@ -195,8 +201,9 @@ impl Node {
         let mut metrics =
             metrics::create(&metrics_path, &roles::SPECS).map_err(Failure::refused)?.into_iter();
         let mut next_metrics = || -> RoleMetrics { metrics.next().expect("one section a role") };
-        let (stop, draining, quiet, fatal) =
-            (Stop::default(), Stop::default(), Stop::default(), Fatal::default());
+        let (stop, draining, quiet) = (Stop::default(), Stop::default(), Stop::default());
+        let (fatal, spent) = (Fatal::default(), Fatal::default());
+        let halted = engine.order_entry_halted();
         let shadow = Shadow::new(shadow::Parts {
             engine: engine.clone(),
             encoder: feed.encoder().clone(),
@@ -216,7 +223,7 @@ impl Node {
         let sequencer = Sequencer::new(
             SystemClock,
             sequencer::Connections {
-                inputs: vec![from_gateway, from_admin],
+                inputs: vec![from_gateway, from_admin, from_space],
                 shard_sequencer: from_shard,
                 sequencer_journal,
                 sequencer_shard,
@@ -300,7 +307,16 @@ impl Node {
         };
         let (listening, service) = service::start(service_plan, stop.clone())?;
         let mut background = vec![service];
-        background.push(make_segments(segment_maker, [session_maker, feed_maker], &fatal, &stop)?);
+        let space = Space {
+            segments: segment_maker,
+            logs: [session_maker, feed_maker],
+            sequencer: space_sequencer,
+            halted,
+            fatal: fatal.clone(),
+            spent: spent.clone(),
+            stop: stop.clone(),
+        };
+        background.push(space.start()?);
 
         let mut threads = Vec::new();
         for plan in plans {
@@ -320,12 +336,18 @@ impl Node {
             commit,
             released,
             fatal,
+            spent,
             order_entry,
             listening,
             metrics_path,
             durability,
             recovered,
         })
+    }
+
+    /// Whether it is stopping, or has to, by itself.
+    fn is_ending(&self) -> bool {
+        self.stop.asked() || self.spent.why().is_some()
     }
 
     /// One line: what listens where.
@@ -364,6 +386,9 @@ impl Node {
             | self.background.into_iter().map(|t| t.join().is_err()).fold(false, |any, one| any | one);
         if let Some(why) = self.fatal.why() {
             return Err(Failure::poisoned(format_args!("stopped: {why}")));
+        }
+        if let Some(why) = self.spent.why().filter(|_| drained) {
+            return Err(Failure::poisoned(format_args!("stopped: drained, journal sealed: {why}")));
         }
         if panicked {
             return Err(Failure::check(
@@ -417,30 +442,4 @@ fn feed_config(config: &Config) -> ironbell_feed::Config {
         payload_size_max: config.feed.payload_bytes_max,
         ..ironbell_feed::Config::default()
     }
-}
-
-/// The background thread that makes files ahead of need: zero-writing a segment takes longer than a
-/// hundred orders, so it never happens on the order path.
-fn make_segments(
-    mut segments: ironbell_store::SegmentMaker,
-    mut logs: [ironbell_sessionlog::Maker; 2],
-    fatal: &Fatal,
-    stop: &Stop,
-) -> Result<std::thread::JoinHandle<()>, Failure> {
-    let (fatal, stop) = (fatal.clone(), stop.clone());
-    std::thread::Builder::new()
-        .name("segments".into())
-        .spawn(move || {
-            while !stop.asked() {
-                let made = segments.poll().map_err(|e| e.to_string()).and_then(|_| {
-                    logs.iter_mut().try_for_each(|log| log.poll().map(drop)).map_err(|e| e.to_string())
-                });
-                // A pause after each step, of a MiB at most: the order path's writes come in between.
-                match made {
-                    Ok(_) => std::thread::sleep(Duration::from_millis(1)),
-                    Err(why) => fatal.stop(why, &stop),
-                }
-            }
-        })
-        .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))
 }

@@ -49,6 +49,11 @@ impl Fatal {
         stop.ask();
     }
 
+    /// Says why, and leaves the stopping to whoever looks.
+    pub fn note(&self, why: String) {
+        let _ = self.0.set(why);
+    }
+
     /// Why, if it did.
     #[must_use]
     pub fn why(&self) -> Option<&str> {

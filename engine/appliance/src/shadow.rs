@@ -13,7 +13,7 @@ use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
 use ironbell_store::{DataKey, Reader};
 use ironbell_sync::{Consumer, CursorReader};
-use ironbell_types::{Command, Event, EventBody, Seq, Sequenced};
+use ironbell_types::{Command, Control, Event, EventBody, Seq, Sequenced};
 
 /// Messages taken from the ring at one go, so that other tasks of the service role get their turn.
 const PUMP_MAX: usize = 2_048;
@@ -73,6 +73,10 @@ impl Outcomes {
 /// Whether only operators send it: such commands come by the admin socket's ring alone.
 #[must_use]
 pub fn is_operators(command: &Command) -> bool {
+    // The node's own.
+    if matches!(command, Command::Control(Control::HaltOrderEntry { .. })) {
+        return false;
+    }
     matches!(
         command,
         Command::DefineAsset(_)

@@ -868,6 +868,10 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
             sink.u64(seq.0);
             sink.put(reason.0);
         }
+        Control::HaltOrderEntry { on } => {
+            sink.u8(23);
+            sink.bool(*on);
+        }
     }
 }
 

@@ -114,6 +114,7 @@ impl Venue<'_> {
                 check(self.desk().day_open, AdminRefusal::Day)
             }
             Control::Void { .. } => Ok(()),
+            Control::HaltOrderEntry { .. } => Ok(()),
         }
     }
 
@@ -289,6 +290,7 @@ impl Venue<'_> {
             Control::SetDeclineLevels { levels } => self.office.decline_levels = levels,
             Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
             Control::Void { .. } => {}
+            Control::HaltOrderEntry { on } => self.each_desk(|desk| desk.order_entry_halted = on),
         }
         None
     }

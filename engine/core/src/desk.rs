@@ -31,6 +31,7 @@ pub(crate) struct Desk {
     pub(crate) fee_entries: Vec<u32>,
     pub(crate) day_open: bool,
     pub(crate) venue_killed: bool,
+    pub(crate) order_entry_halted: bool,
     pub(crate) open: Slab<OpenRecord>,
     /// By token, the terms of an order that is not plain.
     terms: Vec<OrderTerms>,
@@ -150,6 +151,7 @@ impl Desk {
             fee_entries: Vec::new(),
             day_open: false,
             venue_killed: false,
+            order_entry_halted: false,
             open: Slab::new(orders + 2),
             terms: Vec::with_capacity(orders + 2),
             by_key: Index::new(orders + 2, key),

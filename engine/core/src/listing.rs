@@ -36,6 +36,7 @@ struct Venue {
     last_day: Option<OpenDay>,
     day_open: bool,
     venue_killed: bool,
+    order_entry_halted: bool,
     volume_min: [u64; TIERS],
     decline_levels: [u64; 3],
 }
@@ -123,7 +124,7 @@ struct QuoteRow {
 }
 
 columns! {
-    Venue { seq, time, output_hash, last_day, day_open, venue_killed, volume_min, decline_levels }
+    Venue { seq, time, output_hash, last_day, day_open, venue_killed, order_entry_halted, volume_min, decline_levels }
     InstrumentRow { instrument, killed, delisted, fees, rules }
     FirmRow { firm, order_entry_disabled, killed, tier }
     PortRow { port, rules, incarnation, logged_in, killed, bucket, row, dead_man, consumed }
@@ -184,6 +185,7 @@ impl Engine {
             last_day: *last_day,
             day_open: self.desk().day_open,
             venue_killed: self.desk().venue_killed,
+            order_entry_halted: self.desk().order_entry_halted,
             volume_min: *volume_min,
             decline_levels: *decline_levels,
         };
@@ -384,11 +386,21 @@ impl Engine {
             Ok(())
         })?;
         let missing = LoadError::Row { section: "venue", row: 1, what: "it is missing" };
-        let Venue { seq, time, output_hash, last_day, day_open, venue_killed, volume_min, decline_levels } =
-            venue.ok_or(missing)?;
+        let Venue {
+            seq,
+            time,
+            output_hash,
+            last_day,
+            day_open,
+            venue_killed,
+            order_entry_halted,
+            volume_min,
+            decline_levels,
+        } = venue.ok_or(missing)?;
         engine.resume(seq, time, output_hash);
         for part in &mut engine.parts {
             (part.desk.day_open, part.desk.venue_killed) = (day_open, venue_killed);
+            part.desk.order_entry_halted = order_entry_halted;
         }
         engine.office.last_day = last_day;
         (engine.office.volume_min, engine.office.decline_levels) = (volume_min, decline_levels);

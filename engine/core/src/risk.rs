@@ -231,7 +231,7 @@ impl Desk {
     #[inline(always)]
     fn check_tradable(&self, asked: Asked<'_>) -> Result<(), Reject> {
         let Asked { port, firm, state } = asked;
-        if !self.day_open || state.killed || self.venue_killed {
+        if !self.day_open || state.killed || self.venue_killed || self.order_entry_halted {
             return Err(Reject::Halted);
         }
         let instrument = state.instrument.id;

@@ -176,6 +176,12 @@ impl Engine {
         Some(self.firm(firm)?.tier)
     }
 
+    /// Whether new orders of all members are refused because the node asked for it: its disk is nearly full.
+    #[must_use]
+    pub fn order_entry_halted(&self) -> bool {
+        self.desk().order_entry_halted
+    }
+
     /// Whether a kill switch is on; not so for what is unknown.
     #[must_use]
     pub fn killed(&self, scope: KillScope) -> bool {

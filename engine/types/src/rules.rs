@@ -372,6 +372,12 @@ pub enum Control {
         /// Why, in the operator's words.
         reason: VoidReason,
     },
+    /// New orders, quotes and replacements of all members are refused, or taken again. The node asks for it by
+    /// itself when its disk runs out of space, and when there is enough again; operators have the kill switch.
+    HaltOrderEntry {
+        /// Refused.
+        on: bool,
+    },
 }
 
 impl Control {
@@ -401,6 +407,7 @@ impl Control {
             Self::SetDeclineLevels { .. } => "set_decline_levels",
             Self::MarketWideHalt { .. } => "market_wide_halt",
             Self::Void { .. } => "void",
+            Self::HaltOrderEntry { .. } => "halt_order_entry",
         }
     }
 }

@@ -158,6 +158,7 @@ kinds! {
     SetDeclineLevels = 44, control::LevelsBody;
     MarketWideHalt = 45, control::HaltBody;
     Void = 46, control::VoidBody;
+    HaltOrderEntry = 47, control::OnBody;
 }
 
 /// Length of `command` as a record, in bytes.

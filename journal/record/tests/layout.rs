@@ -276,6 +276,7 @@ fn any_trading_control() -> impl Strategy<Value = Control> {
             reason.0[..32].copy_from_slice(&text);
             Control::Void { seq: Seq(seq), reason }
         }),
+        any::<bool>().prop_map(|on| Control::HaltOrderEntry { on }),
     ]
 }
 
@@ -595,6 +596,7 @@ fn the_kinds_of_the_rule_book_are_20_to_45() {
     let commands = commands.into_iter().chain(controls.map(Command::Control));
     let kinds: Vec<_> = commands.map(|command| kind(&command)).collect();
     assert_eq!(kinds, (20..=46).collect::<Vec<_>>());
+    assert_eq!(kind(&Command::Control(Control::HaltOrderEntry { on: true })), 47);
 }
 
 fn kind(command: &Command) -> u8 {

@@ -184,7 +184,8 @@ impl Error {
     }
 
     /// Whether there was no room, which somebody may make.
-    pub(crate) fn is_disk_full(&self) -> bool {
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
         let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         matches!(self, Self::Io { source, .. } if full(source.kind()))
     }

@@ -17,8 +17,9 @@ use crate::dir::{self, Options};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 
-/// Segments that are ready while another is being written.
-pub(crate) const SPARES: usize = 2;
+/// Segments that are ready while another is being written. When the disk is full the first is taken and cannot be made
+/// up for: two are left to let everybody out, and the last of them is for the journal's orderly end and its next start.
+pub(crate) const SPARES: usize = 3;
 
 /// How much is zero-written at a time, in bytes.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -89,6 +90,12 @@ impl<D: Disk> SegmentMaker<D> {
         let made = self.step();
         self.failed = made.as_ref().is_err_and(|error| !error.is_disk_full());
         made
+    }
+
+    /// Segments that are ready and were not taken by the writer yet.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        SPARES - self.maker_writer.slots() + self.found.len()
     }
 
     fn step(&mut self) -> Result<usize, Error> {

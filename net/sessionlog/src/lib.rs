@@ -134,6 +134,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether there is no space on the disk: what may be tried again once there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+}
+
 fn io_advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -250,6 +250,10 @@ impl Writer {
     }
 }
 
+/// Segments that are ready while another is written. One would keep the making off the order path; with the second
+/// it is known that the disk is full while there is still room to say so.
+const AHEAD: u32 = 2;
+
 /// Makes segments ahead of need, and writes them back, on a thread that may wait.
 #[derive(Debug)]
 pub struct Maker {
@@ -257,18 +261,27 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// Makes the segment behind the one being written, if it is not there. It may take milliseconds:
+    /// Makes the next of the two segments behind the one being written that is not there. It may take milliseconds:
     /// blocks are allocated and pages are touched, so that the writer needs to do neither.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk for example, and [`Error::Full`]. The writer meets the same error
-    /// when it gets there; until then it works on.
+    /// when it gets there; until then it works on. A later call tries again.
     pub fn poll(&mut self) -> Result<bool, Error> {
-        let next = self.shared.current.load(Ordering::Relaxed) + 1;
-        if self.shared.has(next) {
-            return Ok(false);
+        let current = self.shared.current.load(Ordering::Relaxed);
+        let beyond = self.shared.config.segments_max.max(current + 2);
+        let missing = (current + 1..=current + AHEAD).find(|next| !self.shared.has(*next));
+        match missing.filter(|next| *next < beyond) {
+            None => Ok(false),
+            Some(next) => self.shared.make(next).map(|()| true),
         }
-        self.shared.make(next).map(|()| true)
+    }
+
+    /// Segments that are ready behind the one being written.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        let current = self.shared.current.load(Ordering::Relaxed);
+        (current + 1..=current + AHEAD).take_while(|next| self.shared.has(*next)).count()
     }
 
     /// Waits until everything appended before the call is on disk.
@@ -306,7 +319,11 @@ fn map_segment(
         // What was plain must not stay between what is enciphered.
         file.set_len(0).map_err(|e| ("empty the segment", e))?;
     }
-    let is_new = file.metadata().map_err(|e| ("look at the segment", e))?.len() != size;
+    let found = file.metadata().map_err(|e| ("look at the segment", e))?;
+    let is_new = found.len() != size;
+    if is_new || found.blocks() * 512 < size {
+        check_room(&file, size).map_err(|e| ("allocate the segment", e))?;
+    }
     allocate(&file, size, is_new).map_err(|e| ("allocate the segment", e))?;
     let map = MmapOptions::new()
         .len(usize::try_from(size).expect("a segment fits the address space"))
@@ -320,6 +337,16 @@ fn map_segment(
     // SAFETY: the map is at least a page long and not shared yet.
     unsafe { map.as_mut_ptr().copy_from_nonoverlapping(header.as_ptr(), header.len()) };
     Ok(map)
+}
+
+/// Refuses what cannot fit before it is tried: an allocation that fails has taken the last byte from everyone else for
+/// a moment.
+fn check_room(file: &File, size: u64) -> io::Result<()> {
+    let found = rustix::fs::fstatvfs(file)?;
+    if found.f_bavail.saturating_mul(found.f_frsize) < size {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
 }
 
 /// Gives the file its blocks: a full disk must be an error here, because as a store into a map it

@@ -265,13 +265,16 @@ fn a_stream_that_starts_again_counts_from_one() {
 }
 
 #[test]
-fn the_maker_stays_one_segment_ahead() {
+fn the_maker_stays_two_segments_ahead() {
     let dir = Dir::new();
     let (mut log, mut maker) = SessionLog::open(&dir.config()).expect("the directory can be used");
     assert!(!dir.0.join("00000001.seg").exists());
+    assert_eq!(maker.spares(), 0);
+    assert!(maker.poll().expect("a segment can be made"));
     assert!(maker.poll().expect("a segment can be made"));
     assert!(!maker.poll().expect("nothing is due"));
-    assert!(dir.0.join("00000001.seg").exists());
+    assert!(dir.0.join("00000002.seg").exists());
+    assert_eq!(maker.spares(), 2);
     for _ in 0..3 {
         log.append(StreamId(1), &[1; MESSAGE_SIZE_MAX]).expect("the log has room");
     }

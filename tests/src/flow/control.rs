@@ -117,6 +117,9 @@ impl Flow {
                 levels: self.rng.pick(&[[93, 87, 80], [3, 2, 1], [2, 1, 0], [6, 5, 5], [1, 2, 3]]),
             },
             Knob::MarketWideHalt => Control::MarketWideHalt { level: self.rng.below(5) as u8 },
+            Knob::HaltOrderEntry => {
+                self.later(Control::HaltOrderEntry { on: true }, Control::HaltOrderEntry { on: false })
+            }
         }
     }
 

@@ -85,6 +85,7 @@ pub(super) enum Knob {
     ChangeSymbol,
     DeclineLevels,
     MarketWideHalt,
+    HaltOrderEntry,
 }
 
 impl Knob {
@@ -110,6 +111,7 @@ impl Knob {
         Self::ChangeSymbol,
         Self::DeclineLevels,
         Self::MarketWideHalt,
+        Self::HaltOrderEntry,
     ];
 }
 

@@ -249,7 +249,8 @@ impl Oracle {
             | Control::CloseDay
             | Control::SetDeclineLevels { .. }
             | Control::MarketWideHalt { .. }
-            | Control::Void { .. } => true,
+            | Control::Void { .. }
+            | Control::HaltOrderEntry { .. } => true,
         }
     }
 
@@ -402,6 +403,7 @@ impl Oracle {
             }
             Control::SetDeclineLevels { .. } | Control::Void { .. } => {}
             Control::MarketWideHalt { level } => self.books.market_wide_halt(level, said),
+            Control::HaltOrderEntry { on } => self.order_entry_is_halted = on,
         }
     }
 

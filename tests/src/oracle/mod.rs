@@ -64,6 +64,7 @@ pub struct Oracle {
     /// Firms that disabled their order entry.
     disabled: BTreeSet<FirmId>,
     killed: BTreeSet<KillScope>,
+    order_entry_is_halted: bool,
     not_entitled: BTreeSet<(PortId, InstrumentId)>,
     /// Firm 0 stands for every firm.
     restricted: BTreeSet<(FirmId, InstrumentId)>,
@@ -231,6 +232,7 @@ impl Oracle {
             tiers: BTreeMap::new(),
             disabled: BTreeSet::new(),
             killed: BTreeSet::new(),
+            order_entry_is_halted: false,
             not_entitled: BTreeSet::new(),
             restricted: BTreeSet::new(),
             locates: Vec::new(),

@@ -148,7 +148,11 @@ impl Oracle {
         if new && self.listed(instrument).is_none() {
             return Err(Reject::Symbol);
         }
-        if !self.day_is_open || is_killed(KillScope::Instrument(instrument)) || is_killed(KillScope::Venue) {
+        if self.order_entry_is_halted
+            || !self.day_is_open
+            || is_killed(KillScope::Instrument(instrument))
+            || is_killed(KillScope::Venue)
+        {
             return Err(Reject::Halted);
         }
         if self.not_entitled.contains(&(port, instrument)) {

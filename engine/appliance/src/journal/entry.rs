@@ -90,6 +90,7 @@ pub const KINDS: &[&str] = &[
     "set_decline_levels",
     "market_wide_halt",
     "void",
+    "halt_order_entry",
 ];
 
 /// `command` in words; `names` knows what the commands before it defined.
@@ -538,6 +539,7 @@ impl Writer<'_> {
                 self.put("void_seq", seq.0);
                 self.put("reason", reason.as_str());
             }
+            Control::HaltOrderEntry { on } => self.put("on", on),
         }
     }
 

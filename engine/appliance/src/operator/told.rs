@@ -232,6 +232,9 @@ impl Said<'_> {
             }
             Control::MarketWideHalt { level } => format!("every instrument is halted, level {level}"),
             Control::Void { seq, reason } => format!("Seq {seq} is void: {reason}"),
+            Control::HaltOrderEntry { on } => {
+                format!("new orders are {}", if *on { "refused: the disk is full" } else { "taken again" })
+            }
         }
     }
 

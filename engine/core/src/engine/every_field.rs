@@ -245,6 +245,7 @@ const CHANGES: &[(&str, Change)] = &[
     // What is everywhere the same.
     ("the day is open", |e| desk(e).day_open = false),
     ("the venue is killed", |e| desk(e).venue_killed = true),
+    ("order entry is halted", |e| desk(e).order_entry_halted = true),
     ("an asset", |e| desk(e).directory.assets.get_mut(&USD).unwrap().decimals += 1),
     ("an account", |e| desk(e).directory.accounts.get_mut(&ACCOUNT).unwrap().firm.0 += 1),
     ("not entitled", |e| desk(e).directory.entitle(PORT, BOOK, false)),

@@ -33,6 +33,7 @@ pub(super) fn kind(control: &Control) -> Kind {
         Control::SetDeclineLevels { .. } => Kind::SetDeclineLevels,
         Control::MarketWideHalt { .. } => Kind::MarketWideHalt,
         Control::Void { .. } => Kind::Void,
+        Control::HaltOrderEntry { .. } => Kind::HaltOrderEntry,
     }
 }
 
@@ -151,6 +152,7 @@ pub(super) fn encode(control: &Control, into: &mut [u8]) {
         Control::SetDeclineLevels { levels } => put(into, &LevelsBody { levels: levels.map(U64::new) }),
         Control::MarketWideHalt { level } => put(into, &HaltBody { level, zero: [0; 7] }),
         Control::Void { seq, reason } => put(into, &VoidBody { seq: seq.0.into(), reason: reason.0 }),
+        Control::HaltOrderEntry { on } => put(into, &OnBody { on: on.into(), zero: [0; 7] }),
     }
 }
 
@@ -283,6 +285,11 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Control, DecodeFault> {
         Kind::Void => {
             let body = take::<VoidBody>(body)?;
             Control::Void { seq: Seq(body.seq.get()), reason: VoidReason(body.reason) }
+        }
+        Kind::HaltOrderEntry => {
+            let body = take::<OnBody>(body)?;
+            zero(body.zero == [0; 7])?;
+            Control::HaltOrderEntry { on: flag("halt", body.on)? }
         }
         other => unreachable!("record kind {} is not an operator's command", other as u8),
     })
@@ -598,6 +605,13 @@ pub(super) struct SymbolBody {
 #[repr(C)]
 pub(super) struct LevelsBody {
     levels: [U64; 3],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct OnBody {
+    on: u8,
+    zero: [u8; 7],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
