@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet demo test setup test-lobster bench fmt lint
+.PHONY: help preflight release parquet demo test setup test-lobster mutants fuzz bench fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -32,6 +32,12 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 
 parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
 	cargo build --release --locked -p ironbell-parquet
+
+mutants: preflight ## Plant bugs in the journal's code, one after the other, and see that its tests fail.
+	@tests/mutants.sh
+
+fuzz: ## Fuzz what reads the journal's files, a minute each (nightly Rust): make fuzz SECONDS=600.
+	@tests/fuzz.sh $(or $(SECONDS),60)
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)

@@ -280,12 +280,14 @@ fn a_failed_operation_is_never_tried_again_and_loses_nothing() {
 #[test]
 fn a_write_that_never_ends_is_not_acknowledged() {
     let mut rng = Rng::new("stall");
-    let seed = rng.next();
-    for at in operations(seed, |what| what == "begin a frame") {
-        println!("operation {at} of seed {seed} stalls");
-        let (disk, mut story, ended) = live_until(seed, at, Fault::Stall, no_loss);
-        ended.expect("a stalled write fails nothing");
-        go_on(&disk.restart(End::Power), &mut story);
+    for _ in 0..4 {
+        let seed = rng.next();
+        for at in operations(seed, |what| what == "begin a frame") {
+            println!("operation {at} of seed {seed} stalls");
+            let (disk, mut story, ended) = live_until(seed, at, Fault::Stall, no_loss);
+            ended.expect("a stalled write fails nothing");
+            go_on(&disk.restart(End::Power), &mut story);
+        }
     }
 }
 
@@ -411,6 +413,38 @@ fn a_power_loss_behind_a_killed_recovery_loses_nothing() {
         }
     }
     println!("{ends} endings");
+}
+
+/// A name that a process gave and did not live to make durable is there for the next one, until the power goes.
+#[test]
+fn what_a_killed_process_named_is_not_lost_with_what_was_written_into_it() {
+    let mut rng = Rng::new("named");
+    let seed = rng.next();
+    for at in operations(seed, |what| what == "sync a directory") {
+        println!("killed at operation {at} of seed {seed}");
+        let (disk, mut story, _) = live_until(seed, at, Fault::Cut, no_loss);
+        let disk = disk.restart(End::Process);
+        let (_, mut writer, mut maker) = match story.open(&disk, no_loss) {
+            Err(Error::NotFormatted(_)) if !story.formatted => continue,
+            opened => opened.unwrap_or_else(|error| panic!("{error}")),
+        };
+        // Into what is there already: nothing else is made that would be synced on the way.
+        for _ in 0..6 {
+            while !writer.can_begin() {
+                maker.poll().expect("nothing goes wrong");
+                writer.poll().expect("nothing goes wrong");
+            }
+            story.append(&mut writer, 1024).expect("nothing goes wrong");
+            while writer.in_flight() > 0 {
+                writer.poll().expect("nothing goes wrong");
+            }
+            story.acknowledged = writer.durable().get();
+        }
+        for _ in 0..6 {
+            let disk = disk.fork(rng.next()).restart(End::Power);
+            drop(story.clone().open(&disk, no_loss).unwrap_or_else(|error| panic!("{error}")));
+        }
+    }
 }
 
 /// A journal whose writer was killed with frames in flight, or with none.
