@@ -11,6 +11,8 @@ if (($# == 0)); then
     set -- "${@%.patch}"
 fi
 
+# A bug is caught every time or not at all.
+export IRONBELL_SEED=${IRONBELL_SEED:-1}
 # The same target folder, so that what comes from outside is built once.
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 export CARGO_TARGET_DIR
@@ -22,7 +24,7 @@ log=$tree/log
 
 # The whole workspace is named so that dependencies have the features that `make test` has built them with.
 store_test() {
-    (cd "$tree" && timeout 300 cargo test --workspace --locked --quiet --test store "$@") >"$log" 2>&1
+    (cd "$tree" && timeout 900 cargo test --workspace --locked --quiet --test store "$@") >"$log" 2>&1
 }
 
 # Patched and restored files get a new time: cargo looks at nothing else.
