@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use ironbell_record::frame::{self, Stamp};
-use ironbell_record::superblock::{COPIES, End as OrderlyEnd, QUORUM, SUPERBLOCK_BYTES};
+use ironbell_record::snapshot::{Position, SNAPSHOT_HEADER_BYTES};
+use ironbell_record::superblock::{COPIES, End as OrderlyEnd, QUORUM, SUPERBLOCK_BYTES, Voids};
 use ironbell_record::{
     BLOCK_BYTES, Chain, ChainHash, Executed, FRAME_BYTES_MAX, Frame, HEADER_BYTES, Identity, Place,
     SegmentHeader, Superblock,
 };
 use ironbell_store::sim::{End, SimDisk};
-use ironbell_store::{Error, Options, WrappedKey, format_on, open_on};
+use ironbell_store::{Error, Options, WrappedKey, format_on, open_on, snapshot};
 use ironbell_types::{Command, MassCancelSlice, Nanos, Seq, Sequenced};
 use sha2::{Digest, Sha256};
 
@@ -108,6 +109,39 @@ pub fn segment(bytes: &[u8]) {
     }
 }
 
+/// Reads a snapshot of one piece, whose checksums are mended where the first byte says so.
+pub fn snapshot(bytes: &[u8]) {
+    let Some((&mended, bytes)) = bytes.split_first() else { return };
+    let mut bytes = bytes.to_vec();
+    let body_end = bytes.len().saturating_sub(16);
+    if body_end >= SNAPSHOT_HEADER_BYTES && mended & 1 == 1 {
+        let piece = crc32c::crc32c(&bytes[SNAPSHOT_HEADER_BYTES..body_end]);
+        bytes[body_end..body_end + 4].copy_from_slice(&piece.to_le_bytes());
+        bytes[body_end + 4..].fill(0);
+        bytes[..8].copy_from_slice(b"IBSNAPS\n");
+        let crc_at = SNAPSHOT_HEADER_BYTES - 4;
+        let crc = crc32c::crc32c(&bytes[..crc_at]);
+        bytes[crc_at..SNAPSHOT_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    }
+    let Ok(read) = snapshot::decode(bytes.clone(), None) else { return };
+    assert!(read.header.encode() == bytes[..SNAPSHOT_HEADER_BYTES]);
+    for number in 0..8 {
+        let part = read.part(number).unwrap_or_default();
+        assert!(part.len() as u64 <= read.header.body_bytes);
+    }
+}
+
+/// A snapshot of three parts, for [`snapshot`](fn@snapshot) behind a byte of its own.
+pub fn some_snapshot() -> Vec<u8> {
+    let chain = Chain { frames: 3, epoch: 1, last_seq: Seq(9), ..Chain::genesis(&VENUE) };
+    let position = Position { chain, segment: 1, offset: 4096 };
+    let of = snapshot::Of { position, state_hash: [1; 32], output_hash: 2 };
+    let disk = SimDisk::new(1);
+    let parts: [(u64, &[u8]); 3] = [(1, &[7; 100]), (2, &[]), (5, &[9; 30])];
+    let path = snapshot::write_on(&disk, std::path::Path::new("/"), &of, &parts, None);
+    disk.image(std::path::Path::new("/")).remove(&path.expect("nothing goes wrong")).expect("it is there")
+}
+
 fn dir() -> PathBuf {
     PathBuf::from("/journal")
 }
@@ -149,7 +183,7 @@ fn written() -> &'static (SimDisk, u64) {
 /// Changes files of a journal as `bytes` say, and opens it: it is refused, or what is read was written.
 ///
 /// Each change takes eight bytes: which file, two bytes that say where by blocks, two within the block, how many
-/// bytes, what with, and whether a frame's or a superblock's checksum is mended afterwards.
+/// bytes, what with, and whether a frame's or a segment's header is mended afterwards.
 pub fn journal(bytes: &[u8]) {
     let (disk, last) = written();
     let disk = disk.fork(1);
@@ -162,8 +196,8 @@ pub fn journal(bytes: &[u8]) {
         let count = (change[5] as usize + 1).min(BLOCK_BYTES - within);
         disk.tamper(path, block * BLOCK_BYTES, |bytes| {
             bytes[within..within + count].iter_mut().for_each(|byte| *byte ^= change[6]);
-            let end = [SUPERBLOCK_BYTES, HEADER_BYTES, 80][change[7] as usize % 3];
-            if change[7] & 0x80 != 0 {
+            let end = [HEADER_BYTES, 80][change[7] as usize % 2];
+            if change[7] & 0x80 != 0 && path.extension().is_some_and(|extension| extension == "segment") {
                 let crc = crc32c::crc32c(&bytes[..end - 4]);
                 bytes[end - 4..end].copy_from_slice(&crc.to_le_bytes());
             }
@@ -208,7 +242,15 @@ pub fn some_frame(count: u64) -> Vec<u8> {
 pub fn some_superblock(update: u64) -> Vec<u8> {
     let wrapped_key = WrappedKey::new(&[3; 40]).expect("it is short");
     let end = update.is_multiple_of(2).then_some(OrderlyEnd { frames: update, chain: ChainHash([7; 32]) });
-    let superblock = Superblock { update, identity: VENUE, node: 3, promised_epoch: 9, end, wrapped_key };
+    let superblock = Superblock {
+        update,
+        identity: VENUE,
+        node: 3,
+        promised_epoch: 9,
+        end,
+        wrapped_key,
+        voids: Voids::NONE,
+    };
     (0..COPIES).flat_map(|copy| superblock.encode(copy)).collect()
 }
 

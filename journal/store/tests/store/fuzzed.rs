@@ -62,6 +62,18 @@ fn a_segment_header_of_any_bytes_is_refused_or_what_we_would_have_written() {
 }
 
 #[test]
+fn a_snapshot_of_any_bytes_is_refused_or_says_what_it_says() {
+    let mut rng = Rng::new("snapshots");
+    let sound = bodies::some_snapshot();
+    for _ in 0..ROUNDS {
+        let mut bytes = sound.clone();
+        mutate(&mut bytes, &mut rng);
+        bytes.insert(0, rng.next() as u8);
+        bodies::snapshot(&bytes);
+    }
+}
+
+#[test]
 fn a_journal_with_any_bytes_changed_is_refused_or_what_was_written() {
     let mut rng = Rng::new("journals");
     for _ in 0..ROUNDS / 10 {
