@@ -637,6 +637,7 @@ fn a_command_that_replay_panics_at_is_named() {
     assert_eq!((&report["sound"], &report["damage"]["seq"]), (&Value::from(false), &Value::from(13)));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("replay panics at Seq 13") && said.contains("a planted panic"), "{said}");
+    assert!(!said.contains("backtrace"), "{said}");
     let shown = lines(&["journal", "dump", venue.data(), "--from", "13", "--to", "13"]);
     assert_eq!(shown[0]["cl_ord_id"], "the end");
 }
@@ -685,6 +686,12 @@ fn a_command_that_crashes_every_replay_is_made_void() {
         assert_eq!((output.status.code(), line.lines().count()), (Some(2), 1), "{line}");
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} are not in {line}");
     }
+    let snapshot = ironbell_store::snapshot::path(&venue.journal(), Seq(14));
+    std::fs::write(&snapshot, "its name alone counts").expect("ours");
+    let taken = void("13", "13", "a version that executed it made a snapshot");
+    let line = String::from_utf8_lossy(&taken.stderr).into_owned();
+    assert!(line.contains("up to Seq 14") && line.contains(snapshot.to_str().expect("UTF-8")), "{line}");
+    std::fs::remove_file(&snapshot).expect("ours");
     assert!(venue.files() == before, "nothing was changed so far");
     assert!(!poisoned("13", &["run", "--config", venue.config()]).status.success(), "the node cannot start");
 

@@ -272,7 +272,8 @@ impl Tables {
         let what = (trade.match_number, trade.instrument, trade.qty, trade.price);
         // In a cross nobody is the aggressor.
         let in_cross = trade.cross != CrossKind::None;
-        let aggressor: Option<&str> = (!in_cross).then(|| if trade.aggressor_buys { "buy" } else { "sell" });
+        let aggressor: Option<&str> =
+            (!in_cross).then_some(if trade.aggressor_buys { "buy" } else { "sell" });
         let how = [in_cross.then(|| cross(trade.cross)).into(), aggressor.into()];
         let side = |side: &Executed| (side.key, Some(side.order_ref));
         self.trade_row(event, "trade", what, how, [side(buyer), side(seller)], None, names)

@@ -111,8 +111,8 @@ fn panicked(status: ExitStatus) -> bool {
 fn panic_line(said: &str) -> String {
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().position(|line| line.contains("panicked at")).unwrap_or(0);
-    let told: Vec<&str> =
-        lines[from..].iter().copied().take_while(|line| !line.starts_with("note: ")).collect();
+    let ends = |line: &&str| line.starts_with("note: ") || line.starts_with("stack backtrace");
+    let told: Vec<&str> = lines[from..].iter().copied().take_while(|line| !ends(line)).collect();
     told.join(" ")
 }
 

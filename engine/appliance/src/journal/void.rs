@@ -129,6 +129,16 @@ fn heard_by_nobody(journal: &Journal, seq: Seq) -> Result<Sequenced, Failure> {
             )));
         }
     }
+    // A snapshot is made of what was committed, by a version that executed it.
+    if let Some((snapshot, path)) =
+        ironbell_store::snapshot::list(&journal.dir)?.first().filter(|(at, _)| *at >= seq)
+    {
+        return Err(Failure::refused(format_args!(
+            "Seq {seq} was not made void: {} holds what came of everything up to Seq {snapshot}; a start from there does not \
+             come to it",
+            path.display()
+        )));
+    }
     let last = reader.chain().last_seq;
     command.ok_or_else(|| {
         Failure::refused(format_args!("there is no Seq {seq}: the journal goes from Seq 1 to Seq {last}"))
