@@ -238,6 +238,7 @@ impl Row {
             | Control::Bust { .. }
             | Control::SetDeclineLevels { .. }
             | Control::MarketWideHalt { .. }
+            | Control::HaltOrderEntry { .. }
             | Control::Void { .. } => Self::default(),
         }
     }
