@@ -13,8 +13,11 @@ use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Login, Mix, Rng, Tr
 use ironbell_types::{Symbol, Username};
 use rustix::process::Signal;
 
-/// Small segments, so that the kills meet their ends and beginnings too.
+/// Small segments, so that the kills meet their ends and beginnings too, and a snapshot whenever one is done.
 const SECTIONS: &str = r#"segment_bytes = 4194304
+
+[snapshot]
+every = "50ms"
 
 [genesis]
 assets = [{ code = "USD", decimals = 4 }, { code = "ANVL", decimals = 0 }, { code = "BELL", decimals = 0 }]
@@ -77,7 +80,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
     let mut node = TrialNode::prepare(&dir, SECTIONS, Some(program)).expect("a node");
     node.start().expect("it starts");
     let mut driver = connect(&node, seed);
-    let (mut under_load, mut asked) = (0, 0);
+    let (mut under_load, mut asked, mut behind_snapshots) = (0, 0, 0);
     for round in 1..=kills {
         if rng.below(5) == 0 {
             // In the midst of a start, too: recovery itself may be cut off.
@@ -116,6 +119,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
             "round {round}: {:?}",
             expected.ledger_sum
         );
+        behind_snapshots += u64::from(status.recovery.snapshot_seq.is_some());
         let address = status.order_entry.parse().expect("an address");
         let ended = driver.reconnect(address).unwrap_or_else(|e| panic!("round {round}: {e}")).clone();
         assert_eq!(ended, Ended::Completed, "round {round}");
@@ -126,9 +130,10 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
     let retold = retold.expect("every message ever heard is told again as it was");
     let outcome = driver.outcome();
     assert!(outcome.is_right(), "{:?} {:?}", outcome.ended, outcome.violations);
+    assert!(kills < 20 || behind_snapshots > kills / 4, "only {behind_snapshots} starts were from snapshots");
     assert!(outcome.counts.acks() > kills * 5, "too little was going on: {} acks", outcome.counts.acks());
     println!(
-        "{kills} ends, {under_load} under load, {asked} of them asked for: {} acks and {} trades heard, {retold} messages retold, {} commands replayed",
+        "{kills} ends, {under_load} under load, {asked} of them asked for, {behind_snapshots} starts from snapshots: {} acks and {} trades heard, {retold} messages retold, {} commands replayed",
         outcome.counts.acks(),
         outcome.counts.trades,
         status.recovery.commands

@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ironbell_sync::metrics;
@@ -60,6 +60,8 @@ pub struct Context {
     pub listening: Option<Listening>,
     /// `disk`, `buffered` or `none`.
     pub durability: String,
+    /// Where the journal and its snapshots are.
+    pub journal_dir: PathBuf,
     /// The epoch of this run.
     pub epoch: u64,
     /// What was found at start.
@@ -75,6 +77,8 @@ pub struct Context {
 /// What was found in the journal at start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Recovered {
+    /// The last Seq of the snapshot that the replay went on from; `None` when it began with the first command.
+    pub snapshot_seq: Option<u64>,
     /// Commands replayed.
     pub commands: u64,
     /// Milliseconds from opening the journal to the last command replayed.
@@ -87,6 +91,14 @@ pub struct Recovered {
     pub log_messages_rewritten: u64,
     /// The state that the replay came to, before anything new was sequenced.
     pub hashes: inspection::Hashes,
+}
+
+impl Recovered {
+    /// What a line about it ends in.
+    #[must_use]
+    pub fn behind(&self) -> String {
+        self.snapshot_seq.map_or(String::new(), |seq| format!(" behind the snapshot at seq {seq}"))
+    }
 }
 
 /// How a node is.
@@ -120,6 +132,8 @@ pub struct Status {
     pub checks_unequal: Option<u64>,
     /// Why the shadow stands still, if it does.
     pub shadow_stuck: Option<String>,
+    /// The last Seq of the newest snapshot; `None` when there is none.
+    pub snapshot_seq: Option<u64>,
     /// What was found at start.
     pub recovery: Recovered,
     /// The roles and their threads.
@@ -229,10 +243,15 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
         checks_equal: checks.equal,
         checks_unequal: checks.unequal.map(|seq| seq.0),
         shadow_stuck: checks.stuck.clone(),
+        snapshot_seq: newest_snapshot(&context.journal_dir),
         recovery: context.recovery.clone(),
         threads: context.threads.clone(),
         roles: context.metrics.read().into_iter().map(role_status).collect(),
     }
+}
+
+fn newest_snapshot(journal_dir: &Path) -> Option<u64> {
+    Some(ironbell_store::snapshot::list(journal_dir).ok()?.first()?.0.0)
 }
 
 fn role_status(role: metrics::RoleCounts) -> RoleStatus {
@@ -314,8 +333,22 @@ impl Status {
         row(
             &mut text,
             "recovered",
-            &format_args!("{} commands in {:.1} ms, {:.0}/s", r.commands, r.ms, r.commands_per_s),
+            &format_args!(
+                "{} commands in {:.1} ms, {:.0}/s{}",
+                r.commands,
+                r.ms,
+                r.commands_per_s,
+                r.behind()
+            ),
         );
+        match self.snapshot_seq {
+            Some(seq) => row(
+                &mut text,
+                "snapshot",
+                &format_args!("seq {seq}, {} commands ago", self.seq.saturating_sub(seq)),
+            ),
+            None => row(&mut text, "snapshot", &"none yet"),
+        }
         if let Some(torn) = &r.torn_tail {
             row(&mut text, "torn tail", torn);
         }

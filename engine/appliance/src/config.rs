@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::genesis::Genesis;
+use crate::words::Span;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Config {
     pub service: Service,
     /// `[journal]`.
     pub journal: Journal,
+    /// `[snapshot]`.
+    pub snapshot: Snapshot,
     /// `[placement]`.
     pub placement: Placement,
     /// `[genesis]`: the first frames of the journal; read by `ironbell format` alone.
@@ -93,6 +96,18 @@ pub struct Journal {
     pub key_file: Option<PathBuf>,
 }
 
+/// Snapshots of the state, which a start goes on from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// From one to the next, if anything was committed meanwhile; `off` leaves it to `every_commands`.
+    pub every: Span,
+    /// Commands after which the next one is made at the latest; 0 leaves it to `every`.
+    pub every_commands: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -137,6 +152,7 @@ impl Default for Config {
             feed: Feed::default(),
             service: Service::default(),
             journal: Journal::default(),
+            snapshot: Snapshot::default(),
             placement: Placement::default(),
             genesis: Genesis::default(),
         }
@@ -181,6 +197,12 @@ impl Default for Journal {
             quiescence_ms: 10,
             key_file: None,
         }
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { every: Span(600_000_000_000), every_commands: 10_000_000, keep: 3 }
     }
 }
 
@@ -255,6 +277,11 @@ impl Config {
                 "journal.segment_bytes = {} is below 4 MiB or no multiple of 4096",
                 self.journal.segment_bytes
             ));
+        }
+        if self.snapshot.keep == 0 {
+            return Err("snapshot.keep = 0 would remove each as soon as it is made; say every = \"off\" and every_commands = 0 \
+                        for none"
+                .into());
         }
         if self.order_entry.sessions_max == 0 || self.order_entry.sessions_max > 65_536 {
             return Err(format!(

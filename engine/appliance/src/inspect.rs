@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use ironbell_types::Seq;
 use serde::Serialize;
 
 use crate::admin::{self, Request, Seen, Status};
@@ -10,6 +11,7 @@ use crate::config::{Config, data_key};
 use crate::failure::Failure;
 use crate::inspection::{self, Balance, Line, PhaseLine, RiskLine, Statement, table};
 use crate::journal::journal_dir;
+use crate::moment::{Moment, time_text};
 use crate::recovery;
 
 /// `ironbell status`.
@@ -27,9 +29,13 @@ pub fn status(config: &Path, json: bool) -> Result<(), Failure> {
 /// When neither a node answers nor its journal can be replayed.
 pub fn book(config: &Path, json: bool) -> Result<(), Failure> {
     let lines: Vec<Line> = from_node_or_journal(&Config::read(config)?, &Request::Book, inspection::book)?;
+    show_book(json, &lines)
+}
+
+fn show_book(json: bool, lines: &[Line]) -> Result<(), Failure> {
     let heading =
         ["symbol", "side", "stands", "price", "leaves", "shown", "order ref", "firm", "port", "number"];
-    show(json, &lines, &heading, &[false, false, false, true, true, true, true, false, false, true], |l| {
+    show(json, lines, &heading, &[false, false, false, true, true, true, true, false, false, true], |l| {
         [
             l.symbol.clone(),
             l.side.to_string(),
@@ -145,8 +151,12 @@ fn told(statement: &Statement) -> String {
 pub fn ledger(config: &Path, json: bool) -> Result<(), Failure> {
     let balances: Vec<Balance> =
         from_node_or_journal(&Config::read(config)?, &Request::Ledger, inspection::ledger)?;
+    show_ledger(json, &balances)
+}
+
+fn show_ledger(json: bool, balances: &[Balance]) -> Result<(), Failure> {
     let heading = ["account", "asset", "total", "held", "available"];
-    show(json, &balances, &heading, &[false, false, true, true, true], |b| {
+    show(json, balances, &heading, &[false, false, true, true, true], |b| {
         [b.account.clone(), b.asset.clone(), b.total.clone(), b.held.clone(), b.available.clone()]
     })
 }
@@ -223,45 +233,97 @@ pub fn journal(config: &Path, json: bool) -> Result<(), Failure> {
 struct Replayed {
     #[serde(flatten)]
     hashes: inspection::Hashes,
+    /// The time of the last command.
+    time: String,
+    /// The last Seq of the snapshot that the replay went on from; 0 is none.
+    snapshot_seq: u64,
     commands: u64,
     events: u64,
     ms: f64,
     commands_per_s: f64,
+    /// Open orders and balances as of then, if a moment was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    book: Option<Vec<Line>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Vec<Balance>>,
+}
+
+/// What `ironbell replay` is told.
+pub struct Replaying<'a> {
+    /// The data directory, or the journal in it.
+    pub dir: &'a Path,
+    /// What its key is unwrapped with.
+    pub key_file: Option<&'a Path>,
+    /// On how many shards.
+    pub shards: usize,
+    /// Up to here, and tell books and balances.
+    pub until: Option<Moment>,
+    /// Use no snapshot.
+    pub from_genesis: bool,
+    /// As one JSON object.
+    pub json: bool,
 }
 
 /// `ironbell replay`.
 ///
 /// # Errors
 /// When the journal cannot be read or is damaged, or more than one shard is asked for.
-pub fn replay(dir: &Path, key_file: Option<&Path>, shards: usize, json: bool) -> Result<(), Failure> {
+pub fn replay(asked: &Replaying<'_>) -> Result<(), Failure> {
+    let Replaying { dir, key_file, shards, until, from_genesis, json } = *asked;
     if shards != 1 {
         return Err(Failure::refused(format_args!(
             "--shards {shards}: this build replays with one shard; leave the option out (the outcome would be the same)"
         )));
     }
     let dir = journal_dir(dir);
+    let data_key = data_key(&dir, key_file)?;
     let mut events = 0;
-    let replayed = recovery::replay(&dir, data_key(&dir, key_file)?, |_, said| events += said.len() as u64)?;
-    let hashes = inspection::hashes(&replayed.engine);
-    let (ms, per_s) = (replayed.elapsed.as_secs_f64() * 1e3, replayed.commands_per_s());
-    let replayed = Replayed { hashes, commands: replayed.commands, events, ms, commands_per_s: per_s };
+    let count = |_: &[_], said: &[_]| events += said.len() as u64;
+    let (replayed, snapshot, passed_over) = if from_genesis {
+        (recovery::replay_until(&dir, data_key, until, count)?, Seq(0), Vec::new())
+    } else {
+        recovery::replay_shortest(&dir, data_key, until, count)?
+    };
+    passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
+    let engine = &replayed.engine;
+    let replayed = Replayed {
+        hashes: inspection::hashes(engine),
+        time: time_text(engine.last_time()),
+        snapshot_seq: snapshot.0,
+        commands: replayed.commands,
+        events,
+        ms: replayed.elapsed.as_secs_f64() * 1e3,
+        commands_per_s: replayed.commands_per_s(),
+        book: until.map(|_| inspection::book(engine)),
+        ledger: until.map(|_| inspection::ledger(engine)),
+    };
     if json {
         return print(&(to_json(&replayed)? + "\n"));
     }
     let h = &replayed.hashes;
     let sums =
         h.ledger_sum.iter().map(|(asset, sum)| format!("{asset} {sum}")).collect::<Vec<_>>().join(", ");
+    let behind =
+        if snapshot == Seq(0) { String::new() } else { format!(" behind the snapshot at seq {snapshot}") };
     print(&format!(
-        "commands     {} in {:.1} ms, {:.0}/s; {} events\nseq          {}\nstate hash   {}\noutput hash  {}\nbook hash    {}\nledger sums  {sums}\n",
+        "commands     {} in {:.1} ms, {:.0}/s{behind}; {} events\nseq          {}\ntime         {}\nstate hash   {}\noutput hash  {}\nbook hash    {}\nledger sums  {sums}\n",
         replayed.commands,
         replayed.ms,
         replayed.commands_per_s,
         replayed.events,
         h.seq,
+        replayed.time,
         h.state_hash,
         h.output_hash,
         h.book_hash,
-    ))
+    ))?;
+    if let (Some(book), Some(ledger)) = (&replayed.book, &replayed.ledger) {
+        print("\n")?;
+        show_book(false, book)?;
+        print("\n")?;
+        show_ledger(false, ledger)?;
+    }
+    Ok(())
 }
 
 /// Asks a running node; when none answers, replays the journal. Says on standard error which it was, so that
@@ -274,7 +336,10 @@ fn from_node_or_journal<T: for<'a> serde::Deserialize<'a>>(
     let (Seen { seq, seen }, whence) = match admin::ask(&config.admin_socket(), request) {
         Ok(seen) => (seen, "the running node"),
         Err(_) => {
-            let engine = recovery::replay(&config.journal_dir(), config.data_key()?, |_, _| {})?.engine;
+            let (replayed, _, passed_over) =
+                recovery::replay_shortest(&config.journal_dir(), config.data_key()?, None, |_, _| {})?;
+            passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
+            let engine = replayed.engine;
             (Seen::at(&engine, from(&engine)), "its journal, since no node answers")
         }
     };

@@ -13,6 +13,7 @@ pub mod recovery;
 pub mod roles;
 pub mod service;
 pub mod shadow;
+pub mod snapshot;
 pub mod space;
 
 pub mod admin;

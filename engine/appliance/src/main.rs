@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ironbell_appliance::{Failure, archive, ctl, demo, format, inspect, journal, lobster, node, trial};
+use ironbell_appliance::moment::Moment;
+use ironbell_appliance::{
+    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, trial,
+};
 
 /// An exchange and settlement venue in one Linux box.
 ///
@@ -42,7 +45,12 @@ enum Command {
     /// Look after a journal: verify, dump, grep, stats, repair. Beside a running node, or of a stopped one.
     #[command(subcommand)]
     Journal(Box<journal::Options>),
-    /// Replay a journal from its first command and print the state's hashes.
+    /// Snapshots of the state, which a start goes on from: make one now, list them, verify them. Beside a running node,
+    /// or of a stopped one.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Replay a journal, behind its newest snapshot or from its first command, and print the state's hashes; with
+    /// --until the state, books and balances as of a moment.
     Replay(ReplayArgs),
     /// Move sealed segments of the journal to an archive: a folder, or s3://BUCKET/PREFIX in a build with S3. The node may
     /// run. Only segments that a start no longer needs go.
@@ -74,6 +82,9 @@ struct RunArgs {
     /// Write the stages' latencies as a standard HdrHistogram V2 interval log, once a second.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// Use no snapshot: replay the whole journal, and so rebuild the session and feed logs too.
+    #[arg(long)]
+    from_genesis: bool,
     /// The process that this one must not outlive: a trial's.
     #[arg(long, value_name = "PID", hide = true)]
     trial_of: Option<u32>,
@@ -120,6 +131,33 @@ enum What {
     Statement,
 }
 
+#[derive(Subcommand)]
+enum SnapshotCommand {
+    /// Make one from the newest and the journal behind it, never from the running state. The replay must come to the
+    /// output hashes that stand in the journal, and session and feed log must hold what it says; otherwise there is none,
+    /// and the earlier ones stay.
+    Now(SnapshotArgs),
+    /// Those there are, the newest first, by their headers.
+    List(SnapshotArgs),
+    /// Read and load each, and look whether it stands where the journal has its frame. Exit code 1 when one does not.
+    Verify {
+        #[command(flatten)]
+        args: SnapshotArgs,
+        /// Also replay the journal from its first command: it must come to the state of each.
+        #[arg(long)]
+        from_genesis: bool,
+    },
+}
+
+#[derive(Args)]
+struct SnapshotArgs {
+    #[command(flatten)]
+    config: WithConfig,
+    /// As JSON: one object a line.
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Args)]
 struct ReplayArgs {
     /// A node's data directory, or the journal folder in it.
@@ -127,6 +165,13 @@ struct ReplayArgs {
     /// The key file that the journal was formatted with, if its records are enciphered.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Go back to just after this moment, and print books and balances as of then: a Seq, or a time in UTC such as
+    /// 2026-11-21T09:30:00Z.
+    #[arg(long, value_name = "SEQ|TIME")]
+    until: Option<Moment>,
+    /// Use no snapshot: replay from the first command.
+    #[arg(long)]
+    from_genesis: bool,
     /// Shards to replay with. Only 1 until sharding lands.
     #[arg(long, default_value_t = 1, value_name = "N")]
     shards: usize,
@@ -143,7 +188,7 @@ fn main() -> ExitCode {
         Command::Run(args) => args
             .trial_of
             .map_or(Ok(()), trial::end_with)
-            .and_then(|()| node::run(&args.config.config, args.hlog.as_deref())),
+            .and_then(|()| node::run(&args.config.config, args.hlog.as_deref(), args.from_genesis)),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
         Command::Ctl(options) => ctl::run(*options),
         Command::Inspect(args) if args.account.is_some() && args.what != What::Statement => {
@@ -158,7 +203,19 @@ fn main() -> ExitCode {
             What::Statement => inspect::statement(&args.config.config, args.account, args.json),
         },
         Command::Journal(options) => journal::run(&options),
-        Command::Replay(args) => inspect::replay(&args.dir, args.key_file.as_deref(), args.shards, args.json),
+        Command::Snapshot(SnapshotCommand::Now(args)) => snapshot::now(&args.config.config, args.json),
+        Command::Snapshot(SnapshotCommand::List(args)) => snapshot::list(&args.config.config, args.json),
+        Command::Snapshot(SnapshotCommand::Verify { args, from_genesis }) => {
+            snapshot::verify(&args.config.config, from_genesis, args.json)
+        }
+        Command::Replay(args) => inspect::replay(&inspect::Replaying {
+            dir: &args.dir,
+            key_file: args.key_file.as_deref(),
+            shards: args.shards,
+            until: args.until,
+            from_genesis: args.from_genesis,
+            json: args.json,
+        }),
         Command::Archive(options) => archive::archive(&options),
         Command::Restore(options) => archive::restore(&options),
         Command::ReplayLobster(options) => lobster::run(&options),

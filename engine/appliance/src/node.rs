@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use ironbell_device::Acceptor as _;
 use ironbell_device::kernel::KernelAcceptor;
-use ironbell_feed::Feed;
+use ironbell_feed::{Encoder, Feed};
 use ironbell_gateway::{ArgonChecker, Gateway};
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::{Stop, SystemClock};
-use ironbell_sessionlog::SessionLog;
+use ironbell_sessionlog::{Maker, SessionLog};
+use ironbell_store::DataKey;
 use ironbell_sync::metrics::RoleMetrics;
 use ironbell_sync::{CursorReader, cursor, due, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos, Seq};
@@ -28,6 +29,7 @@ use crate::recovery::Replay;
 use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
 use crate::service;
 use crate::shadow::{self, Shadow};
+use crate::snapshot::{self, Base, Found, Keeper, Logs};
 use crate::space::Space;
 use crate::topology::OrderPath;
 
@@ -48,16 +50,18 @@ const BATCHES: usize = 16;
 ///
 /// # Errors
 /// When the node cannot start, or stops because its journal failed.
-pub fn run(path: &Path, hlog: Option<&Path>) -> Result<(), Failure> {
+pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let config = Config::read(path)?;
     let signals = signals()?;
-    let node = Node::start(&config)?;
+    let node = Node::start(&config, from_genesis)?;
+    let mut keeper = Keeper::new(&config, path, node.recovered.snapshot_seq.unwrap_or(0));
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
     let _ = writeln!(std::io::stdout(), "{}", node.ready_line());
     let mut logged = Ok(());
     while !signals.load(Ordering::Acquire) && !node.is_ending() && logged.is_ok() {
         std::thread::sleep(Duration::from_millis(20));
+        keeper.tick(node.commit.get());
         logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);
     }
     // A full disk under the latency log ends the node in good order all the same.
@@ -103,11 +107,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Recovers and starts every role.
+    /// Recovers, behind the newest snapshot that can be used or `from_genesis`, and starts every role.
     ///
     /// # Errors
     /// When the journal is damaged, locked or on an unfit file system, or an address is taken.
-    pub fn start(config: &Config) -> Result<Self, Failure> {
+    pub fn start(config: &Config, from_genesis: bool) -> Result<Self, Failure> {
         let started = Instant::now();
         allow_files(config.order_entry.sessions_max as u64)?;
         let dir = config.journal_dir();
@@ -148,10 +152,15 @@ impl Node {
         let (frames_durable, frames_durable_reader) = cursor(0);
         let (next_due, next_due_reader) = due();
 
-        // Recovery: state, session logs and feed log are functions of the journal.
+        // Recovery: state, session logs and feed log are functions of the journal, whether they are made from its
+        // beginning or go on from where a snapshot found them.
         let data_key = config.data_key()?;
-        let (session_log, session_maker) = SessionLog::open(&config.log("sessions", data_key.as_deref()))?;
-        let (feed_log, feed_maker) = SessionLog::open(&config.log("feed", data_key.as_deref()))?;
+        let logs = Logs::of(config, data_key.as_deref());
+        let base = if from_genesis { None } else { newest_snapshot(&dir, data_key.as_ref(), &logs)? };
+        let (base, encoder, [(session_log, session_maker), (feed_log, feed_maker)]) = match base {
+            Some((base, Ready { encoder, logs })) => (Some(base), Some(encoder), logs),
+            None => (None, None, [SessionLog::open(&logs.sessions)?, SessionLog::open(&logs.feed)?]),
+        };
         let login_checker = ArgonChecker::start()?;
         let mut gateway = Gateway::new(
             gateway_config(config),
@@ -162,10 +171,18 @@ impl Node {
             login_checker,
         );
         let mut feed = Feed::new(feed_config(config), feed_log, to_feed)?;
-        let mut replay = Replay::new(ironbell_store::identity(&dir)?.key);
+        let position = base.as_ref().map(|base| base.header.position);
+        let mut replay = match base {
+            Some(base) => {
+                base.definitions().iter().try_for_each(|body| gateway.learn(body))?;
+                feed.resume(encoder.expect("it was restored with its snapshot"));
+                Replay::behind(base.engine, started)
+            }
+            None => Replay::new(ironbell_store::identity(&dir)?.key),
+        };
         let options = config.store_options(data_key.clone());
         let (found, writer, segment_maker) =
-            ironbell_store::open_replaying(&dir, &options, &mut |header, commands| {
+            ironbell_store::open_from(&dir, &options, position.as_ref(), &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
                     gateway.replay(event)?;
                     feed.replay(event)?;
@@ -178,6 +195,7 @@ impl Node {
         let (released_seq, released) = cursor(replayed.engine.last_seq().0);
         let rewritten = gateway.end_recovery().rewritten + feed.end_recovery().rewritten;
         let recovered = admin::Recovered {
+            snapshot_seq: position.map(|position| position.chain.last_seq.0),
             commands: replayed.commands,
             ms: replayed.elapsed.as_secs_f64() * 1e3,
             commands_per_s: replayed.commands_per_s(),
@@ -289,6 +307,7 @@ impl Node {
             rerequest: rerequest.to_string(),
             listening: None,
             durability: durability.clone(),
+            journal_dir: config.journal_dir(),
             epoch,
             recovery: recovered.clone(),
             started,
@@ -354,13 +373,14 @@ impl Node {
     #[must_use]
     pub fn ready_line(&self) -> String {
         format!(
-            "ready: order entry {}, ITCH {}, GLIMPSE {}, durability {}, {} commands recovered in {:.1} ms",
+            "ready: order entry {}, ITCH {}, GLIMPSE {}, durability {}, {} commands recovered in {:.1} ms{}",
             self.order_entry,
             self.listening.itch,
             self.listening.glimpse,
             self.durability,
             self.recovered.commands,
-            self.recovered.ms
+            self.recovered.ms,
+            self.recovered.behind()
         )
     }
 
@@ -403,6 +423,28 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// What a start goes on from beside a snapshot's state.
+struct Ready {
+    encoder: Encoder,
+    /// What members were told, and what the feed said.
+    logs: [(SessionLog, Maker); 2],
+}
+
+/// The newest snapshot that can be used and whose logs are there, opened where it found them.
+fn newest_snapshot(
+    dir: &Path,
+    data_key: Option<&Arc<DataKey>>,
+    logs: &Logs,
+) -> Result<Option<(Base, Ready)>, Failure> {
+    let Found { base: found, passed_over } = snapshot::newest(dir, data_key, |base| {
+        let (encoder, [sessions, feed]) = (base.encoder()?, base.positions(logs)?);
+        let resume = |config, positions| SessionLog::resume(config, positions).map_err(|e| e.to_string());
+        Ok(Ready { encoder, logs: [resume(&logs.sessions, sessions)?, resume(&logs.feed, feed)?] })
+    })?;
+    passed_over.iter().for_each(|line| tracing::warn!("{line}"));
+    Ok(found)
 }
 
 /// Sees that the process may open what it will need at most: a node that meets the limit later can make no

@@ -10,6 +10,8 @@ use ironbell_store::{DataKey, FrameHeader, Reader};
 use ironbell_types::{Event, Seq, Sequenced};
 
 use crate::failure::Failure;
+use crate::moment::Moment;
+use crate::snapshot;
 
 /// Open orders a node has room for before its tables must grow.
 const ORDERS_WARM: usize = 1 << 17;
@@ -67,6 +69,19 @@ impl Replay {
         }
     }
 
+    /// A replay that goes on behind a snapshot, whose state is `engine`; counted from `started`.
+    #[must_use]
+    pub fn behind(engine: Engine, started: Instant) -> Self {
+        let recent = VecDeque::from([(engine.last_seq(), engine.output_hash())]);
+        Self { engine, events: Vec::new(), commands: 0, started, recent }
+    }
+
+    /// The state machine where the replay stands.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Executes a frame and returns what it says.
     ///
     /// # Errors
@@ -113,13 +128,68 @@ impl Replay {
 pub fn replay(
     dir: &Path,
     data_key: Option<Arc<DataKey>>,
+    observe: impl FnMut(&[Sequenced], &[Event]),
+) -> Result<Replayed, Failure> {
+    let reader = Reader::deciphering(dir, data_key)?;
+    let replay = Replay::new(reader.identity().key);
+    go_on(reader, replay, None, observe)
+}
+
+/// Replays the journal in `dir` behind its newest snapshot that can be used, or the newest at or before `until`, up to
+/// and with the last command that is not later than `until`. Returns also the Seq of the snapshot, 0 for none, and a line for each that was passed over.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_shortest(
+    dir: &Path,
+    data_key: Option<Arc<DataKey>>,
+    until: Option<Moment>,
+    observe: impl FnMut(&[Sequenced], &[Event]),
+) -> Result<(Replayed, Seq, Vec<String>), Failure> {
+    let started = Instant::now();
+    let (base, passed_over) = snapshot::newest_until(dir, data_key.as_ref(), until.as_ref())?;
+    let mut reader = Reader::deciphering(dir, data_key)?;
+    let (replay, seq) = match base {
+        Some(base) => {
+            reader.resume(&base.header.position)?;
+            let seq = base.header.seq();
+            (Replay::behind(base.engine, started), seq)
+        }
+        None => (Replay::new(reader.identity().key), Seq(0)),
+    };
+    Ok((go_on(reader, replay, until, observe)?, seq, passed_over))
+}
+
+/// Replays the journal in `dir` from its first command up to and with the last command that is not later than `until`.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_until(
+    dir: &Path,
+    data_key: Option<Arc<DataKey>>,
+    until: Option<Moment>,
+    observe: impl FnMut(&[Sequenced], &[Event]),
+) -> Result<Replayed, Failure> {
+    let reader = Reader::deciphering(dir, data_key)?;
+    let replay = Replay::new(reader.identity().key);
+    go_on(reader, replay, until, observe)
+}
+
+fn go_on(
+    mut reader: Reader,
+    mut replay: Replay,
+    until: Option<Moment>,
     mut observe: impl FnMut(&[Sequenced], &[Event]),
 ) -> Result<Replayed, Failure> {
-    let mut reader = Reader::deciphering(dir, data_key)?;
-    let mut replay = Replay::new(reader.identity().key);
     while let Some(frame) = reader.next_frame()? {
-        let events = replay.frame(&frame.header, frame.commands)?;
-        observe(frame.commands, events);
+        let is_wanted =
+            |command: &Sequenced| until.is_none_or(|until| !until.passed(command.seq, command.time));
+        let wanted = frame.commands.partition_point(is_wanted);
+        let events = replay.frame(&frame.header, &frame.commands[..wanted])?;
+        observe(&frame.commands[..wanted], events);
+        if wanted < frame.commands.len() {
+            break;
+        }
     }
     Ok(replay.finish())
 }
