@@ -304,3 +304,39 @@ fn a_replay_until_a_moment_shows_books_and_balances_as_of_then() {
         .expect("it runs");
     assert_eq!(refused.status.code(), Some(2));
 }
+
+/// What no snapshot needs can go, and a start does not miss it.
+#[test]
+fn segments_that_no_snapshot_needs_are_archived() {
+    let mut trial = Trial::new("archived", SECTIONS);
+    let place = trial.node.config_path().with_file_name("archive").display().to_string();
+    let refused = trial.ironbell(&["archive", &place]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let segment =
+        |trial: &Trial, index: u64| trial.node.config().journal_dir().join(format!("{index:010}.segment"));
+    while !segment(&trial, 5).exists() {
+        trial.trade(200);
+    }
+    // Two are ready ahead, so that the third is being written.
+    let first = trial.snapshot();
+    trial.trade(100);
+    let second = trial.snapshot();
+    let archived = trial.ironbell(&["archive", &place]);
+    assert!(archived.status.success(), "{archived:?}");
+    assert!(!segment(&trial, 1).exists() && segment(&trial, 3).exists(), "{archived:?}");
+    trial.node.kill();
+    trial.node.start().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(trial.node.status().expect("it answers").recovery.snapshot_seq, Some(second));
+    trial.node.kill();
+    // Without a snapshot there is no start until it is back.
+    for seq in [first, second] {
+        std::fs::remove_file(trial.path(seq)).expect("it was there");
+    }
+    let said = trial.node.start().expect_err("the journal's beginning is not there").to_string();
+    assert!(said.contains("ironbell restore"), "{said}");
+    let restored = trial.ironbell(&["restore", &place]);
+    assert!(restored.status.success(), "{restored:?}");
+    let expected = trial.whole_journal();
+    trial.node.start().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(trial.node.status().expect("it answers").recovery.hashes, expected);
+}

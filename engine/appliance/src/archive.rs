@@ -19,11 +19,10 @@ pub struct Archive {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", default_value = "node.toml")]
     config: PathBuf,
-    /// Take only segments all of whose commands come before this Seq. A start reads the journal from the first command
-    /// that it needs on; without a snapshot that is the first of all, and the segments must be restored before the
-    /// node starts again.
+    /// Take only segments all of whose commands come before this Seq. By itself it takes what the newest
+    /// `snapshot.keep` snapshots do not need; beyond that a start may need segments that must first be restored.
     #[arg(long, value_name = "SEQ")]
-    before: u64,
+    before: Option<u64>,
     /// Leave the segments in the journal too.
     #[arg(long)]
     copy: bool,
@@ -52,11 +51,25 @@ pub struct Restore {
 /// moved until then is in the archive, the rest in the journal.
 pub fn archive(options: &Archive) -> Result<(), Failure> {
     let (journal, depot) = open(&options.config, &options.place)?;
-    let archiving = Archiving { before: Seq(options.before), copy: options.copy };
+    let before = options.before.map_or_else(|| not_needed(&options.config), |before| Ok(Seq(before)))?;
+    let archiving = Archiving { before, copy: options.copy };
     let moved = ironbell_archive::archive(&journal, &*depot, archiving, &mut told)?;
     let done = if options.copy { "are in" } else { "were moved to" };
     say(&summary(moved, done, &*depot));
     Ok(())
+}
+
+/// Up to where a start needs nothing of the journal.
+fn not_needed(config: &Path) -> Result<Seq, Failure> {
+    let config = Config::read(config)?;
+    let keep = config.snapshot.keep;
+    let needed = ironbell_store::snapshot::oldest_needed(&config.journal_dir(), keep)?;
+    needed.map(|needed| needed.seq).ok_or_else(|| {
+        Failure::refused(format_args!(
+            "there are fewer than {keep} snapshots (snapshot.keep), so that a start may need all of the journal; let them be made, \
+             or say with --before how far to go"
+        ))
+    })
 }
 
 /// `ironbell restore`.
