@@ -1,6 +1,7 @@
 //! What a commit costs, beside what it could cost: a bare direct, synced write of the same length, and
 //! the ways not taken (into merely allocated blocks, through a map and fdatasync). All in one run, in
-//! turns, so that the ratios hold whatever else the machine does.
+//! turns, so that the ratios hold whatever else the machine does. What the device was told, as /proc/diskstats
+//! counts it, includes what others wrote meanwhile.
 //!
 //! `cargo bench -p ironbell-store --bench journal_commit [-- DIR]`; DIR must lie on a disk. The writer yields
 //! between polls, as a node does on a shared CPU; on a machine whose CPUs are all busy this measures the
@@ -8,7 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::IoSlice;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -60,11 +61,14 @@ fn bench(dir: &Path) -> Result<()> {
         Row::new("bare O_DIRECT + RWF_DSYNC, only allocated"),
         Row::new("mapped store + fdatasync"),
     ];
+    let device = Device::of(dir)?;
     for _ in 0..TURNS {
-        rows[0].time(|| commit(&mut writer, &mut maker))?;
-        rows[1].time(|| zeroed.write())?;
-        rows[2].time(|| allocated.write())?;
-        rows[3].time(|| mapped.write())?;
+        // Segments are made between the turns: what the device is told in one is of its commits alone.
+        while maker.poll()? > 0 {}
+        rows[0].time(&device, || commit(&mut writer, &mut maker))?;
+        rows[1].time(&device, || zeroed.write())?;
+        rows[2].time(&device, || allocated.write())?;
+        rows[3].time(&device, || mapped.write())?;
     }
     let host = rustix::system::uname();
     let cpus = std::thread::available_parallelism()?;
@@ -74,27 +78,41 @@ fn bench(dir: &Path) -> Result<()> {
         host.release().to_string_lossy(),
         dir.display()
     );
-    println!("commit of 4 KiB{:34}p50 µs   p99 µs   max µs   p50 / bare", "");
+    println!("commit of 4 KiB{:34}p50 µs   p99 µs   max µs   p50 / bare   KiB   flushes", "");
     let bare = rows[1].took.value_at_quantile(0.5) as f64;
     for row in &rows {
         let micros = |quantile| row.took.value_at_quantile(quantile) as f64 / 1e3;
         let ratio = row.took.value_at_quantile(0.5) as f64 / bare;
         println!(
-            "  {:<45}{:>8.1}{:>9.1}{:>9.1}{ratio:>13.2}",
+            "  {:<45}{:>8.1}{:>9.1}{:>9.1}{ratio:>13.2}{:>6.1}{:>10.2}",
             row.name,
             micros(0.5),
             micros(0.99),
-            micros(1.0)
+            micros(1.0),
+            row.told.bytes as f64 / 1024.0 / row.took.len() as f64,
+            row.told.flushes as f64 / row.took.len() as f64
         );
     }
 
-    println!("4 in flight");
+    let alone = 1e9 / rows[0].took.mean();
+    println!("4 in flight; one frame at a time makes {alone:.0} commits/s");
     for count in [1, 48, 1024] {
         let (frames, took) = flood(&mut writer, &mut maker, count, 3000)?;
         let (commits, commands) = (frames / took.as_secs_f64(), frames * count as f64 / took.as_secs_f64());
         println!(
-            "  {:<41}{commits:>12.0} commits/s{commands:>12.0} commands/s",
-            format!("{count} commands a frame")
+            "  {:<30}{commits:>8.0} commits/s, {:.1} times as many{commands:>12.0} commands/s",
+            format!("{count} commands a frame"),
+            commits / alone
+        );
+    }
+    println!("frames of {PACED_COMMANDS} commands as they fall due, the thread asleep in between");
+    for rate in [100_000, 1_000_000] {
+        let paced = paced(&mut writer, &mut maker, rate)?;
+        println!(
+            "  {rate:>9} commands/s asked, {:>9.0} made durable, {:.2} of a CPU, last one {:.1} ms after it was due",
+            paced.rate,
+            paced.cpu,
+            paced.behind.as_secs_f64() * 1e3
         );
     }
     writer.seal()?;
@@ -108,22 +126,60 @@ fn bench(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The block device below a directory.
+struct Device(String);
+
+/// What a device was told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    bytes: u64,
+    flushes: u64,
+}
+
+impl Device {
+    fn of(dir: &Path) -> Result<Self> {
+        let device = fs::metadata(dir)?.dev();
+        let device = Self(format!("{} {}", rustix::fs::major(device), rustix::fs::minor(device)));
+        device.told().map(|_| device)
+    }
+
+    /// Up to now. The kernel counts sectors of 512 bytes whatever the device has (Documentation/admin-guide/iostats.rst).
+    fn told(&self) -> Result<Told> {
+        let stats = fs::read_to_string("/proc/diskstats")?;
+        let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let is_it = |columns: &Vec<String>| columns.len() > 2 && columns[..2].join(" ") == self.0;
+        let line = stats.lines().map(columns).find(is_it);
+        let line = line.ok_or_else(|| format!("/proc/diskstats knows no device {}", self.0))?;
+        let number = |nth: usize| line.get(nth).map_or(Ok(0), |number| number.parse::<u64>());
+        Ok(Told { bytes: number(9)? * 512, flushes: number(18)? })
+    }
+}
+
 struct Row {
     name: &'static str,
     took: Histogram<u64>,
+    told: Told,
 }
 
 impl Row {
     fn new(name: &'static str) -> Self {
-        Self { name, took: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are good") }
+        Self {
+            name,
+            took: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are good"),
+            told: Told::default(),
+        }
     }
 
-    fn time(&mut self, mut commit: impl FnMut() -> Result<()>) -> Result<()> {
+    fn time(&mut self, device: &Device, mut commit: impl FnMut() -> Result<()>) -> Result<()> {
+        let before = device.told()?;
         for _ in 0..COMMITS_A_TURN {
             let begun = Instant::now();
             commit()?;
             self.took.saturating_record(begun.elapsed().as_nanos() as u64);
         }
+        let after = device.told()?;
+        self.told.bytes += after.bytes - before.bytes;
+        self.told.flushes += after.flushes - before.flushes;
         Ok(())
     }
 }
@@ -204,6 +260,55 @@ fn flood(writer: &mut Writer, maker: &mut SegmentMaker, count: u64, frames: u32)
         took += begun.elapsed();
     }
     Ok((f64::from(frames), took))
+}
+
+const PACED_COMMANDS: u64 = 500;
+const PACED: Duration = Duration::from_secs(1);
+
+/// What came of commands at a rate.
+struct Paced {
+    rate: f64,
+    /// CPU seconds of the process, the kernel's workers for it included, by seconds.
+    cpu: f64,
+    /// How late the last one was durable.
+    behind: Duration,
+}
+
+/// Commands that come at `rate` whatever becomes of them, and a writer that sleeps when there is nothing to do.
+/// Segments are made by another thread in a node: here before, and not in between, as long as two last.
+fn paced(writer: &mut Writer, maker: &mut SegmentMaker, rate: u64) -> Result<Paced> {
+    while maker.poll()? > 0 {}
+    let frames = rate * PACED.as_secs() / PACED_COMMANDS;
+    let gap = PACED / frames as u32;
+    let mut commands = Vec::with_capacity(PACED_COMMANDS as usize);
+    let (begun, cpu_before) = (Instant::now(), cpu_time());
+    let mut next = 0;
+    while next < frames || writer.in_flight() > 0 {
+        let mut done = writer.poll()?;
+        if writer.in_flight() == 0 && !writer.can_begin() {
+            done += maker.poll()?;
+        }
+        if next < frames && begun.elapsed() >= gap * next as u32 && writer.can_begin() {
+            let first = writer.appended_seq().0 + 1;
+            commands.clear();
+            commands.extend((first..first + PACED_COMMANDS).map(order));
+            writer.append(&commands, Seq(writer.durable().get()), (Seq(0), 0))?;
+            next += 1;
+            done += 1;
+        }
+        if done == 0 {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+    let took = begun.elapsed();
+    let cpu = (cpu_time() - cpu_before).as_secs_f64() / took.as_secs_f64();
+    let rate = (frames * PACED_COMMANDS) as f64 / took.as_secs_f64();
+    Ok(Paced { rate, cpu, behind: took.saturating_sub(gap * (frames - 1) as u32) })
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The least that a durable write of a block can be: one system call on prepared blocks.
