@@ -80,30 +80,47 @@ pub(crate) struct FirmState {
     pub(crate) tier: u8,
 }
 
-/// A port and what it has done.
+/// A port and what it has done. What each order looks at comes first, in two cache lines.
 #[derive(Clone)]
+#[repr(C, align(64))]
 pub(crate) struct PortState {
-    pub(crate) port: Port,
     pub(crate) rules: PortRules,
-    /// Logins so far.
-    pub(crate) incarnation: u32,
-    pub(crate) logged_in: bool,
+    /// By the low bits of the instrument.
+    purses: [Purse; PURSES],
+    /// Last UserRefNum consumed on channel 0, which is all that most members use.
+    last: UserRefNum,
     pub(crate) killed: bool,
     /// There are instruments that it may not trade.
     pub(crate) is_denied: bool,
     /// A limit over many orders concerns its account or its firm.
     pub(crate) is_limited: bool,
+    pub(crate) logged_in: bool,
+    pub(crate) port: Port,
+    /// Logins so far.
+    pub(crate) incarnation: u32,
     pub(crate) bucket: Bucket,
     /// The equal orders that it sent last, while its rules count them.
     pub(crate) row: Option<Row>,
     pub(crate) dead_man: Option<DeadMan>,
     /// The superstep in which a number was consumed that may turn out not to be.
     pub(crate) in_doubt: u64,
-    /// Last UserRefNum consumed on channel 0, which is all that most members use.
-    last: UserRefNum,
-    /// The same for the other channels, from the first use of any.
+    /// The last UserRefNum consumed on the other channels, from the first use of any.
     lasts: Option<Box<[UserRefNum; 256]>>,
 }
+
+const _: () = assert!(core::mem::offset_of!(PortState, port) <= 128);
+
+/// Where the ledger has the assets of an instrument for the port's account: found once, since entries and what an
+/// instrument trades never change. Says nothing that is state.
+#[derive(Clone, Copy)]
+struct Purse {
+    instrument: InstrumentId,
+    base: u32,
+    quote: u32,
+}
+
+/// Instruments whose ledger entries a port remembers: most orders are for one that it traded lately.
+const PURSES: usize = 4;
 
 /// A timer that cancels a silent port's orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +142,7 @@ impl PortState {
         Self {
             port,
             rules,
+            purses: [Purse { instrument: InstrumentId::NONE, base: 0, quote: 0 }; PURSES],
             incarnation: 0,
             logged_in: false,
             killed: false,
@@ -142,6 +160,18 @@ impl PortState {
     /// The bucket is full, and rows of equal orders begin anew.
     pub(crate) fn set_rules(&mut self, rules: PortRules) {
         (self.rules, self.bucket, self.row) = (rules, Bucket::full(&rules), None);
+    }
+
+    /// The ledger entries of base and quote asset of an instrument, if they are remembered.
+    #[inline(always)]
+    pub(crate) fn entries(&self, instrument: InstrumentId) -> Option<(u32, u32)> {
+        let purse = &self.purses[instrument.0 as usize % PURSES];
+        (purse.instrument == instrument).then_some((purse.base, purse.quote))
+    }
+
+    /// Remembers them.
+    pub(crate) fn note_entries(&mut self, instrument: InstrumentId, base: u32, quote: u32) {
+        self.purses[instrument.0 as usize % PURSES] = Purse { instrument, base, quote };
     }
 
     /// The last number consumed on a channel today; 0 before the first.

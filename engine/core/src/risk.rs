@@ -25,6 +25,8 @@ struct Admitted {
     base: u32,
     quote: u32,
     tier: u8,
+    /// The port remembers the entries.
+    is_known: bool,
 }
 
 /// Who sends an order and what it is for, looked up once.
@@ -38,6 +40,8 @@ struct Asked<'a> {
 /// What an order is to hold, and in which of its assets.
 struct Wanted {
     account: AccountId,
+    /// The ledger entries of base and quote asset, if they are remembered.
+    entries: Option<(u32, u32)>,
     buys: bool,
     base: AssetId,
     quote: AssetId,
@@ -298,7 +302,8 @@ impl Desk {
                 return Err(Reject::AggregateExposure);
             }
         }
-        Ok(Wanted { account, buys, base, quote, hold, worth: worth.price, tier })
+        let entries = port.entries(order.instrument);
+        Ok(Wanted { account, entries, buys, base, quote, hold, worth: worth.price, tier })
     }
 
     #[inline(never)]
@@ -313,18 +318,28 @@ impl Desk {
     /// Funds; what orders `freed` hold is not counted.
     #[inline(always)]
     fn check_funds(&mut self, wanted: &Wanted, freed: &[u32]) -> Result<Admitted, Reject> {
-        let Wanted { account, buys, base, quote, hold, worth, tier } = *wanted;
-        let entry = self.ledger.find(account, if buys { quote } else { base });
-        let entry = entry.ok_or(Reject::AggregateExposure)?;
+        let Wanted { account, entries, buys, base, quote, hold, worth, tier } = *wanted;
+        let (entry, other) = match entries {
+            Some((base, quote)) if buys => (quote, base),
+            Some((base, quote)) => (base, quote),
+            None => self.find_entries(account, if buys { (quote, base) } else { (base, quote) })?,
+        };
         let freed = if freed.is_empty() { 0 } else { self.held_by(freed, entry) };
         if self.ledger.available(entry) + freed < hold {
             self.ahead.short = Some((entry, hold));
             return Err(Reject::AggregateExposure);
         }
-        let other = self.ledger.find(account, if buys { base } else { quote }).unwrap_or(NONE);
         let (base, quote) = if buys { (other, entry) } else { (entry, other) };
         // Until those freed are heard to be gone, all together hold the higher of both.
-        Ok(Admitted { worth, hold: (hold - freed).max(0), base, quote, tier })
+        let hold = (hold - freed).max(0);
+        Ok(Admitted { worth, hold, base, quote, tier, is_known: entries.is_some() })
+    }
+
+    /// The ledger entries of two assets; of the first there must be one.
+    #[inline(never)]
+    fn find_entries(&self, account: AccountId, assets: (AssetId, AssetId)) -> Result<(u32, u32), Reject> {
+        let first = self.ledger.find(account, assets.0).ok_or(Reject::AggregateExposure)?;
+        Ok((first, self.ledger.find(account, assets.1).unwrap_or(NONE)))
     }
 
     /// What orders hold of a ledger entry, together.
@@ -337,13 +352,21 @@ impl Desk {
     #[inline(always)]
     fn take_in(&mut self, order: &Accepted, admitted: &Admitted, executed: u64) -> u32 {
         let mut record = record(order, admitted, executed);
-        if record.base == NONE || record.quote == NONE {
-            let account = self.port(order.key).port.account;
-            let Instrument { base, quote, .. } = *self.instrument(order.instrument);
-            record.base = self.ledger.open(account, base);
-            record.quote = self.ledger.open(account, quote);
+        if !admitted.is_known {
+            (record.base, record.quote) = self.know_entries(order);
         }
         self.open(record, &order.terms)
+    }
+
+    /// The ledger entries of an order's assets, made if they are the account's first, and remembered.
+    #[inline(never)]
+    fn know_entries(&mut self, order: &Accepted) -> (u32, u32) {
+        let account = self.port(order.key).port.account;
+        let Instrument { base, quote, .. } = *self.instrument(order.instrument);
+        let (base, quote) = (self.ledger.open(account, base), self.ledger.open(account, quote));
+        let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
+        port.note_entries(order.instrument, base, quote);
+        (base, quote)
     }
 
     #[inline(always)]
