@@ -1,7 +1,7 @@
 //! Quiet: after warm-up the order path makes no allocation, counted by the allocator itself.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
 #[expect(dead_code, reason = "the rules' test uses the other half")]
 mod venue;
@@ -15,13 +15,20 @@ use venue::{Venue, cancel, modify, order, replace};
 
 struct Counting;
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Of this thread alone: the harness allocates in its own while a test runs.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
 
 // SAFETY: every method passes its arguments on to `System` and returns what it returned; counting
 // touches no memory but a static atomic.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: our caller keeps `alloc`'s contract, which is System's.
         unsafe { System.alloc(layout) }
     }
@@ -32,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: as for `dealloc`, and our caller keeps `realloc`'s contract, which is System's.
         unsafe { System.realloc(place, layout, size) }
     }
@@ -133,19 +140,14 @@ fn add_terms(enter: &mut EnterOrder, kind: u32) {
 
 #[test]
 fn the_warm_order_path_never_allocates() {
-    let _alone = ALONE.lock().expect("the other test did not fail");
     check(false);
 }
 
 /// Icebergs, hidden orders, pegs, discretion, stops, timers, pairs, self-trade prevention and all.
 #[test]
 fn nor_does_it_with_every_kind_of_order() {
-    let _alone = ALONE.lock().expect("the other test did not fail");
     check(true);
 }
-
-/// The counter is the process's: one test at a time.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 fn check(with_terms: bool) {
     let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
@@ -178,7 +180,7 @@ fn check(with_terms: bool) {
     for (at, command) in given.iter().enumerate() {
         // The first tenth is warm-up: ladder nodes are made as prices are first met.
         if at == given.len() / 10 {
-            counted = ALLOCATIONS.load(Ordering::Relaxed);
+            counted = ALLOCATIONS.get();
         }
         run(&mut engine, *command);
         loop {
@@ -187,7 +189,7 @@ fn check(with_terms: bool) {
             run(&mut engine, ask);
         }
     }
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
+    let allocations = ALLOCATIONS.get() - counted;
     engine.check_invariants();
     assert!(said > given.len() / 2, "the flow was heard: {said} events of {} commands", given.len());
     assert!(special.iter().all(|count| (*count > 100) == with_terms), "all of it happened: {special:?}");
