@@ -44,10 +44,15 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// At a random operation, with a random part of what was not flushed.
+    /// Behind a random operation, mostly a write, with a random part of what was not flushed.
     pub fn draw(disk: &Disk, rng: &mut Rng) -> Self {
         disk.told(|told| {
-            let at = rng.below(told.len() as u64) as usize;
+            let mut at = rng.below(told.len() as u64) as usize;
+            if rng.below(4) > 0 {
+                // Right behind a write there is something to lose; a disk is told of few between two flushes.
+                let is_write = |at: &usize| matches!(told[at - 1].operation, Operation::Write { .. });
+                at = (at.max(1)..told.len()).find(is_write).unwrap_or(at);
+            }
             let flushed =
                 told[..at].iter().rposition(|told| matches!(told.operation, Operation::Flush)).unwrap_or(0);
             // None of it, all of it, or each sector by lot: nothing and everything are likely losses too.

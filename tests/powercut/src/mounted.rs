@@ -28,7 +28,9 @@ pub fn make_file_system(kind: &str, file: &Path) -> Result<(), Failure> {
             command
         }
     };
-    run(command.arg(file).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")).map(|_| ())
+    let made = run(command.arg(file).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin"));
+    made.map(|_| ())
+        .map_err(|e| format!("no {kind} can be made (e2fsprogs or xfsprogs is needed): {e}").into())
 }
 
 /// A loop device over a file.
