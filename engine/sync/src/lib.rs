@@ -1,16 +1,19 @@
-//! Every atomic of the venue: SPSC rings, progress cursors, the time of the next timer, and the metrics segment.
+//! Every atomic of the venue: SPSC rings, the exchange between shards, progress cursors, the time of the next timer,
+//! and the metrics segment.
 //!
 //! Roles share nothing else. A ring moves values from one role to one other; a [`Cursor`] says how far
 //! a role has come; the [`metrics`] segment is written by a role alone and read by whoever likes.
 
 pub mod cursor;
 pub mod due;
+pub mod exchange;
 pub mod histogram;
 pub mod metrics;
 pub mod ticks;
 
 pub use cursor::{Cursor, CursorReader, CursorWriter, cursor};
 pub use due::{DueReader, DueWriter, due};
+pub use exchange::{Exchange, exchange};
 pub use rtrb::{Consumer, Producer, PushError, RingBuffer, chunks::ChunkError};
 pub use ticks::{TickScale, ticks};
 
