@@ -1,5 +1,6 @@
 //! `kill -9` at random moments, over and over on one journal: nothing a member was told is missing after the
-//! restart, sessions go on where they were, and every recovery comes to the same hashes.
+//! restart, sessions go on where they were, and every recovery comes to the same hashes: with another number of shards
+//! than the run before had, too.
 //!
 //! `IRONBELL_KILLS` sets the number of rounds (50), `IRONBELL_SEED` the seed.
 
@@ -18,6 +19,10 @@ const SECTIONS: &str = r#"segment_bytes = 4194304
 
 [snapshot]
 every = "50ms"
+
+[shards]
+run_min = 1
+count = 1
 
 [genesis]
 assets = [{ code = "USD", decimals = 4 }, { code = "ANVL", decimals = 0 }, { code = "BELL", decimals = 0 }]
@@ -60,6 +65,16 @@ fn driver_config(seed: u64) -> DriverConfig {
     }
 }
 
+/// How many shards the next start is with.
+fn choose_shards(dir: &Path, before: u64, count: u64) -> u64 {
+    let path = dir.join("node.toml");
+    let text = std::fs::read_to_string(&path).expect("a file of ours");
+    let chosen = text.replace(&format!("\ncount = {before}\n"), &format!("\ncount = {count}\n"));
+    assert!(chosen.contains(&format!("\ncount = {count}\n")));
+    std::fs::write(&path, chosen).expect("a file of ours");
+    count
+}
+
 /// Sends `signal` to process `id` after `life`, whatever it is doing then.
 fn signal_after(id: u32, life: Duration, signal: Signal) -> std::thread::JoinHandle<()> {
     let pid =
@@ -80,7 +95,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
     let mut node = TrialNode::prepare(&dir, SECTIONS, Some(program)).expect("a node");
     node.start().expect("it starts");
     let mut driver = connect(&node, seed);
-    let (mut under_load, mut asked, mut behind_snapshots) = (0, 0, 0);
+    let (mut under_load, mut asked, mut behind_snapshots, mut shards) = (0, 0, 0, 1);
     for round in 1..=kills {
         if rng.below(5) == 0 {
             // In the midst of a start, too: recovery itself may be cut off.
@@ -111,6 +126,7 @@ fn nothing_a_member_was_told_is_lost_by_kill_9() {
         let replayed = recovery::replay(&node.config().journal_dir(), None, |_, _| {})
             .expect("no kill damages the journal");
         let expected = inspection::hashes(&replayed.engine);
+        shards = choose_shards(&dir, shards, 1 + rng.below(3));
         node.start().unwrap_or_else(|e| panic!("round {round}: {e}"));
         let status = node.status().expect("it answers");
         assert_eq!(status.recovery.hashes, expected, "round {round}");

@@ -15,6 +15,7 @@ use ironbell_gateway::{Gateway, LoginChecker};
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
+use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
 use ironbell_store::{DataKey, SegmentMaker};
@@ -108,7 +109,7 @@ impl Node {
         let (shard_release, to_release) = ring(16);
         let (mut release_shard, batches) = ring(16);
         for _ in 0..16 {
-            release_shard.push(Batch::new()).expect("room");
+            release_shard.push(Batch::new(1)).expect("room");
         }
         let (release_gateway, to_gateway) = ring(4_096);
         let (release_feed, to_feed) = ring(4_096);
@@ -176,7 +177,7 @@ impl Node {
             release_shard: batches,
             next_due,
         };
-        let shard = Shard::new(engine, connections);
+        let (shard, _) = Shard::new(engine, Lending::default(), connections);
         let outputs = vec![release_gateway, release_feed];
         let connections = release::Connections {
             shard_release: to_release,

@@ -17,6 +17,7 @@ use crate::inspection;
 use crate::operator::Ask;
 use crate::service::Listening;
 use crate::shadow::Shadow;
+use crate::topology;
 
 /// A question.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -353,17 +354,58 @@ impl Status {
             row(&mut text, "torn tail", torn);
         }
         for thread in &self.threads {
-            row(&mut text, "thread", thread);
+            let name = thread.split([' ', ':']).next().unwrap_or(thread);
+            match self.counter(&format!("thread {name}"), "idle_permille") {
+                Some(idle) => {
+                    let idle = idle as f64 / 10.0;
+                    row(&mut text, "thread", &format_args!("{thread}; idle {idle:.1} % of the last second"));
+                }
+                None => row(&mut text, "thread", thread),
+            }
         }
+        row(&mut text, "shards", &self.supersteps());
+        row(&mut text, "rings", &self.ring_fill());
         text.push('\n');
         text.push_str(&self.stage_table());
         text.push('\n');
-        for role in &self.roles {
-            let counters: Vec<_> =
-                role.counters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        for role in self.roles.iter().filter(|role| !role.role.starts_with("thread ") && role.role != "rings")
+        {
+            let counters = role.counters.iter().filter(|(name, _)| !name.starts_with("ring_"));
+            let counters: Vec<_> = counters.map(|(name, value)| format!("{name} {value}")).collect();
             row(&mut text, &role.role, &counters.join(", "));
         }
         text
+    }
+
+    fn counter(&self, role: &str, name: &str) -> Option<u64> {
+        self.roles.iter().find(|r| r.role == role)?.counters.get(name).copied()
+    }
+
+    /// How the state machine was driven since the start.
+    fn supersteps(&self) -> String {
+        let count = |name| self.counter("shard", name).unwrap_or(0);
+        let (home, lent) = (count("commands_home"), count("commands_lent"));
+        let steps = count("supersteps");
+        if steps == 0 {
+            return format!("{home} commands one by one, no superstep");
+        }
+        format!(
+            "{home} commands one by one, {lent} in {steps} supersteps of {:.1} commands on average, {} of them cut; \
+             fanned out {} times",
+            lent as f64 / steps as f64,
+            count("cuts"),
+            count("loans")
+        )
+    }
+
+    /// How full each ring was when its role last looked.
+    fn ring_fill(&self) -> String {
+        let fill = |(ring, _): (topology::Ring, usize)| {
+            let name = format!("ring_{}", ring.name);
+            let filled = self.roles.iter().find_map(|role| role.counters.get(&name))?;
+            Some(format!("{} {filled}/{}", ring.name, ring.depth))
+        };
+        topology::rings(1).into_iter().filter_map(fill).collect::<Vec<_>>().join(", ")
     }
 
     /// The latencies of an order's way since start, in the order of its stations. Each is counted from the

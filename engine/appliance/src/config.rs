@@ -1,10 +1,13 @@
 //! `node.toml`: what a node is, said by the SRE. Every field has a default; an unknown one is an error.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ironbell_core::{Engine, Homes, SHARDS_MAX};
 use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_runtime::shards::Lending;
 use ironbell_sessionlog::LogKey;
 use ironbell_store::DataKey;
 use serde::Deserialize;
@@ -31,6 +34,11 @@ pub struct Config {
     pub snapshot: Snapshot,
     /// `[placement]`.
     pub placement: Placement,
+    /// `[shards]`.
+    pub shards: Shards,
+    /// The file that all this was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// `[genesis]`: the first frames of the journal; read by `ironbell format` alone.
     pub genesis: Genesis,
 }
@@ -135,13 +143,38 @@ impl From<Durability> for ironbell_store::Durability {
 #[serde(default, deny_unknown_fields)]
 pub struct Placement {
     /// CPUs that are the node's own, in the order of `topology.rs`: gateway, sequencer, shard, journal,
-    /// release; with fewer than five, neighbours share. Empty: chosen from those that the process may
+    /// release, then one for each further shard; with fewer than five, neighbours share. Empty: chosen from those that the process may
     /// use, all but the first; on two CPUs or one the roles share one thread.
     pub cpus: Vec<usize>,
     /// The CPU of the service thread; none leaves it to the scheduler.
     pub service_cpu: Option<usize>,
     /// Poll without ever resting. Only for CPUs that nobody else needs.
     pub spin: bool,
+}
+
+/// The state machine on several threads. What is chosen here shows in no outcome, and may be changed at any restart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shards {
+    /// How many.
+    pub count: usize,
+    /// The shard, from 0, of a firm with all its accounts and ports, by MPID; those not named go round.
+    pub firms: BTreeMap<String, u8>,
+    /// The shard of an instrument with its book, by symbol; those not named go round.
+    pub instruments: BTreeMap<String, u8>,
+    /// So many orders in a row, in one frame, are worth fanning out to all shards; fewer run on the first alone.
+    pub run_min: usize,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            firms: BTreeMap::new(),
+            instruments: BTreeMap::new(),
+            run_min: Lending::default().run_min,
+        }
+    }
 }
 
 impl Default for Config {
@@ -154,6 +187,8 @@ impl Default for Config {
             journal: Journal::default(),
             snapshot: Snapshot::default(),
             placement: Placement::default(),
+            shards: Shards::default(),
+            file: PathBuf::new(),
             genesis: Genesis::default(),
         }
     }
@@ -235,6 +270,7 @@ impl Config {
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.data_dir = folder.join(&config.data_dir);
+        config.file = path.to_owned();
         config.journal.key_file = config.journal.key_file.map(|file| folder.join(file));
         config.check().map_err(|what| Failure::file(path, what, "correct it"))?;
         Ok(config)
@@ -289,6 +325,19 @@ impl Config {
                 self.order_entry.sessions_max
             ));
         }
+        if !(1..=SHARDS_MAX).contains(&self.shards.count) {
+            return Err(format!("shards.count = {} is not within 1 to {SHARDS_MAX}", self.shards.count));
+        }
+        for (key, homes) in [("firms", &self.shards.firms), ("instruments", &self.shards.instruments)] {
+            if let Some((name, shard)) =
+                homes.iter().find(|(_, shard)| usize::from(**shard) >= self.shards.count)
+            {
+                return Err(format!(
+                    "shards.{key}.{name} = {shard}, and there are {} shards, counted from 0",
+                    self.shards.count
+                ));
+            }
+        }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) =
             self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
@@ -296,6 +345,29 @@ impl Config {
             return Err(format!("placement names CPU {cpu}, and this process may use {cpus}"));
         }
         Ok(())
+    }
+
+    /// Which shard owns what of the venue that `engine` is.
+    ///
+    /// # Errors
+    /// When a firm or an instrument is named that the venue does not have.
+    pub fn homes(&self, engine: &Engine) -> Result<Homes, Failure> {
+        let mut homes = Homes::new(self.shards.count);
+        let unknown = |key: &str, name: &str| {
+            let what = format_args!("shards.{key}.{name}: the venue has none of this name");
+            Failure::file(&self.file, what, "correct the name, or leave it out until it is defined")
+        };
+        for (mpid, shard) in &self.shards.firms {
+            let firm = engine.firms().find(|firm| firm.mpid.as_str() == mpid);
+            let firm = firm.ok_or_else(|| unknown("firms", mpid))?;
+            homes.place_firm(firm.id, *shard).expect("the configuration was checked");
+        }
+        for (symbol, shard) in &self.shards.instruments {
+            let instrument = engine.instruments().find(|instrument| instrument.symbol.as_str() == symbol);
+            let instrument = instrument.ok_or_else(|| unknown("instruments", symbol))?;
+            homes.place_instrument(instrument.id, *shard).expect("the configuration was checked");
+        }
+        Ok(homes)
     }
 
     /// The admin socket's path.
@@ -394,6 +466,9 @@ mod tests {
             ("[journal]\nsegment_bytes = 5", "journal.segment_bytes = 5"),
             ("[feed]\ngroup = \"10.1.1.1:5\"", "no multicast address"),
             ("[placement]\ncpus = [4000]", "CPU 4000"),
+            ("[shards]\ncount = 33", "shards.count = 33 is not within 1 to 32"),
+            ("[shards]\ncount = 2\nfirms = { ALFA = 2 }", "shards.firms.ALFA = 2, and there are 2"),
+            ("[shards]\ninstruments = { ANVL = 1 }", "shards.instruments.ANVL = 1"),
             ("not toml", "line 1"),
         ] {
             let error = read(text).expect_err(text);

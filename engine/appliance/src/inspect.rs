@@ -370,7 +370,7 @@ fn to_json(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// Prints; a reader that closed the pipe (`| head`) is not a failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::refused(format_args!("standard output: {e}")))

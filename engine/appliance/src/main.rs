@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ironbell_appliance::moment::Moment;
 use ironbell_appliance::{
-    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, trial,
+    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, topology, trial,
 };
 
 /// An exchange and settlement venue in one Linux box.
@@ -36,6 +36,8 @@ enum Command {
     Run(RunArgs),
     /// Tell how a running node is: addresses, sequence, self-check, latency of each stage.
     Status(StatusArgs),
+    /// Print the threads that a node with this configuration has, their CPUs and roles, and the rings between them.
+    Topology(WithConfig),
     /// Operate a running node: phases, rules, limits, kill switches, fees, the trading day, busts, what is listed.
     /// Each is sequenced and journaled like an order.
     Ctl(Box<ctl::Options>),
@@ -189,6 +191,7 @@ fn main() -> ExitCode {
             .trial_of
             .map_or(Ok(()), trial::end_with)
             .and_then(|()| node::run(&args.config.config, args.hlog.as_deref(), args.from_genesis)),
+        Command::Topology(args) => topology::show(&args.config),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
         Command::Ctl(options) => ctl::run(*options),
         Command::Inspect(args) if args.account.is_some() && args.what != What::Statement => {

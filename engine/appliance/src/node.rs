@@ -13,7 +13,8 @@ use ironbell_gateway::{ArgonChecker, Gateway};
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
-use ironbell_runtime::{Stop, SystemClock};
+use ironbell_runtime::shards::Lending;
+use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
 use ironbell_store::DataKey;
 use ironbell_sync::metrics::RoleMetrics;
@@ -25,26 +26,13 @@ use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspection;
-use crate::recovery::Replay;
-use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
+use crate::recovery::{self, Replay};
+use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, ReleaseRole, SequencerRole, ShardRole};
 use crate::service;
 use crate::shadow::{self, Shadow};
 use crate::snapshot::{self, Base, Found, Keeper, Logs};
 use crate::space::Space;
-use crate::topology::OrderPath;
-
-/// Depths of the rings, in slots. A gateway or feed ring holds what several full frames say.
-const GATEWAY_SEQUENCER: usize = 4_096;
-const RELEASE_OUTPUT: usize = 16_384;
-const RELEASE_SHADOW: usize = 65_536;
-/// What operators ask for: one at a time.
-const ADMIN_SEQUENCER: usize = 16;
-/// Halts of order entry, and their ends.
-const SPACE_SEQUENCER: usize = 4;
-/// Every ask of an ordinary frame, and the word that it is executed.
-const SHARD_SEQUENCER: usize = 2_048;
-/// Batches of events between shard and release gate.
-const BATCHES: usize = 16;
+use crate::topology::{self, Station};
 
 /// `ironbell run`.
 ///
@@ -88,7 +76,7 @@ fn signals() -> Result<Arc<AtomicBool>, Failure> {
 
 /// A running node.
 pub struct Node {
-    threads: Vec<std::thread::JoinHandle<Vec<Box<dyn ironbell_runtime::Role>>>>,
+    threads: Vec<std::thread::JoinHandle<Vec<Box<dyn Role>>>>,
     background: Vec<std::thread::JoinHandle<()>>,
     /// Ends every thread.
     stop: Stop,
@@ -135,20 +123,20 @@ impl Node {
             .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;
         let order_entry = acceptor.local_addr();
         // Rings and cursors, in the order of one order's way.
-        let (gateway_sequencer, from_gateway) = ring(GATEWAY_SEQUENCER);
-        let (admin_sequencer, from_admin) = ring(ADMIN_SEQUENCER);
-        let (space_sequencer, from_space) = ring(SPACE_SEQUENCER);
-        let (sequencer_journal, to_journal) = ring(64);
-        let (sequencer_shard, to_shard) = ring(64);
-        let (shard_sequencer, from_shard) = ring(SHARD_SEQUENCER);
-        let (shard_release, to_release) = ring(BATCHES);
-        let (mut release_shard, batches) = ring(BATCHES);
-        for _ in 0..BATCHES {
-            release_shard.push(Batch::new()).expect("the ring is empty");
+        let (gateway_sequencer, from_gateway) = ring(topology::GATEWAY_SEQUENCER.depth);
+        let (admin_sequencer, from_admin) = ring(topology::ADMIN_SEQUENCER.depth);
+        let (space_sequencer, from_space) = ring(topology::SPACE_SEQUENCER.depth);
+        let (sequencer_journal, to_journal) = ring(topology::SEQUENCER_JOURNAL.depth);
+        let (sequencer_shard, to_shard) = ring(topology::SEQUENCER_SHARD.depth);
+        let (shard_sequencer, from_shard) = ring(topology::SHARD_SEQUENCER.depth);
+        let (shard_release, to_release) = ring(topology::SHARD_RELEASE.depth);
+        let (mut release_shard, batches) = ring(topology::SHARD_RELEASE.depth);
+        for _ in 0..topology::SHARD_RELEASE.depth {
+            release_shard.push(Batch::new(config.shards.count)).expect("the ring is empty");
         }
-        let (release_gateway, to_gateway) = ring(RELEASE_OUTPUT);
-        let (release_feed, to_feed) = ring(RELEASE_OUTPUT);
-        let (release_shadow, to_shadow) = ring(RELEASE_SHADOW);
+        let (release_gateway, to_gateway) = ring(topology::RELEASE_GATEWAY.depth);
+        let (release_feed, to_feed) = ring(topology::RELEASE_FEED.depth);
+        let (release_shadow, to_shadow) = ring(topology::RELEASE_SHADOW.depth);
         let (frames_durable, frames_durable_reader) = cursor(0);
         let (next_due, next_due_reader) = due();
 
@@ -171,6 +159,7 @@ impl Node {
             login_checker,
         );
         let mut feed = Feed::new(feed_config(config), feed_log, to_feed)?;
+        let key = ironbell_store::identity(&dir)?.key;
         let position = base.as_ref().map(|base| base.header.position);
         let mut replay = match base {
             Some(base) => {
@@ -178,7 +167,7 @@ impl Node {
                 feed.resume(encoder.expect("it was restored with its snapshot"));
                 Replay::behind(base.engine, started)
             }
-            None => Replay::new(ironbell_store::identity(&dir)?.key),
+            None => Replay::new(key),
         };
         let options = config.store_options(data_key.clone());
         let (found, writer, segment_maker) =
@@ -211,19 +200,29 @@ impl Node {
             log_messages_rewritten: rewritten,
             hashes: inspection::hashes(&replayed.engine),
         };
-        let engine = replayed.engine;
+        // The twin stays on one shard, and so the node checks all day that the number of shards shows in nothing.
+        let twin = replayed.engine;
+        let engine = recovery::over_shards(&twin, key, config)?;
         let channel = feed.channel();
         let rerequest = feed.rerequest_at();
 
         let metrics_path = config.data_dir.join("metrics");
-        let mut metrics =
-            metrics::create(&metrics_path, &roles::SPECS).map_err(Failure::refused)?.into_iter();
+        let threads = topology::threads(&config.placement, &topology::allowed(), config.shards.count);
+        let names: Vec<_> = threads.iter().map(|thread| format!("thread {}", thread.name)).collect();
+        let idle_spec = |name| metrics::Spec {
+            role: name,
+            counters: &ironbell_runtime::placement::IDLE_COUNTERS,
+            histograms: &[],
+        };
+        let specs: Vec<_> =
+            roles::SPECS.into_iter().chain(names.iter().map(|name| idle_spec(name.as_str()))).collect();
+        let mut metrics = metrics::create(&metrics_path, &specs).map_err(Failure::refused)?.into_iter();
         let mut next_metrics = || -> RoleMetrics { metrics.next().expect("one section a role") };
         let (stop, draining, quiet) = (Stop::default(), Stop::default(), Stop::default());
         let (fatal, spent) = (Fatal::default(), Fatal::default());
         let halted = engine.order_entry_halted();
         let shadow = Shadow::new(shadow::Parts {
-            engine: engine.clone(),
+            engine: twin,
             encoder: feed.encoder().clone(),
             input: to_shadow,
             released: released.clone(),
@@ -262,8 +261,9 @@ impl Node {
         let sequencer = SequencerRole::new(sequencer, next_metrics(), draining.clone(), quiet.clone());
         let journal =
             JournalRole::new(writer, to_journal, frames_durable, next_metrics(), fatal.clone(), stop.clone());
-        let shard = Shard::new(
+        let (shard, workers) = Shard::new(
             engine,
+            Lending { run_min: config.shards.run_min, ..Lending::default() },
             shard::Connections {
                 sequencer_shard: to_shard,
                 shard_sequencer,
@@ -285,20 +285,23 @@ impl Node {
         );
         let feed = FeedRole::new(feed, next_metrics(), fatal.clone(), stop.clone());
 
-        let allowed: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-        let plans = OrderPath {
-            gateway: Box::new(gateway),
-            sequencer: Box::new(sequencer),
-            journal: Box::new(journal),
-            shard: Box::new(shard),
-            release: Box::new(release),
-            feed: Box::new(feed),
+        let shard = ShardRole::new(shard, next_metrics());
+        let release = ReleaseRole::new(release, next_metrics());
+        let mut roles: Vec<(Station, Box<dyn Role>)> = vec![
+            (Station::Gateway, Box::new(gateway)),
+            (Station::Sequencer, Box::new(sequencer)),
+            (Station::Journal, Box::new(journal)),
+            (Station::Shard(0), Box::new(shard)),
+            (Station::Release, Box::new(release)),
+            (Station::Feed, Box::new(feed)),
+        ];
+        for (n, worker) in workers.into_iter().enumerate() {
+            roles.push((Station::Shard(n + 1), Box::new(worker)));
         }
-        .place(&config.placement, &allowed);
-        let mut table: Vec<String> = plans.iter().map(crate::topology::describe).collect();
-        table.push("service: shadow ITCH GLIMPSE admin".into());
-        table.push("segments: journal segments, session and feed log segments".into());
+        let mut plans = topology::place(&threads, topology::idle(&config.placement), roles);
+        plans.iter_mut().for_each(|plan| plan.metrics = Some(next_metrics()));
+        let mut table: Vec<String> = threads.iter().map(ToString::to_string).collect();
+        table.extend(topology::background(&config.placement));
 
         let durability = format!("{:?}", config.journal.durability).to_lowercase();
         let context = admin::Context {

@@ -9,6 +9,7 @@ use ironbell_core::Engine;
 use ironbell_store::{DataKey, FrameHeader, Reader};
 use ironbell_types::{Event, Seq, Sequenced};
 
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::moment::Moment;
 use crate::snapshot;
@@ -40,6 +41,21 @@ impl Replayed {
 #[must_use]
 pub fn engine_config(key: u64) -> ironbell_core::Config {
     ironbell_core::Config { key, orders: ORDERS_WARM, accounts: ACCOUNTS_WARM }
+}
+
+/// The state of `engine`, of the venue with this key, shared out to as many shards as the configuration has, each firm and instrument at home where
+/// it says.
+///
+/// # Errors
+/// When the configuration names a firm or an instrument that there is not.
+pub fn over_shards(engine: &Engine, key: u64, config: &Config) -> Result<Engine, Failure> {
+    let homes = config.homes(engine)?;
+    if homes.shards() == 1 {
+        return Ok(engine.clone());
+    }
+    Engine::load_sharded(&engine.save(), engine_config(key), homes).map_err(|e| {
+        Failure::check(format_args!("the state cannot be shared out to shards: {e}; report this"))
+    })
 }
 
 /// A replay in progress: the state machine, and the check that it comes to what was written down when

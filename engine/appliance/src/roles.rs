@@ -9,23 +9,41 @@ use std::sync::{Arc, OnceLock};
 use ironbell_device::Acceptor;
 use ironbell_feed::Feed;
 use ironbell_gateway::{Gateway, LoginChecker, Stage};
-use ironbell_runtime::release::Released;
+use ironbell_runtime::release::{Release, Released};
 use ironbell_runtime::sequencer::Sequencer;
+use ironbell_runtime::shard::Shard;
 use ironbell_runtime::{Clock, Role, SharedFrame, Stop};
 use ironbell_store::Writer;
 use ironbell_sync::metrics::{RoleMetrics, Spec};
 use ironbell_sync::{Consumer, CursorWriter, TickScale, ticks};
 use ironbell_types::Nanos;
 
-/// What each role counts; [`RoleMetrics`] come in this order.
-pub const SPECS: [Spec<'static>; 5] = [
+/// What each role counts; [`RoleMetrics`] come in this order. `ring_` counters say how full a ring is
+/// (`topology::rings`), seen now and then.
+pub const SPECS: [Spec<'static>; 7] = [
     Spec {
         role: "gateway",
         counters: &["sessions", "logins", "messages_in", "messages_out", "malformed", "disconnects"],
         histograms: &["gateway_in", "gateway_out"],
     },
-    Spec { role: "sequencer", counters: &["seq", "frames", "commands", "waits", "ticks"], histograms: &[] },
-    Spec { role: "journal", counters: &["frames", "bytes", "durable_seq"], histograms: &["durable"] },
+    Spec {
+        role: "sequencer",
+        counters: &[
+            "seq",
+            "frames",
+            "commands",
+            "waits",
+            "ticks",
+            "ring_gateway_sequencer",
+            "ring_admin_sequencer",
+        ],
+        histograms: &[],
+    },
+    Spec {
+        role: "journal",
+        counters: &["frames", "bytes", "durable_seq", "ring_sequencer_journal"],
+        histograms: &["durable"],
+    },
     Spec {
         role: "release",
         counters: &["frames", "events"],
@@ -34,6 +52,16 @@ pub const SPECS: [Spec<'static>; 5] = [
     Spec {
         role: "feed",
         counters: &["sequence", "packets", "packets_dropped", "rerequests"],
+        histograms: &[],
+    },
+    Spec {
+        role: "shard",
+        counters: &["commands_home", "commands_lent", "supersteps", "cuts", "loans", "ring_sequencer_shard"],
+        histograms: &[],
+    },
+    Spec {
+        role: "rings",
+        counters: &["ring_shard_release", "ring_release_gateway", "ring_release_feed", "ring_release_shadow"],
         histograms: &[],
     },
 ];
@@ -125,6 +153,7 @@ impl JournalRole {
         self.metrics.set(0, durable);
         self.metrics.set(1, self.writer.bytes());
         self.metrics.set(2, self.writer.durable().get());
+        self.metrics.set(3, self.input.slots() as u64);
     }
 }
 
@@ -187,11 +216,83 @@ impl<C: Clock> Role for SequencerRole<C> {
             self.metrics.set(2, counters.commands);
             self.metrics.set(3, counters.waits);
             self.metrics.set(4, counters.ticks);
+            for (n, waiting) in self.sequencer.waiting().take(2).enumerate() {
+                self.metrics.set(5 + n, waiting as u64);
+            }
         }
         if self.draining.asked() {
             self.sequencer.stop();
             if work == 0 && self.sequencer.is_quiet() {
                 self.quiet.ask();
+            }
+        }
+        work
+    }
+}
+
+/// The first shard, which leads the others.
+pub struct ShardRole {
+    shard: Shard,
+    metrics: RoleMetrics,
+    polls: u32,
+}
+
+impl ShardRole {
+    /// The role over a shard.
+    #[must_use]
+    pub fn new(shard: Shard, metrics: RoleMetrics) -> Self {
+        Self { shard, metrics, polls: 0 }
+    }
+}
+
+impl Role for ShardRole {
+    fn name(&self) -> &str {
+        self.shard.name()
+    }
+
+    fn poll(&mut self, now: Nanos) -> usize {
+        let work = self.shard.poll(now);
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_COPY) {
+            let counters = self.shard.counters();
+            self.metrics.set(0, counters.commands_home);
+            self.metrics.set(1, counters.commands_lent);
+            self.metrics.set(2, counters.supersteps);
+            self.metrics.set(3, counters.cuts);
+            self.metrics.set(4, counters.loans);
+            self.metrics.set(5, self.shard.frames_waiting() as u64);
+        }
+        work
+    }
+}
+
+/// The release gate, and how full the rings at it are.
+pub struct ReleaseRole<F> {
+    release: Release<F>,
+    rings: RoleMetrics,
+    polls: u32,
+}
+
+impl<F: FnMut(Released) + Send> ReleaseRole<F> {
+    /// The role over a release gate.
+    #[must_use]
+    pub fn new(release: Release<F>, rings: RoleMetrics) -> Self {
+        Self { release, rings, polls: 0 }
+    }
+}
+
+impl<F: FnMut(Released) + Send> Role for ReleaseRole<F> {
+    fn name(&self) -> &str {
+        "release"
+    }
+
+    fn poll(&mut self, now: Nanos) -> usize {
+        let work = self.release.poll(now);
+        self.polls = self.polls.wrapping_add(1);
+        if self.polls.is_multiple_of(POLLS_PER_COPY) {
+            self.rings.set(0, self.release.waiting() as u64);
+            for (n, waiting) in self.release.told().take(3).enumerate() {
+                self.rings.set(1 + n, waiting as u64);
             }
         }
         work

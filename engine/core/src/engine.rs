@@ -154,6 +154,12 @@ impl Engine {
         }
     }
 
+    /// How many shards it is on.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.homes.shards()
+    }
+
     /// The Seq of the last command; 0 before the first.
     #[must_use]
     pub fn last_seq(&self) -> Seq {

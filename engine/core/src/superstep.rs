@@ -63,7 +63,7 @@ struct Posted {
 }
 
 /// What a part has said, by stage and in order.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Said {
     stages: [Vec<Event>; 3],
     /// How many of each are in the hash.
@@ -113,6 +113,19 @@ impl Pace {
 }
 
 impl Said {
+    /// With room for so many events of each stage.
+    #[must_use]
+    pub fn new(events_max: usize) -> Self {
+        let stages = [(); 3].map(|()| Vec::with_capacity(events_max));
+        Self { stages, ..Self::default() }
+    }
+
+    /// The share of the output hash that it stands for.
+    #[must_use]
+    pub fn output_hash(&self) -> u128 {
+        self.hash
+    }
+
     /// Puts what the parts have said in the one order, appends it to `out`, and empties them. Returns their share of
     /// the output hash.
     pub fn merge<'a>(parts: impl IntoIterator<Item = &'a mut Self>, out: &mut Vec<Event>) -> u128 {

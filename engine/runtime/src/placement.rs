@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ironbell_sync::metrics::RoleMetrics;
+use ironbell_sync::{TickScale, ticks};
 use ironbell_types::Nanos;
 
 /// A part of the node that does its work in small steps.
 pub trait Role: Send {
     /// What the block diagram calls it.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Does what can be done now and returns how much it was; never waits. `now` is the thread's
     /// monotonic time, for time-outs and heartbeats, never for state.
@@ -46,6 +48,57 @@ pub struct ThreadPlan {
     pub idle: Idle,
     /// Its roles, polled in this order.
     pub roles: Vec<Box<dyn Role>>,
+    /// Where it counts how much of its time no role had work: [`IDLE_COUNTERS`].
+    pub metrics: Option<RoleMetrics>,
+}
+
+/// What a thread counts: nanoseconds without work since it started, and how many thousandths of the last second they
+/// were.
+pub const IDLE_COUNTERS: [&str; 2] = ["idle_ns", "idle_permille"];
+
+/// Adds up the time between a poll without work and the next with work: nothing is timed on a thread that has always
+/// work or never.
+struct IdleTime {
+    metrics: Option<RoleMetrics>,
+    scale: TickScale,
+    since: Option<u64>,
+    nanos: u64,
+    /// When the present second began, and what was added up then.
+    second: (u64, u64),
+}
+
+impl IdleTime {
+    fn new(metrics: Option<RoleMetrics>) -> Self {
+        Self { metrics, scale: TickScale::new(), since: None, nanos: 0, second: (ticks(), 0) }
+    }
+
+    fn note(&mut self, work: bool) {
+        match (work, self.since) {
+            (false, None) => self.since = Some(ticks()),
+            (true, Some(since)) => {
+                self.nanos += self.scale.nanos(since, ticks());
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// To be called now and then; counts once a second.
+    fn publish(&mut self) {
+        let Some(metrics) = &mut self.metrics else { return };
+        let now = ticks();
+        let second = self.scale.nanos(self.second.0, now);
+        if second < 1_000_000_000 {
+            return;
+        }
+        if let Some(since) = &mut self.since {
+            self.nanos += self.scale.nanos(*since, now);
+            *since = now;
+        }
+        metrics.set(0, self.nanos);
+        metrics.set(1, ((self.nanos - self.second.1) * 1_000 / second).min(1_000));
+        self.second = (now, self.nanos);
+    }
 }
 
 /// Asks threads to stop; shared by all of a node.
@@ -98,14 +151,17 @@ impl ThreadPlan {
                 // The kernel adds up to 50 µs to a sleep unless it is told not to; then a rest is merely longer.
                 let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
             }
+            let mut idle_time = IdleTime::new(self.metrics.take());
             let origin = Instant::now();
             let (mut now, mut polls, mut without_work) = (Nanos(1), 0_u32, 0_u32);
             while !stop.asked() {
                 if polls.is_multiple_of(POLLS_PER_CLOCK) || without_work > POLLS_BEFORE_PARK {
                     now = Nanos(origin.elapsed().as_nanos() as u64 + 1);
+                    idle_time.publish();
                 }
                 polls = polls.wrapping_add(1);
                 let work: usize = self.roles.iter_mut().map(|role| role.poll(now)).sum();
+                idle_time.note(work > 0);
                 without_work = if work > 0 { 0 } else { without_work.saturating_add(1) };
                 if work == 0 {
                     rest(self.idle, without_work);
@@ -171,7 +227,13 @@ mod tests {
     fn a_role_that_panics_stops_every_thread_of_the_node() {
         let stop = Stop::default();
         let start = |role: Box<dyn Role>| {
-            let plan = ThreadPlan { name: "test".into(), cpu: None, idle: Idle::Spin, roles: vec![role] };
+            let plan = ThreadPlan {
+                name: "test".into(),
+                cpu: None,
+                idle: Idle::Spin,
+                roles: vec![role],
+                metrics: None,
+            };
             plan.start(stop.clone()).expect("a thread")
         };
         let (healthy, broken) = (start(Box::new(Count(0))), start(Box::new(Broken)));
@@ -184,7 +246,8 @@ mod tests {
     fn a_thread_polls_until_asked_to_stop_and_gives_its_roles_back() {
         for idle in [Idle::Spin, Idle::Park { park: Duration::from_micros(50) }] {
             let stop = Stop::default();
-            let plan = ThreadPlan { name: "test".into(), cpu: None, idle, roles: vec![Box::new(Count(0))] };
+            let roles: Vec<Box<dyn Role>> = vec![Box::new(Count(0))];
+            let plan = ThreadPlan { name: "test".into(), cpu: None, idle, roles, metrics: None };
             let thread = plan.start(stop.clone()).expect("a thread");
             stop.ask();
             let roles = thread.join().expect("it does not panic");

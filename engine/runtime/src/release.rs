@@ -74,10 +74,29 @@ impl<F: FnMut(Released) + Send> Release<F> {
         self.output_hash
     }
 
+    /// Batches that wait to be released.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.connections.shard_release.slots()
+    }
+
+    /// What waits in the rings to those who tell somebody, in their order, and then in the shadow's.
+    pub fn told(&self) -> impl Iterator<Item = usize> + '_ {
+        let shadow = &self.connections.release_shadow;
+        let fill = |capacity: usize, free: usize| capacity - free;
+        let outputs = self.connections.outputs.iter();
+        outputs
+            .map(move |output| fill(output.buffer().capacity(), output.slots()))
+            .chain([fill(shadow.buffer().capacity(), shadow.slots())])
+    }
+
     fn take_committed(&mut self) -> bool {
         if self.batch.is_none() {
             self.batch = self.connections.shard_release.pop().ok();
             (self.at, self.output) = (0, 0);
+            if let Some(batch) = &mut self.batch {
+                batch.merge();
+            }
         }
         let Some(batch) = &self.batch else { return false };
         let frame = batch.frame.as_ref().expect("a batch carries its frame");
@@ -196,7 +215,7 @@ mod tests {
         };
         let mut frames = 0;
         let mut gate = Release::new(connections, released, |_| frames += 1);
-        let mut batch = Batch::new();
+        let mut batch = Batch::new(1);
         batch.events = (1..=3).map(event).collect();
         batch.frame = Some(frame);
         shard.push(batch).expect("room");

@@ -134,6 +134,11 @@ impl<C: Clock> Sequencer<C> {
         self.counters
     }
 
+    /// Commands that wait in the rings of its inputs, by input.
+    pub fn waiting(&self) -> impl Iterator<Item = usize> + '_ {
+        self.connections.inputs.iter().map(Consumer::slots)
+    }
+
     /// The last Seq given.
     #[must_use]
     pub fn seq(&self) -> Seq {

@@ -1,10 +1,11 @@
 //! Sequencer, shard and release gate connected as in a node, with a journal that is only a cursor: what
 //! comes out must be what the state machine says of the same commands, whatever the framing was.
 
-use ironbell_core::{Config, Engine};
+use ironbell_core::{Config, Engine, Homes};
 use ironbell_runtime::release::{self, Release, ToShadow};
 use ironbell_runtime::sequencer::{self, Sequencer, Start};
 use ironbell_runtime::shard::{self, Batch, Shard};
+use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Clock, Role};
 use ironbell_sync::{cursor, due, ring};
 use ironbell_types::{
@@ -114,12 +115,13 @@ fn member_command(rng: &mut Rng, number: u32, clock: u64) -> Command {
 #[test]
 fn what_comes_out_is_what_the_state_machine_says() {
     for seed in 1..=20 {
-        run(seed);
+        run(seed, 1);
+        run(seed, 3);
     }
 }
 
-fn run(seed: u64) {
-    println!("seed {seed}");
+fn run(seed: u64, shards: usize) {
+    println!("seed {seed}, {shards} shards");
     let config = Config { key: 7, orders: 1_024, accounts: 16 };
     let (mut gateway, from_gateway) = ring(4_096);
     let (sequencer_journal, mut to_journal) = ring(64);
@@ -128,7 +130,7 @@ fn run(seed: u64) {
     let (shard_release, to_release) = ring(4);
     let (mut release_shard, batches) = ring(4);
     for _ in 0..4 {
-        release_shard.push(Batch::new()).expect("room");
+        release_shard.push(Batch::new(shards)).expect("room");
     }
     let (release_gateway, mut heard_by_gateway) = ring(64);
     let (release_shadow, mut shadow) = ring(1 << 16);
@@ -154,7 +156,10 @@ fn run(seed: u64) {
         release_shard: batches,
         next_due,
     };
-    let mut shard = Shard::new(Engine::new(config), connections);
+    let mut homes = Homes::new(shards);
+    homes.place_firm(FirmId(1), shards as u8 - 1).expect("there is such a shard");
+    let lending = Lending { run_min: 4, frames_max: 2, span_max: 16 };
+    let (mut shard, mut workers) = Shard::new(Engine::sharded(config, homes), lending, connections);
     let connections = release::Connections {
         shard_release: to_release,
         release_shard,
@@ -184,6 +189,9 @@ fn run(seed: u64) {
                 }
             }
             1 => work += sequencer.poll(Nanos(0)),
+            2 if rng.below(2) == 0 => {
+                work += workers.iter_mut().map(|worker| worker.poll(Nanos(0))).sum::<usize>();
+            }
             2 => work += shard.poll(Nanos(0)),
             3 => work += release.poll(Nanos(0)),
             4 => {
@@ -226,6 +234,8 @@ fn run(seed: u64) {
         journal.iter().any(|c| matches!(c.command, Command::MassCancelSlice(_))),
         "no mass cancel came up"
     );
+    assert_eq!(shard.counters().supersteps > 0, shards > 1);
+    assert!(shard.counters().commands_home > 0);
     assert_eq!(released_reader.get(), journal.last().map_or(0, |c| c.seq.0));
     let mut followed: Vec<Sequenced> = Vec::new();
     while let Ok(message) = shadow.pop() {
