@@ -439,10 +439,10 @@ fn what_a_killed_process_named_is_not_lost_with_what_was_written_into_it() {
                 writer.poll().expect("nothing goes wrong");
             }
             story.acknowledged = writer.durable().get();
-        }
-        for _ in 0..6 {
-            let disk = disk.fork(rng.next()).restart(End::Power);
-            drop(story.clone().open(&disk, no_loss).unwrap_or_else(|error| panic!("{error}")));
+            for _ in 0..3 {
+                let disk = disk.fork(rng.next()).restart(End::Power);
+                drop(story.clone().open(&disk, no_loss).unwrap_or_else(|error| panic!("{error}")));
+            }
         }
     }
 }
@@ -497,4 +497,21 @@ fn a_sound_frame_of_another_history_is_refused() {
         "{error}"
     );
     assert!(error.to_string().contains("it does not name the hash of the frame before it"), "{error}");
+}
+
+/// A device put the last frame elsewhere, or another one in its place: that is no write that never ended.
+#[test]
+fn a_last_frame_that_was_misdirected_is_refused_and_not_cut() {
+    let path = dir().join("0000000001.segment");
+    let block = |nth: usize| nth * BLOCK_BYTES..(nth + 1) * BLOCK_BYTES;
+    for (found, left) in [(6, None), (4, Some(3))] {
+        let (disk, mut story) = journal_of(1, &[1, 2, 3]);
+        let image = disk.image(&dir()).remove(&path).expect("it is there");
+        let frame = image[block(left.unwrap_or(4))].to_vec();
+        disk.tamper(&path, block(4).start, |bytes| bytes[..BLOCK_BYTES].fill(0));
+        disk.tamper(&path, block(found).start, |bytes| bytes[..BLOCK_BYTES].copy_from_slice(&frame));
+        let error = story.open(&disk, no_loss).expect_err("it is damaged");
+        let at = block(4).start as u64;
+        assert!(matches!(error, Error::Damaged { offset, seq: Seq(4), .. } if offset == at), "{error}");
+    }
 }
