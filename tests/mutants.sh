@@ -5,6 +5,10 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+if ! command -v patch >/dev/null; then
+    echo 'mutants: patch is missing: sudo apt-get install -y patch' >&2
+    exit 2
+fi
 if (($# == 0)); then
     set -- tests/mutants/*.patch
     set -- "${@##*/}"
