@@ -41,6 +41,7 @@ fuzz: ## Fuzz what reads the journal's files, a minute each (nightly Rust): make
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)
+	cargo bench --locked -p ironbell-runtime --bench superstep_scaling
 	cargo bench --locked -p ironbell-store --bench journal_commit
 	cargo bench --locked -p ironbell-wire
 
