@@ -14,7 +14,9 @@
 //! parts at home the lead executes that like an engine of one thread.
 //!
 //! **Small frames run at home**, where they cost no exchange: parts are lent when a run is long, and come home after some
-//! frames without a long one ([`Lending`]). That decides nothing but speed: the outcome is the same either way.
+//! frames without a long one ([`Lending`]). So do runs that are cut again and again, for a while: a port that spams orders
+//! which it cannot pay for must not make the others wait at more exchanges than commands. That decides nothing but speed:
+//! the outcome is the same either way.
 //!
 //! Nobody waits for ever. A shard waits for mail (`engine/sync`'s `exchange.rs` says why that comes), the lead for what it
 //! gave out. A worker has at most one job, so that the rings of jobs and of what is done never fill. Nothing here waits
@@ -31,6 +33,9 @@ use crate::placement::Role;
 /// Slots of the rings between lead and worker: a worker has one job at most.
 pub const JOBS: usize = 2;
 
+/// Frames that stay at home after a run that was cut to pieces: then it is tried again.
+const FRAMES_AT_HOME: u32 = 32;
+
 /// When parts are lent, and when they come home again. It shows in no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lending {
@@ -43,7 +48,8 @@ pub struct Lending {
 }
 
 impl Default for Lending {
-    /// From the bench `superstep_scaling`: below about 64 commands a frame on one core is as quick as on two.
+    /// 64 commands are some 20 µs of work for one core; handing them out, two exchanges and hearing back cost about 2.5 µs
+    /// (bench `superstep_scaling`, two shards and frames of one command against the inline driver).
     fn default() -> Self {
         Self { run_min: 64, frames_max: 16, span_max: COMMANDS_MAX }
     }
@@ -219,6 +225,10 @@ pub struct Lead {
     spare: Vec<Box<Part>>,
     /// Frames in a row without a run worth lending for.
     short_frames: u32,
+    /// So many more frames stay at home, since the last run was cut to pieces.
+    frames_at_home: u32,
+    /// Supersteps and cuts before the present run.
+    before: (u64, u64),
     place: Place,
     counters: Counters,
 }
@@ -255,6 +265,8 @@ pub fn lead(engine: Engine, lending: Lending) -> (Lead, Vec<Worker>) {
         lent: false,
         spare: Vec::new(),
         short_frames: 0,
+        frames_at_home: 0,
+        before: (0, 0),
         place: Place::Between(0),
         counters: Counters::default(),
     };
@@ -323,7 +335,10 @@ impl Lead {
     fn begin(&mut self, frame: &SharedFrame, at: usize, output: &mut Output<'_>) -> usize {
         let rest = &frame.commands[at..];
         let run = span(rest, rest.len());
-        let is_long = run >= self.lending.run_min.max(1);
+        if at == 0 {
+            self.frames_at_home = self.frames_at_home.saturating_sub(1);
+        }
+        let is_long = run >= self.lending.run_min.max(1) && self.frames_at_home == 0;
         self.short_frames = match (is_long, at) {
             (true, _) => 0,
             (false, 0) => self.short_frames.saturating_add(1),
@@ -338,7 +353,8 @@ impl Lead {
             self.place = Place::Between(at + here);
             return here;
         }
-        // An empty run only calls the parts home: what comes next runs by itself.
+        // An empty run only calls the parts home: what comes next runs there.
+        let run = if self.frames_at_home > 0 { 0 } else { run };
         let keeps = run == rest.len() && self.short_frames < self.lending.frames_max;
         if !self.lent {
             self.lent = true;
@@ -353,6 +369,7 @@ impl Lead {
             let job = Job { frame: frame.clone(), from: at, to: at + run, part: parts.next(), keeps, said };
             assert!(link.jobs.push(job).is_ok(), "a worker has one job at most");
         }
+        self.before = (self.share.supersteps, self.share.cuts);
         self.place = Place::Running { from: at, to: at + run, keeps };
         1
     }
@@ -372,6 +389,12 @@ impl Lead {
         }
         let hash = output.said.iter().fold(0u128, |hash, said| hash.wrapping_add(said.output_hash()));
         self.engine.note(&frame.commands[from..to], hash);
+        // Pieces shorter than what is worth lending for.
+        let pieces = self.share.supersteps - self.before.0;
+        if self.share.cuts > self.before.1 && pieces > 1 + ((to - from) / self.lending.run_min.max(1)) as u64
+        {
+            self.frames_at_home = FRAMES_AT_HOME;
+        }
         self.counters.commands_lent += (to - from) as u64;
         if !keeps {
             self.engine.take_back(std::mem::take(&mut self.spare));
