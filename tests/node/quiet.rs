@@ -1,12 +1,12 @@
-//! Promise 8, for the whole order path at once: gateway, sequencer, journal, shard, release gate and feed as
-//! a node connects them, a journal on the disk, and not one allocation once warm.
+//! Promise 8, for the whole order path at once: gateway, sequencer, journal, one shard or several, release gate and feed
+//! as a node connects them, a journal on the disk, and not one allocation once warm.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::PathBuf;
 
 use ironbell_appliance::format;
-use ironbell_appliance::recovery::Replay;
+use ironbell_appliance::recovery::{self, Replay};
 use ironbell_appliance::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
 use ironbell_client::order_entry::{Event, FullOrder, Member, NewOrder, OrderEntry, Replacement, TwoSided};
 use ironbell_device::mem;
@@ -86,6 +86,8 @@ impl LoginChecker for Trusting {
 }
 
 struct Node {
+    shard: Shard,
+    /// All others.
     roles: Vec<Box<dyn Role>>,
     shadow: Consumer<release::ToShadow>,
     segments: SegmentMaker,
@@ -95,9 +97,11 @@ struct Node {
 }
 
 impl Node {
-    fn start(dir: &std::path::Path, acceptor: mem::MemAcceptor) -> Self {
+    fn start(dir: &std::path::Path, acceptor: mem::MemAcceptor, shards: usize) -> Self {
         let path = dir.join("node.toml");
-        std::fs::write(&path, SECTIONS).expect("a file of ours");
+        // The firm is at home on the last shard and its instrument on the first, and every frame is fanned out.
+        let homes = format!("[shards]\ncount = {shards}\nrun_min = 1\nfirms = {{ ALFA = {} }}\n", shards - 1);
+        std::fs::write(&path, format!("{SECTIONS}{homes}")).expect("a file of ours");
         let config = ironbell_appliance::config::Config::read(&path).expect("a configuration");
         format::format(&config).expect("a journal");
         let journal = config.journal_dir();
@@ -109,7 +113,7 @@ impl Node {
         let (shard_release, to_release) = ring(16);
         let (mut release_shard, batches) = ring(16);
         for _ in 0..16 {
-            release_shard.push(Batch::new(1)).expect("room");
+            release_shard.push(Batch::new(shards)).expect("room");
         }
         let (release_gateway, to_gateway) = ring(4_096);
         let (release_feed, to_feed) = ring(4_096);
@@ -131,7 +135,8 @@ impl Node {
             ..ironbell_feed::Config::default()
         };
         let mut feed = Feed::new(feed_config, feed_log, to_feed).expect("sockets on loopback");
-        let mut replay = Replay::new(ironbell_store::identity(&journal).expect("an identity").key);
+        let venue_key = ironbell_store::identity(&journal).expect("an identity").key;
+        let mut replay = Replay::new(venue_key);
         let (found, writer, segments) =
             ironbell_store::open_replaying(&journal, &config.store_options(None), &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
@@ -144,6 +149,7 @@ impl Node {
         gateway.end_recovery();
         feed.end_recovery();
         let (engine, commit) = (replay.finish().engine, writer.durable());
+        let (engine, _) = recovery::with_twin(engine, venue_key, &config).expect("there are such shards");
         let (released_seq, _) = cursor(engine.last_seq().0);
         let mut sections =
             metrics::create(&dir.join("metrics"), &roles::SPECS).expect("a segment").into_iter();
@@ -177,7 +183,9 @@ impl Node {
             release_shard: batches,
             next_due,
         };
-        let (shard, _) = Shard::new(engine, Lending::default(), connections);
+        let lending = Lending { run_min: config.shards.run_min, ..Lending::default() };
+        let (shard, workers) = Shard::new(engine, lending, connections);
+        assert_eq!(workers.len(), shards - 1);
         let outputs = vec![release_gateway, release_feed];
         let connections = release::Connections {
             shard_release: to_release,
@@ -188,15 +196,15 @@ impl Node {
         };
         let release = Release::new(connections, released_seq, roles::observe_released(section()));
         let feed = FeedRole::new(feed, section(), fatal.clone(), stop);
-        let roles: Vec<Box<dyn Role>> = vec![
+        let mut roles: Vec<Box<dyn Role>> = vec![
             Box::new(gateway),
             Box::new(sequencer),
             Box::new(journal),
-            Box::new(shard),
             Box::new(release),
             Box::new(feed),
         ];
-        Self { roles, shadow, segments, logs: [session_maker, feed_maker], fatal, now: Nanos(1) }
+        roles.extend(workers.into_iter().map(|worker| Box::new(worker) as Box<dyn Role>));
+        Self { shard, roles, shadow, segments, logs: [session_maker, feed_maker], fatal, now: Nanos(1) }
     }
 
     /// One round of every role; returns how often they allocated. What is done on other threads in a node
@@ -207,6 +215,7 @@ impl Node {
         for role in &mut self.roles {
             role.poll(self.now);
         }
+        self.shard.poll(self.now);
         let count = ALLOCATIONS.get() - before;
         while self.shadow.pop().is_ok() {}
         self.segments.poll().expect("the disk has room");
@@ -288,11 +297,25 @@ fn trade(node: &mut Node, member: &mut Trader, step: u32) -> u64 {
 
 #[test]
 fn a_warm_order_path_makes_no_allocation() {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("quiet");
+    check(1);
+}
+
+#[test]
+fn nor_does_one_of_two_shards() {
+    check(2);
+}
+
+#[test]
+fn nor_does_one_of_three_shards() {
+    check(3);
+}
+
+fn check(shards: usize) {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("quiet-{shards}"));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("a folder");
     let (acceptor, dialer) = mem::network(64 << 10);
-    let mut node = Node::start(&dir, acceptor);
+    let mut node = Node::start(&dir, acceptor, shards);
     let username = Username::new("ALFA01").expect("short");
     let entry =
         OrderEntry::new(&ironbell_session::Config::default(), username, "quiet", Nanos(1)).expect("a member");
@@ -311,7 +334,10 @@ fn a_warm_order_path_makes_no_allocation() {
     assert_eq!(ALLOCATIONS.get(), before + 1, "the allocator does not count");
     let warm_up: u64 = (0..100 * STEPS).map(|step| trade(&mut node, &mut member, step)).sum();
     println!("{warm_up} allocations while warming up");
+    let lent = |node: &Node| node.shard.counters().commands_lent;
+    let lent_before = lent(&node);
     for step in 100 * STEPS..400 * STEPS {
         assert_eq!(trade(&mut node, &mut member, step), 0, "step {step}");
     }
+    assert_eq!(lent(&node) > lent_before, shards > 1, "over {shards} shards");
 }

@@ -200,9 +200,7 @@ impl Node {
             log_messages_rewritten: rewritten,
             hashes: inspection::hashes(&replayed.engine),
         };
-        // The twin stays on one shard, and so the node checks all day that the number of shards shows in nothing.
-        let twin = replayed.engine;
-        let engine = recovery::over_shards(&twin, key, config)?;
+        let (engine, twin) = recovery::with_twin(replayed.engine, key, config)?;
         let channel = feed.channel();
         let rerequest = feed.rerequest_at();
 

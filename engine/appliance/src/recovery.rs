@@ -43,19 +43,25 @@ pub fn engine_config(key: u64) -> ironbell_core::Config {
     ironbell_core::Config { key, orders: ORDERS_WARM, accounts: ACCOUNTS_WARM }
 }
 
-/// The state of `engine`, of the venue with this key, shared out to as many shards as the configuration has, each firm and instrument at home where
-/// it says.
+/// The engine of the order path and its twin's, which follows it, from the state of the venue with this key. The order
+/// path's is on as many shards as the configuration has, each firm and instrument at home where it says; the twin's is on
+/// one, and so a node checks all day that the number of shards shows in nothing.
+///
+/// A copy has no room beyond what it holds: with one shard the order path keeps the engine that was made with room, and
+/// the twin has the copy.
 ///
 /// # Errors
 /// When the configuration names a firm or an instrument that there is not.
-pub fn over_shards(engine: &Engine, key: u64, config: &Config) -> Result<Engine, Failure> {
-    let homes = config.homes(engine)?;
+pub fn with_twin(engine: Engine, key: u64, config: &Config) -> Result<(Engine, Engine), Failure> {
+    let homes = config.homes(&engine)?;
     if homes.shards() == 1 {
-        return Ok(engine.clone());
+        let twin = engine.clone();
+        return Ok((engine, twin));
     }
-    Engine::load_sharded(&engine.save(), engine_config(key), homes).map_err(|e| {
+    let sharded = Engine::load_sharded(&engine.save(), engine_config(key), homes).map_err(|e| {
         Failure::check(format_args!("the state cannot be shared out to shards: {e}; report this"))
-    })
+    })?;
+    Ok((sharded, engine))
 }
 
 /// A replay in progress: the state machine, and the check that it comes to what was written down when

@@ -10,10 +10,8 @@
 
 use crate::{
     desk::{Desk, OpenRecord},
-    directory::DeadMan,
     homes::slot_of,
     matching::{Request, Voice},
-    quotes,
     rate::{Bucket, Row},
     risk,
 };
@@ -41,7 +39,9 @@ pub(crate) struct Ahead {
     pub(crate) short: Option<(u32, i128)>,
 }
 
-/// How things were before a command.
+/// How things were before a command, as far as it shows. Of what is taken back there is still to see: which superstep its
+/// port was in doubt or its quote was in, which is over; when the port was heard, as it will have been when the command
+/// comes again; and a quote of orders that are not open, which counts as none.
 #[derive(Clone)]
 struct Undo {
     place: usize,
@@ -50,10 +50,7 @@ struct Undo {
     last: UserRefNum,
     bucket: Bucket,
     row: Option<Row>,
-    dead_man: Option<DeadMan>,
-    in_doubt: u64,
     opened: [Option<u32>; 2],
-    quote: Option<(u32, quotes::Slot)>,
 }
 
 /// The number of a replacement, which is only consumed if there is something to replace.
@@ -63,6 +60,18 @@ struct Doubt {
     key: OrderKey,
     /// The last number before it.
     last: UserRefNum,
+}
+
+impl Ahead {
+    /// With room for spans of so many commands.
+    pub(crate) fn new(commands: usize) -> Self {
+        Self {
+            log: Vec::with_capacity(commands),
+            doubts: Vec::with_capacity(commands),
+            lapsed: Vec::with_capacity(commands),
+            ..Self::default()
+        }
+    }
 }
 
 impl Desk {
@@ -88,10 +97,8 @@ impl Desk {
             Command::CancelOrder(cancel) => (cancel.port, cancel.user_ref_idx),
             _ => unreachable!("it runs by itself"),
         };
-        if let Command::CancelOrder(_) = command
-            && self.dead_men == 0
-        {
-            // It changes nothing, and what it names stage 2 finds gone where stage 1 does not yet know.
+        if let Command::CancelOrder(_) = command {
+            // It only makes its port heard, and what it names stage 2 finds gone where stage 1 does not yet know.
             return Ok(risk::admit(self, command, &mut Voice::new(out, *seq, *time, Stage::Risk)));
         }
         self.check_decided(command, idx)?;
@@ -107,7 +114,6 @@ impl Desk {
                 self.replace_ahead(replace, voice)
             }
             Command::Quote(quote) => {
-                undo.quote = self.quotes.slot(quote.port, quote.user_ref_idx, quote.instrument);
                 if self.dead_men > 0 {
                     self.hear(command, *time);
                 }
@@ -200,10 +206,7 @@ impl Desk {
             last: state.last(idx),
             bucket: state.bucket,
             row: state.row,
-            dead_man: state.dead_man,
-            in_doubt: state.in_doubt,
             opened: [None; 2],
-            quote: None,
         }
     }
 
@@ -211,15 +214,10 @@ impl Desk {
     pub(crate) fn take_back(&mut self, cut: usize) {
         while let Some(undo) = self.ahead.log.pop_if(|undo| undo.place >= cut) {
             undo.opened.into_iter().rev().flatten().for_each(|slot| self.close(slot));
-            if let Some((slot, before)) = undo.quote {
-                self.quotes.put_back(slot, before);
-            }
             let state = self.directory.port_mut(undo.port).expect("it was known before");
             state.put_back(undo.idx, undo.last);
             state.bucket = undo.bucket;
             state.row = undo.row;
-            state.dead_man = undo.dead_man;
-            state.in_doubt = undo.in_doubt;
         }
         while self.ahead.doubts.pop_if(|doubt| doubt.place >= cut).is_some() {}
     }

@@ -9,6 +9,7 @@ use crate::{
     limits::{Done, Limits, Open, Place, ShortBook, Shorts, is_short},
     quotes::Quotes,
     slab::Slab,
+    superstep::SPAN_WARM,
     trades::{DayTrades, Leg},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -162,7 +163,7 @@ impl Desk {
             quotes: Quotes::new(key),
             dead_men: 0,
             dead_men_due: None,
-            ahead: Ahead::default(),
+            ahead: if is_sharded { Ahead::new(SPAN_WARM) } else { Ahead::default() },
         }
     }
 

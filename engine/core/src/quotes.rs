@@ -48,17 +48,6 @@ impl Quotes {
         self.by_name.get(name).unwrap_or_else(|| self.create(name))
     }
 
-    /// A slot and what stands in it; `None` before the first quote.
-    pub(crate) fn slot(
-        &self,
-        port: PortId,
-        idx: UserRefIdx,
-        instrument: InstrumentId,
-    ) -> Option<(u32, Slot)> {
-        let slot = self.by_name.get(name(port, idx, instrument))?;
-        Some((slot, self.slots[slot as usize]))
-    }
-
     /// Whether it was quoted in that superstep.
     pub(crate) fn is_touched(
         &self,
@@ -67,11 +56,8 @@ impl Quotes {
         instrument: InstrumentId,
         superstep: u64,
     ) -> bool {
-        self.slot(port, idx, instrument).is_some_and(|(_, slot)| slot.superstep == superstep)
-    }
-
-    pub(crate) fn put_back(&mut self, slot: u32, before: Slot) {
-        self.slots[slot as usize] = before;
+        let slot = self.by_name.get(name(port, idx, instrument));
+        slot.is_some_and(|slot| self.slots[slot as usize].superstep == superstep)
     }
 
     #[cold]

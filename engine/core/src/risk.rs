@@ -382,7 +382,7 @@ impl Desk {
     }
 
     /// The same before what came before it is settled: the original may be gone by then, or have executed more, so
-    /// that nothing of it counts as free.
+    /// that nothing it holds counts as free. What it needs located does: executed or open, a lot sold short counts once.
     #[inline(never)]
     pub(crate) fn replace_ahead(&mut self, replace: &ReplaceOrder, voice: &mut Voice<'_>) -> Option<Request> {
         self.replace_as::<true>(replace, voice)
@@ -410,7 +410,7 @@ impl Desk {
             let order = Accepted { qty: Qty(replace.qty.0 - orig.executed), ..order };
             let asked = self.asked(&order);
             let worth = check_caps(asked, &order)?;
-            self.check_locate(&order, if is_short(orig.side) && !AHEAD { orig.leaves } else { 0 })?;
+            self.check_locate(&order, if is_short(orig.side) { orig.leaves } else { 0 })?;
             let freed: &[u32] = if AHEAD { &[] } else { &[orig_token] };
             let wanted = self.check_limits(asked, &order, &worth, freed)?;
             Ok(Some((self.check_funds(&wanted, freed)?, order)))

@@ -42,6 +42,9 @@ pub struct Part {
     hasher: EventHasher,
 }
 
+/// Commands of a span, and events of a stage of them, that a part has room for beforehand.
+pub(crate) const SPAN_WARM: usize = 1_024;
+
 /// What one shard tells another between two stages. Its room is used again.
 #[derive(Clone, Default)]
 pub struct Mail {
@@ -196,7 +199,7 @@ impl Part {
             homes,
             desk: Desk::new(shard, shards > 1, orders, accounts, key),
             matching: Matching::new(orders, key),
-            said: Said::default(),
+            said: Said::new(if shards > 1 { SPAN_WARM } else { 0 }),
             effects: Vec::with_capacity(if shards > 1 { orders + 8 } else { 0 }),
             hasher: EventHasher::new(key),
         }

@@ -6,9 +6,10 @@ use std::cell::Cell;
 #[expect(dead_code, reason = "the rules' test uses the other half")]
 mod venue;
 
-use ironbell_core::{Config, Engine};
+use ironbell_core::superstep::{Mail, Pace, Said, span};
+use ironbell_core::{Config, Engine, Homes};
 use ironbell_types::{
-    CancelReason, Command, Display, EnterOrder, EventBody, FirmId, InstrumentId, MassCancel, Nanos,
+    CancelReason, Command, Display, EnterOrder, Event, EventBody, FirmId, InstrumentId, MassCancel, Nanos,
     OrderEntrySwitch, Peg, PortId, Price, Seq, Sequenced, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{Venue, cancel, modify, order, replace};
@@ -149,24 +150,26 @@ fn nor_does_it_with_every_kind_of_order() {
     check(true);
 }
 
-fn check(with_terms: bool) {
-    let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
-    let mut engine = Engine::new(Config { key: 5, orders: 4_096, accounts: 8 });
-    let mut out = Vec::with_capacity(4_096);
-    engine.execute_frame(&journal, &mut out);
-    let given = commands(2_000, with_terms);
-    let (mut counted, mut seq, mut said, mut special) = (0, engine.last_seq(), 0, [0; 5]);
-    let mut run = |engine: &mut Engine, mut command: Command| {
-        out.clear();
-        seq = Seq(seq.0 + 1);
-        if let Command::EnterOrder(enter) = &mut command
-            && enter.time_in_force == TimeInForce::Gtt
-        {
-            enter.terms.expire = Nanos(seq.0 + 50);
-        }
-        engine.execute(&Sequenced { seq, time: Nanos(seq.0), command }, &mut out);
-        said += out.len();
-        for event in &out {
+/// The same over shards, a part each: orders run side by side in frames of 40, and are cut.
+#[test]
+fn nor_do_several_shards() {
+    for (shards, with_terms) in [(2, false), (2, true), (3, false), (3, true)] {
+        check_over(shards, with_terms);
+    }
+}
+
+/// What was special about a flow.
+#[derive(Default)]
+struct Heard {
+    events: usize,
+    special: [u32; 5],
+}
+
+impl Heard {
+    fn hear(&mut self, events: &[Event]) {
+        self.events += events.len();
+        let special = &mut self.special;
+        for event in events {
             match event.body {
                 EventBody::Refreshed(_) => special[0] += 1,
                 EventBody::Triggered { .. } => special[1] += 1,
@@ -176,6 +179,35 @@ fn check(with_terms: bool) {
                 _ => {}
             }
         }
+    }
+
+    fn check(&self, commands: usize, with_terms: bool) {
+        assert!(self.events > commands / 2, "the flow was heard: {} events of {commands}", self.events);
+        let special = &self.special;
+        assert!(special.iter().all(|count| (*count > 100) == with_terms), "all of it happened: {special:?}");
+    }
+}
+
+fn sequenced(mut command: Command, seq: Seq) -> Sequenced {
+    if let Command::EnterOrder(enter) = &mut command
+        && enter.time_in_force == TimeInForce::Gtt
+    {
+        enter.terms.expire = Nanos(seq.0 + 50);
+    }
+    Sequenced { seq, time: Nanos(seq.0), command }
+}
+
+fn check(with_terms: bool) {
+    let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
+    let mut engine = Engine::new(Config { key: 5, orders: 4_096, accounts: 8 });
+    let mut out = Vec::with_capacity(4_096);
+    engine.execute_frame(&journal, &mut out);
+    let given = commands(2_000, with_terms);
+    let (mut counted, mut heard) = (0, Heard::default());
+    let mut run = |engine: &mut Engine, command: Command| {
+        out.clear();
+        engine.execute(&sequenced(command, engine.last_seq().next()), &mut out);
+        heard.hear(&out);
     };
     for (at, command) in given.iter().enumerate() {
         // The first tenth is warm-up: ladder nodes are made as prices are first met.
@@ -191,8 +223,116 @@ fn check(with_terms: bool) {
     }
     let allocations = ALLOCATIONS.get() - counted;
     engine.check_invariants();
-    assert!(said > given.len() / 2, "the flow was heard: {said} events of {} commands", given.len());
-    assert!(special.iter().all(|count| (*count > 100) == with_terms), "all of it happened: {special:?}");
+    heard.check(given.len(), with_terms);
     assert!(counted > 0, "the counter counts");
     assert_eq!(allocations, 0, "of {} commands after warm-up", given.len() * 9 / 10);
+}
+
+/// Commands of a frame.
+const FRAME: usize = 40;
+
+fn check_over(shards: usize, with_terms: bool) {
+    let journal = Venue::new(1, 3, 1 << 60, 1 << 60).journal;
+    let config = Config { key: 5, orders: 4_096 * shards, accounts: 8 * shards };
+    let mut side_by_side = SideBySide::new(Engine::sharded(config, Homes::new(shards)));
+    side_by_side.run(&journal);
+    let given = commands(2_000, with_terms);
+    let (mut counted, mut heard) = (0, Heard::default());
+    let mut frame = Vec::with_capacity(FRAME);
+    for (at, commands) in given.chunks(FRAME).enumerate() {
+        if at == given.len() / FRAME / 10 {
+            counted = ALLOCATIONS.get();
+        }
+        let mut seq = side_by_side.engine.last_seq();
+        let mut next = |command: &Command| {
+            seq = seq.next();
+            sequenced(*command, seq)
+        };
+        frame.clear();
+        frame.extend(commands.iter().map(&mut next));
+        heard.hear(side_by_side.run(&frame));
+        loop {
+            let ask = side_by_side.engine.pending_asks().next();
+            let Some(ask) = ask else { break };
+            let ask = sequenced(ask, side_by_side.engine.last_seq().next());
+            heard.hear(side_by_side.run(&[ask]));
+        }
+    }
+    let allocations = ALLOCATIONS.get() - counted;
+    side_by_side.engine.check_invariants();
+    heard.check(given.len(), with_terms);
+    assert!(counted > 0, "the counter counts");
+    assert!(!with_terms || side_by_side.cuts > 100, "{} cuts", side_by_side.cuts);
+    assert_eq!(allocations, 0, "over {shards} shards, with terms {with_terms}");
+}
+
+/// An engine's parts in supersteps, and all they need for it.
+struct SideBySide {
+    engine: Engine,
+    /// By shard: what it sends in an exchange, or has received.
+    mail: [Vec<Vec<Mail>>; 2],
+    said: Vec<Said>,
+    out: Vec<Event>,
+    pace: Pace,
+    cuts: usize,
+}
+
+impl SideBySide {
+    fn new(engine: Engine) -> Self {
+        let shards = engine.shards();
+        let mail = || (0..shards).map(|_| (0..shards).map(|_| Mail::new(FRAME)).collect()).collect();
+        Self {
+            engine,
+            mail: [mail(), mail()],
+            said: (0..shards).map(|_| Said::new(4_096)).collect(),
+            out: Vec::with_capacity(4_096),
+            pace: Pace::new(FRAME),
+            cuts: 0,
+        }
+    }
+
+    fn run(&mut self, frame: &[Sequenced]) -> &[Event] {
+        self.out.clear();
+        let mut rest = frame;
+        while !rest.is_empty() {
+            let span = &rest[..span(rest, self.pace.length())];
+            let done = if span.is_empty() {
+                self.engine.execute(&rest[0], &mut self.out);
+                1
+            } else {
+                self.superstep(span)
+            };
+            rest = &rest[done..];
+        }
+        &self.out
+    }
+
+    fn superstep(&mut self, span: &[Sequenced]) -> usize {
+        let mut parts = self.engine.lend();
+        let [requests, effects] = &mut self.mail;
+        parts.iter_mut().zip(&mut *requests).for_each(|(part, outbox)| part.risk(span, outbox));
+        exchange(requests);
+        let mut cut = 0;
+        for (part, (inbox, outbox)) in parts.iter_mut().zip(requests.iter().zip(&mut *effects)) {
+            cut = part.matching(span, inbox, outbox);
+        }
+        exchange(effects);
+        parts.iter_mut().zip(&*effects).for_each(|(part, inbox)| part.settle(&span[..cut], inbox));
+        parts.iter_mut().zip(&mut self.said).for_each(|(part, said)| part.take_said(said));
+        let hash = Said::merge(&mut self.said, &mut self.out);
+        self.engine.take_back(parts);
+        self.engine.note(&span[..cut], hash);
+        self.cuts += usize::from(self.pace.note(span.len(), cut));
+        cut
+    }
+}
+
+/// What was sent, by sender and receiver, as received, by receiver and sender.
+fn exchange(mail: &mut [Vec<Mail>]) {
+    for one in 0..mail.len() {
+        let (before, from_one) = mail.split_at_mut(one);
+        for (other, boxes) in before.iter_mut().enumerate() {
+            std::mem::swap(&mut boxes[one], &mut from_one[0][other]);
+        }
+    }
 }

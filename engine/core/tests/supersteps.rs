@@ -6,8 +6,8 @@ mod venue;
 use ironbell_core::superstep::Pace;
 use ironbell_core::{Config, Engine, Homes};
 use ironbell_types::{
-    Capacity, Command, Control, EnterOrder, Nanos, OpenDay, PortId, Price, Qty, Quote, QuoteSide, Side,
-    TimeInForce, UserRefIdx, UserRefNum,
+    Capacity, Command, Control, DeadMan, EnterOrder, FirmId, Nanos, OpenDay, PortId, Price, Qty, Quote,
+    QuoteSide, Side, TimeInForce, UserRefIdx, UserRefNum,
 };
 use venue::{BOOK, USD, Venue, buy, cancel, modify, order, replace, sell};
 
@@ -195,6 +195,78 @@ fn what_is_taken_back_leaves_no_trace() {
         ]
     );
     assert_eq!(cuts, 1);
+}
+
+/// 2 cannot pay for its second order before its sale is settled: what comes behind that is taken back on another shard.
+fn cut_behind(port: u32) -> [Command; 3] {
+    assert_ne!(port, 2, "it is to be at home elsewhere on two shards and on three");
+    [first(), sell(2, 1, 10, 50), buy(2, 2, 14, 100)]
+}
+
+/// The number of a replacement that was taken back is not consumed, and not in doubt, until it comes again.
+#[test]
+fn a_replacement_that_is_taken_back_comes_again() {
+    let mut venue = Venue::new(0, 0, 100_000, 1_000);
+    venue.run(buy(1, 1, 10, 60));
+    let mut frame = cut_behind(1).to_vec();
+    frame.extend([replaced(1, 1, 4, 11, 61), buy(1, 3, 1, 1), buy(3, 2, 1, 2)]);
+    let (said, cuts) = run(&mut venue, &frame);
+    assert_eq!(said[said.len() - 2..], ["accepted 1.3 1@1 booked", "accepted 3.2 1@2 booked"]);
+    assert_eq!(cuts, 1, "when it comes again it is known that there is nothing to replace");
+}
+
+/// A quote that was taken back did not stand: when it comes again it takes the place of what stood before.
+#[test]
+fn a_quote_that_is_taken_back_comes_again() {
+    let mut venue = Venue::new(0, 0, 100_000, 1_000);
+    venue.run(quote(1, 1, 5, 20, 110));
+    venue.run(buy(3, 1, 10, 50));
+    let mut frame = cut_behind(1).to_vec();
+    frame[0] = buy(3, 2, 1, 1);
+    frame.extend([quote(1, 3, 5, 21, 109), buy(3, 3, 1, 2)]);
+    let (_, cuts) = run(&mut venue, &frame);
+    assert_eq!(cuts, 1);
+    assert_eq!(venue.draw(), "\n109 | 1.4:5\n----\n100 | 2.2:14\n21 | 1.3:5\n2 | 3.3:1\n1 | 3.2:1\n");
+}
+
+/// Each of these sets its port's timer back, what was taken back and came again too, and a cancel of nothing.
+#[test]
+fn whatever_a_port_sends_sets_its_timer_back() {
+    let mut venue = Venue::new(0, 0, 100_000, 1_000);
+    venue.run(buy(3, 1, 10, 50));
+    for port in [1, 2] {
+        venue.run(Command::DeadMan(DeadMan { port: PortId(port), timeout_ns: 100 }));
+    }
+    let mut frame = cut_behind(1).to_vec();
+    frame[0] = buy(3, 2, 1, 1);
+    frame.extend([buy(1, 1, 1, 3), cancel(2, 9, 0), cancel(1, 9, 0)]);
+    let (_, cuts) = run(&mut venue, &frame);
+    assert_eq!(cuts, 1);
+    let heard = venue.engine.last_time().0;
+    assert_eq!(venue.at(heard + 98, Command::Tick), []);
+    let expired = venue.at(heard + 99, Command::Tick).len();
+    assert_eq!(
+        expired, 2,
+        "port 2 was heard one command before port 1: it is expired, and its orders are asked for"
+    );
+    assert_eq!(venue.at(heard + 100, Command::Tick).len(), 2);
+}
+
+/// A lot sold short needs to be located once, in its order or in what replaces that, executed or open.
+#[test]
+fn a_replaced_short_sale_is_located_once() {
+    let mut venue = Venue::new(0, 0, 1_000_000, 1_000);
+    venue.run(Command::Control(Control::Locate { id: 1, firm: FirmId(1), instrument: BOOK, qty: 10 }));
+    venue.run(Command::EnterOrder(order(1, 1, Side::SellShort, 10, 100)));
+    let frame = [first(), buy(2, 1, 4, 100), replaced(1, 1, 2, 10, 101)];
+    let (said, cuts) = run(&mut venue, &frame);
+    assert_eq!((said.last().unwrap().as_str(), cuts), ("replaced 1 by 1.2 6@101 booked", 0));
+    let (said, cuts) = run(&mut venue, &[buy(3, 2, 1, 1), buy(2, 2, 1, 101), replaced(1, 2, 3, 11, 102)]);
+    assert_eq!((said.last().unwrap().as_str(), cuts), ("rejected 1.3 Locate", 1));
+    // While one takes the place of the other both count: the second replacement has to wait for that.
+    let frame = [buy(3, 3, 1, 1), replaced(1, 2, 4, 10, 102), replaced(1, 4, 5, 10, 103)];
+    let (said, cuts) = run(&mut venue, &frame);
+    assert_eq!((said.last().unwrap().as_str(), cuts), ("replaced 4 by 1.5 5@103 booked", 1));
 }
 
 /// On a new day numbers begin anew, but an order that outlasted the night still has its own.
