@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use ironbell_core::SHARDS_MAX;
 use ironbell_types::Seq;
 use serde::Serialize;
 
@@ -267,22 +268,20 @@ pub struct Replaying<'a> {
 /// `ironbell replay`.
 ///
 /// # Errors
-/// When the journal cannot be read or is damaged, or more than one shard is asked for.
+/// When the journal cannot be read or is damaged, or there cannot be so many shards.
 pub fn replay(asked: &Replaying<'_>) -> Result<(), Failure> {
     let Replaying { dir, key_file, shards, until, from_genesis, json } = *asked;
-    if shards != 1 {
-        return Err(Failure::refused(format_args!(
-            "--shards {shards}: this build replays with one shard; leave the option out (the outcome would be the same)"
-        )));
+    if !(1..=SHARDS_MAX).contains(&shards) {
+        return Err(Failure::refused(format_args!("--shards {shards} is not within 1 to {SHARDS_MAX}")));
     }
     let dir = journal_dir(dir);
     let data_key = data_key(&dir, key_file)?;
     let mut events = 0;
     let count = |_: &[_], said: &[_]| events += said.len() as u64;
     let (replayed, snapshot, passed_over) = if from_genesis {
-        (recovery::replay_until(&dir, data_key, until, count)?, Seq(0), Vec::new())
+        (recovery::replay_until(&dir, data_key, until, shards, count)?, Seq(0), Vec::new())
     } else {
-        recovery::replay_shortest(&dir, data_key, until, count)?
+        recovery::replay_shortest(&dir, data_key, until, shards, count)?
     };
     passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
     let engine = &replayed.engine;
@@ -337,7 +336,7 @@ fn from_node_or_journal<T: for<'a> serde::Deserialize<'a>>(
         Ok(seen) => (seen, "the running node"),
         Err(_) => {
             let (replayed, _, passed_over) =
-                recovery::replay_shortest(&config.journal_dir(), config.data_key()?, None, |_, _| {})?;
+                recovery::replay_shortest(&config.journal_dir(), config.data_key()?, None, 1, |_, _| {})?;
             passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
             let engine = replayed.engine;
             (Seen::at(&engine, from(&engine)), "its journal, since no node answers")

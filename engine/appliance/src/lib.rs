@@ -9,6 +9,7 @@
 pub mod node;
 pub mod topology;
 
+pub mod fanned_out;
 pub mod recovery;
 pub mod roles;
 pub mod service;

@@ -174,7 +174,7 @@ struct ReplayArgs {
     /// Use no snapshot: replay from the first command.
     #[arg(long)]
     from_genesis: bool,
-    /// Shards to replay with. Only 1 until sharding lands.
+    /// Shards to replay over, each on a thread of its own: the hashes are the same.
     #[arg(long, default_value_t = 1, value_name = "N")]
     shards: usize,
     /// As one JSON object.

@@ -11,6 +11,7 @@ use ironbell_types::{Event, Seq, Sequenced};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::fanned_out::FannedOut;
 use crate::moment::Moment;
 use crate::snapshot;
 
@@ -67,12 +68,26 @@ pub fn with_twin(engine: Engine, key: u64, config: &Config) -> Result<(Engine, E
 /// A replay in progress: the state machine, and the check that it comes to what was written down when
 /// the commands were first executed.
 pub struct Replay {
-    engine: Engine,
+    machine: Machine,
     events: Vec<Event>,
     commands: u64,
     started: Instant,
     /// The output hashes after the latest frames: a header speaks of a frame executed shortly before it.
     recent: VecDeque<(Seq, u128)>,
+}
+
+enum Machine {
+    Inline(Box<Engine>),
+    FannedOut(Box<FannedOut>),
+}
+
+impl Machine {
+    fn engine(&self) -> &Engine {
+        match self {
+            Self::Inline(engine) => engine,
+            Self::FannedOut(fanned_out) => fanned_out.engine(),
+        }
+    }
 }
 
 /// Frames back that a header can speak of: those in flight, and some.
@@ -83,7 +98,7 @@ impl Replay {
     #[must_use]
     pub fn new(key: u64) -> Self {
         Self {
-            engine: Engine::new(engine_config(key)),
+            machine: Machine::Inline(Box::new(Engine::new(engine_config(key)))),
             events: Vec::new(),
             commands: 0,
             started: Instant::now(),
@@ -95,13 +110,25 @@ impl Replay {
     #[must_use]
     pub fn behind(engine: Engine, started: Instant) -> Self {
         let recent = VecDeque::from([(engine.last_seq(), engine.output_hash())]);
-        Self { engine, events: Vec::new(), commands: 0, started, recent }
+        let machine = Machine::Inline(Box::new(engine));
+        Self { machine, events: Vec::new(), commands: 0, started, recent }
+    }
+
+    /// The same over so many shards, of which all but one have a thread of their own; with one nothing changes.
+    ///
+    /// # Errors
+    /// When the kernel makes no thread.
+    pub fn over(mut self, shards: usize, key: u64) -> Result<Self, Failure> {
+        if shards > 1 {
+            self.machine = Machine::FannedOut(Box::new(FannedOut::start(self.engine(), key, shards)?));
+        }
+        Ok(self)
     }
 
     /// The state machine where the replay stands.
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        self.machine.engine()
     }
 
     /// Executes a frame and returns what it says.
@@ -114,10 +141,14 @@ impl Replay {
         self.events.clear();
         #[cfg(debug_assertions)]
         planted::panic_at(commands);
-        self.engine.execute_frame(commands, &mut self.events);
+        match &mut self.machine {
+            Machine::Inline(engine) => engine.execute_frame(commands, &mut self.events),
+            Machine::FannedOut(fanned_out) => fanned_out.execute_frame(commands, &mut self.events),
+        }
         self.commands += commands.len() as u64;
         if !commands.is_empty() {
-            self.recent.push_back((self.engine.last_seq(), self.engine.output_hash()));
+            let engine = self.machine.engine();
+            self.recent.push_back((engine.last_seq(), engine.output_hash()));
             if self.recent.len() > RECENT {
                 self.recent.pop_front();
             }
@@ -138,7 +169,12 @@ impl Replay {
     /// The state machine where the replay has come to.
     #[must_use]
     pub fn finish(self) -> Replayed {
-        Replayed { engine: self.engine, commands: self.commands, elapsed: self.started.elapsed() }
+        let elapsed = self.started.elapsed();
+        let engine = match self.machine {
+            Machine::Inline(engine) => *engine,
+            Machine::FannedOut(fanned_out) => fanned_out.finish(),
+        };
+        Replayed { engine, commands: self.commands, elapsed }
     }
 }
 
@@ -158,7 +194,8 @@ pub fn replay(
 }
 
 /// Replays the journal in `dir` behind its newest snapshot that can be used, or the newest at or before `until`, up to
-/// and with the last command that is not later than `until`. Returns also the Seq of the snapshot, 0 for none, and a line for each that was passed over.
+/// and with the last command that is not later than `until`, over so many shards. Returns also the Seq of the snapshot, 0
+/// for none, and a line for each that was passed over.
 ///
 /// # Errors
 /// As [`replay`].
@@ -166,6 +203,7 @@ pub fn replay_shortest(
     dir: &Path,
     data_key: Option<Arc<DataKey>>,
     until: Option<Moment>,
+    shards: usize,
     observe: impl FnMut(&[Sequenced], &[Event]),
 ) -> Result<(Replayed, Seq, Vec<String>), Failure> {
     let started = Instant::now();
@@ -179,10 +217,12 @@ pub fn replay_shortest(
         }
         None => (Replay::new(reader.identity().key), Seq(0)),
     };
+    let replay = replay.over(shards, reader.identity().key)?;
     Ok((go_on(reader, replay, until, observe)?, seq, passed_over))
 }
 
-/// Replays the journal in `dir` from its first command up to and with the last command that is not later than `until`.
+/// Replays the journal in `dir` from its first command up to and with the last command that is not later than `until`,
+/// over so many shards.
 ///
 /// # Errors
 /// As [`replay`].
@@ -190,11 +230,12 @@ pub fn replay_until(
     dir: &Path,
     data_key: Option<Arc<DataKey>>,
     until: Option<Moment>,
+    shards: usize,
     observe: impl FnMut(&[Sequenced], &[Event]),
 ) -> Result<Replayed, Failure> {
     let reader = Reader::deciphering(dir, data_key)?;
-    let replay = Replay::new(reader.identity().key);
-    go_on(reader, replay, until, observe)
+    let key = reader.identity().key;
+    go_on(reader, Replay::new(key).over(shards, key)?, until, observe)
 }
 
 fn go_on(
