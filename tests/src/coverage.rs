@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use ironbell_types::{
     Accepted, AccountId, AdminRefusal, Algorithm, AssetId, CancelReason, ClOrdId, Command, Control,
     CrossKind, Display, Event, EventBody, FirmId, Instrument, InstrumentId, InstrumentRules, OrderKey,
-    OrderRef, Peg, Phase, PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
+    OrderRef, OrderTerms, Peg, Phase, PortId, Qty, Reject, Sequenced, Side, Stp, TimeInForce,
 };
 
 use crate::flow::AIMS;
@@ -188,6 +188,7 @@ pub fn every_name() -> Vec<String> {
         "BandSet",
         "Refreshed",
         "Triggered",
+        "Terms",
         "Statistics",
         "DayClosed",
         "FirmTier",
@@ -311,6 +312,8 @@ pub struct Coverage {
     seen: BTreeMap<String, u64>,
     met: BTreeMap<(&'static str, Rule, Rule), u64>,
     orders: BTreeMap<OrderKey, Seen>,
+    /// Of the order whose acceptance comes next.
+    terms: OrderTerms,
     keys: BTreeMap<OrderRef, OrderKey>,
     instruments: BTreeMap<InstrumentId, Surroundings>,
     ports: BTreeMap<PortId, BTreeSet<Rule>>,
@@ -360,7 +363,8 @@ impl Coverage {
             }
             self.take_in(&command.command, &event.body);
         }
-        if let Some(what) = said.first().and_then(|first| funded_to_the_unit(&command.command, &first.body)) {
+        let first = said.iter().find(|event| !matches!(event.body, EventBody::Terms { .. }));
+        if let Some(what) = first.and_then(|first| funded_to_the_unit(&command.command, &first.body)) {
             self.count(&what);
         }
     }
@@ -498,6 +502,7 @@ impl Coverage {
             EventBody::DeadManExpired { port } => {
                 self.ports.entry(*port).or_default().remove("dead man");
             }
+            EventBody::Terms { terms, .. } => self.terms = *terms,
             EventBody::Accepted(order) => {
                 self.take_in_order(order, matches!(command, Command::Quote(_)), false);
             }
@@ -612,7 +617,7 @@ impl Coverage {
     }
 
     fn take_in_order(&mut self, order: &Accepted, quoted: bool, replaces: bool) {
-        let mut rules = traits(order);
+        let mut rules = traits(order, &std::mem::take(&mut self.terms));
         rules.extend(quoted.then_some("quote"));
         rules.extend(replaces.then_some("replacement"));
         self.keys.insert(order.order_ref, order.key);
@@ -699,8 +704,7 @@ fn short(side: Side) -> Option<Rule> {
 }
 
 /// What an order is.
-fn traits(order: &Accepted) -> Vec<Rule> {
-    let terms = order.terms;
+fn traits(order: &Accepted, terms: &OrderTerms) -> Vec<Rule> {
     let mut rules = vec![match order.time_in_force {
         TimeInForce::Day => "day",
         TimeInForce::Ioc => "ioc",

@@ -134,6 +134,7 @@ pub fn transcript(text: &str, venue: &mut impl Venue) -> Result<String, String> 
         asks: Vec::new(),
         trades: Vec::new(),
         names: BTreeMap::new(),
+        terms: BTreeMap::new(),
         incarnations: BTreeMap::new(),
         now: 0,
         days: 0,
@@ -171,6 +172,8 @@ struct Scenario<'a, V> {
     trades: Vec<MatchNumber>,
     /// What members call the orders that were accepted.
     names: BTreeMap<OrderRef, OrderKey>,
+    /// What orders have beyond plain ones.
+    terms: BTreeMap<OrderRef, OrderTerms>,
     incarnations: BTreeMap<PortId, u32>,
     /// The time of the next command, in nanoseconds after the first day's midnight.
     now: u64,
@@ -817,6 +820,9 @@ impl<V: Venue> Scenario<'_, V> {
                 }
                 EventBody::DayOpened(_) => self.days += 1,
                 EventBody::Trade(trade) => self.trades.push(trade.match_number),
+                EventBody::Terms { order_ref, terms, .. } => {
+                    self.terms.insert(*order_ref, *terms);
+                }
                 EventBody::Accepted(order) => {
                     self.names.insert(order.order_ref, order.key);
                 }
@@ -851,19 +857,22 @@ impl<V: Venue> Scenario<'_, V> {
             | EventBody::PortDefined(_)
             | EventBody::Funded { .. }
             | EventBody::DayOpened(_)
+            | EventBody::Terms { .. }
             | EventBody::Controlled(_) => return None,
             EventBody::AdminRefused(refusal) => format!("refused: {refusal:?}"),
             EventBody::LoggedIn { port, incarnation } => format!("port {port} is logged in, {incarnation}"),
             EventBody::LoggedOut { port, incarnation } => format!("port {port} is logged out, {incarnation}"),
             EventBody::Accepted(order) => {
                 let (name, symbol) = (self.name(order.key), symbol(order.instrument));
-                let (side, at, where_) = (side_name(order.side), at_price(order), where_it_is(order));
+                let (side, at, where_) =
+                    (side_name(order.side), self.at_price(order), self.where_it_is(order));
                 format!("{name} accepted: {side} {} {symbol} {at}{where_}", order.qty)
             }
             EventBody::Replaced(replaced) => {
                 let order = &replaced.order;
                 let (name, orig) = (self.name(order.key), replaced.orig_user_ref_num);
-                let (side, at, where_) = (side_name(order.side), at_price(order), where_it_is(order));
+                let (side, at, where_) =
+                    (side_name(order.side), self.at_price(order), self.where_it_is(order));
                 format!("{name} replaces {orig}: {side} {} {at}{where_}", order.qty)
             }
             EventBody::Rested(rested) => {
@@ -982,6 +991,23 @@ impl<V: Venue> Scenario<'_, V> {
         })
     }
 
+    fn terms_of(&self, order: &Accepted) -> OrderTerms {
+        self.terms.get(&order.order_ref).copied().unwrap_or_default()
+    }
+
+    fn at_price(&self, order: &Accepted) -> String {
+        if self.terms_of(order).market { "at the market".into() } else { format!("at {}", order.price) }
+    }
+
+    fn where_it_is(&self, order: &Accepted) -> String {
+        let waits_for_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
+        match order.booked {
+            false => String::new(),
+            true if self.terms_of(order).is_stop() || waits_for_cross => ", waiting".into(),
+            true => format!(", on the book{}", shown_of(order.shown_qty, order.qty)),
+        }
+    }
+
     fn tell_canceled(&self, canceled: &Canceled) -> String {
         let before = if canceled.shown.qty == Qty::ZERO { ", not shown" } else { "" };
         let shown = if canceled.leaves_qty != Qty::ZERO && canceled.shown.qty != Qty::ZERO {
@@ -1068,19 +1094,6 @@ fn shown_of(shown: Qty, leaves: Qty) -> String {
         Qty::ZERO => ", hidden".into(),
         _ if shown == leaves => String::new(),
         _ => format!(", {shown} shown"),
-    }
-}
-
-fn at_price(order: &Accepted) -> String {
-    if order.terms.market { "at the market".into() } else { format!("at {}", order.price) }
-}
-
-fn where_it_is(order: &Accepted) -> String {
-    let waits_for_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
-    match order.booked {
-        false => String::new(),
-        true if order.terms.is_stop() || waits_for_cross => ", waiting".into(),
-        true => format!(", on the book{}", shown_of(order.shown_qty, order.qty)),
     }
 }
 

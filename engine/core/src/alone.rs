@@ -42,8 +42,9 @@ impl Alone {
         self.run(request)
     }
 
+    /// What is said, but for the terms of orders.
     pub(crate) fn run(&mut self, request: &Request) -> Vec<String> {
-        self.events(request).iter().map(|event| said(&event.body)).collect()
+        told(&self.events(request))
     }
 
     /// Runs it under the present number, and checks everything afterwards.
@@ -132,14 +133,13 @@ impl Alone {
             capacity: Capacity::Agency,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
-            terms: OrderTerms::default(),
             booked: false,
             shown_qty: Qty(0),
         };
         let (mut slides, mut stp, mut pair) = (false, Stp::Off, None);
+        let mut terms = OrderTerms::default();
         while let Some(word) = words.next() {
             let mut number = || words.next().expect("a number follows").parse::<i64>().expect("a number");
-            let terms = &mut order.terms;
             match word {
                 "@" => order.price = Price(number()),
                 "market" => terms.market = true,
@@ -188,7 +188,7 @@ impl Alone {
                 other => panic!("unknown word {other}"),
             }
         }
-        Incoming::new(order, self.seq as u32, slides, stp, pair)
+        Incoming::new(order, &terms, self.seq as u32, slides, stp, pair)
     }
 
     /// An order that comes in, and what is said.
@@ -282,7 +282,12 @@ fn name(executed: &Executed) -> String {
     }
 }
 
-pub(crate) fn said(body: &EventBody) -> String {
+pub(crate) fn told(events: &[Event]) -> Vec<String> {
+    let heard = events.iter().filter(|event| !matches!(event.body, EventBody::Terms { .. }));
+    heard.map(|event| said(&event.body)).collect()
+}
+
+fn said(body: &EventBody) -> String {
     match body {
         EventBody::Accepted(order) => {
             let key = order.key.0;

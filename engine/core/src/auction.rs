@@ -669,33 +669,32 @@ mod tests {
                 capacity: Capacity::Agency,
                 cl_ord_id: ClOrdId::default(),
                 options: OrderOptions::default(),
-                terms: OrderTerms::default(),
                 booked: false,
                 shown_qty: Qty(0),
             };
-            let mut pair = None;
+            let (mut terms, mut pair) = (OrderTerms::default(), None);
             while let Some(word) = words.next() {
                 let mut number = || words.next().unwrap().parse::<u64>().unwrap();
                 match word {
                     "@" => order.price = Price(number() as i64),
-                    "market" => order.terms.market = true,
+                    "market" => terms.market = true,
                     "hidden" => order.display = Display::Hidden,
                     "at-open" => order.time_in_force = TimeInForce::AtOpen,
                     "at-close" => order.time_in_force = TimeInForce::AtClose,
                     "ioc" => order.time_in_force = TimeInForce::Ioc,
                     "gtc" => order.time_in_force = TimeInForce::Gtc,
-                    "floor" => order.terms.max_floor = number() as u32,
+                    "floor" => terms.max_floor = number() as u32,
                     "until" => {
                         order.time_in_force = TimeInForce::Gtt;
-                        order.terms.expire = Nanos(number());
+                        terms.expire = Nanos(number());
                     }
                     "with" => pair = Some(OrderRef::new(Seq(number()), 0)),
-                    "stop" => order.terms.stop = Price(number() as i64),
+                    "stop" => terms.stop = Price(number() as i64),
                     other => panic!("{other} is no word of an order"),
                 }
             }
             let token = self.seq as u32;
-            Incoming::new(order, token, false, Stp::Off, pair)
+            Incoming::new(order, &terms, token, false, Stp::Off, pair)
         }
 
         fn enter_all(&mut self, lines: &[&str]) {
@@ -721,6 +720,7 @@ mod tests {
 
     fn said(body: &EventBody) -> Option<String> {
         Some(match body {
+            EventBody::Terms { .. } => return None,
             EventBody::Accepted(order) => if order.booked { "booked" } else { "accepted" }.to_string(),
             EventBody::Rejected { reason, .. } => format!("rejected {reason:?}"),
             EventBody::Trade(trade) => {

@@ -2,10 +2,10 @@
 //! declaration, a tag byte before what can be one of several. What the hashes are taken over.
 
 use ironbell_types::{
-    Accepted, Account, Amount, Asset, Busted, Canceled, Control, Credential, Crossed, Event, EventBody,
-    Executed, Fees, Firm, Indicative, Instrument, InstrumentRules, KillScope, MassCancel, Modified, OpenDay,
-    OrderEntrySwitch, OrderOptions, OrderState, OrderTerms, Phase, Port, PortLimits, PortRules, Qty,
-    Refreshed, Reject, Replaced, Rested, Scale, SelfTradePrevented, Settled, Shown, Side, Statistics, Trade,
+    Account, Amount, Asset, Busted, Control, Credential, Crossed, Event, EventBody, Executed, Fees, Firm,
+    Indicative, Instrument, InstrumentRules, KillScope, MassCancel, Modified, OpenDay, OrderEntrySwitch,
+    OrderState, OrderTerms, Phase, Port, PortLimits, PortRules, Qty, Refreshed, Reject, Rested, Scale,
+    SelfTradePrevented, Shown, Side, Statistics, Trade,
 };
 
 /// Where bytes go.
@@ -137,13 +137,8 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
             sink.u32(port.0);
             sink.u32(*incarnation);
         }
-        EventBody::Accepted(order) => {
-            sink.u8(11);
-            put_accepted(sink, order);
-        }
-        EventBody::Replaced(replaced) => {
-            sink.u8(12);
-            put_replaced(sink, replaced);
+        EventBody::Accepted(_) | EventBody::Replaced(_) | EventBody::Canceled(_) | EventBody::Settled(_) => {
+            unreachable!("output_hash.rs has words for them")
         }
         EventBody::Rested(rested) => {
             sink.u8(13);
@@ -152,10 +147,6 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
         EventBody::Trade(trade) => {
             sink.u8(14);
             put_trade(sink, trade);
-        }
-        EventBody::Canceled(canceled) => {
-            sink.u8(15);
-            put_canceled(sink, canceled);
         }
         EventBody::Modified(modified) => {
             sink.u8(16);
@@ -181,10 +172,6 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
             sink.u32(port.0);
             sink.u8(user_ref_idx.0);
             sink.u32(next.0);
-        }
-        EventBody::Settled(settled) => {
-            sink.u8(21);
-            put_settled(sink, settled);
         }
         EventBody::OrderEntryDisabled(switch) => {
             sink.u8(22);
@@ -255,6 +242,12 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
             sink.u8(36);
             sink.u32(firm.0);
             sink.u8(*tier);
+        }
+        EventBody::Terms { key, order_ref, terms } => {
+            sink.u8(40);
+            sink.u64(key.0);
+            sink.u64(order_ref.0);
+            put_terms(sink, terms);
         }
         EventBody::OrderState(state) => {
             sink.u8(37);
@@ -357,32 +350,12 @@ pub(crate) fn put_limits(sink: &mut impl Sink, limits: &PortLimits) {
 }
 
 #[inline(always)]
-pub(crate) fn put_options(sink: &mut impl Sink, options: &OrderOptions) {
-    let OrderOptions { firm, customer_type, post_only, group, min_qty } = options;
-    sink.bool(*firm);
-    sink.u8(*customer_type);
-    sink.u8(*post_only);
-    put_group(sink, *group);
-    sink.u32(*min_qty);
-}
-
-#[inline(always)]
 pub(crate) fn put_group(sink: &mut impl Sink, group: Option<u16>) {
     sink.bool(group.is_some());
     sink.u16(group.unwrap_or(0));
 }
 
-/// One zero byte for a plain order, so that hashing one costs as little as before there were terms.
-#[inline(always)]
-pub(crate) fn put_terms(sink: &mut impl Sink, terms: &OrderTerms) {
-    sink.bool(!terms.is_plain());
-    if !terms.is_plain() {
-        put_special_terms(sink, terms);
-    }
-}
-
-#[inline(never)]
-fn put_special_terms(sink: &mut impl Sink, terms: &OrderTerms) {
+fn put_terms(sink: &mut impl Sink, terms: &OrderTerms) {
     let OrderTerms {
         market,
         stop,
@@ -416,51 +389,6 @@ pub(crate) fn put_shown(sink: &mut impl Sink, shown: &Shown) {
     let Shown { order_ref, qty } = shown;
     sink.u64(order_ref.0);
     sink.u64(qty.0);
-}
-
-#[inline(always)]
-fn put_accepted(sink: &mut impl Sink, order: &Accepted) {
-    let Accepted {
-        key,
-        order_ref,
-        firm,
-        instrument,
-        side,
-        qty,
-        price,
-        time_in_force,
-        display,
-        capacity,
-        cl_ord_id,
-        options,
-        terms,
-        booked,
-        shown_qty,
-    } = order;
-    sink.u64(key.0);
-    sink.u64(order_ref.0);
-    sink.u32(firm.0);
-    sink.u32(instrument.0);
-    sink.u8(side.code());
-    sink.u64(qty.0);
-    sink.i64(price.0);
-    sink.u8(time_in_force.code());
-    sink.u8(display.code());
-    sink.u8(capacity.code());
-    sink.put(cl_ord_id.0);
-    put_options(sink, options);
-    sink.bool(*booked);
-    sink.u64(shown_qty.0);
-    put_terms(sink, terms);
-}
-
-#[inline(always)]
-fn put_replaced(sink: &mut impl Sink, replaced: &Replaced) {
-    let Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order } = replaced;
-    sink.u32(orig_user_ref_num.0);
-    sink.u64(orig_order_ref.0);
-    put_shown(sink, orig_shown);
-    put_accepted(sink, order);
 }
 
 #[inline(always)]
@@ -506,19 +434,6 @@ fn put_trade(sink: &mut impl Sink, trade: &Trade) {
 }
 
 #[inline(always)]
-fn put_canceled(sink: &mut impl Sink, canceled: &Canceled) {
-    let Canceled { key, order_ref, instrument, qty, leaves_qty, reason, shown, shown_leaves } = canceled;
-    sink.u64(key.0);
-    sink.u64(order_ref.0);
-    sink.u32(instrument.0);
-    sink.u64(qty.0);
-    sink.u64(leaves_qty.0);
-    sink.u8(reason.code());
-    put_shown(sink, shown);
-    sink.u64(shown_leaves.0);
-}
-
-#[inline(always)]
 fn put_modified(sink: &mut impl Sink, modified: &Modified) {
     let Modified { key, order_ref, instrument, side, qty, leaves_qty, shown, shown_leaves } = modified;
     sink.u64(key.0);
@@ -552,18 +467,6 @@ fn put_order_entry_switch(sink: &mut impl Sink, switch: &OrderEntrySwitch) {
     sink.u32(user_ref_num.0);
     sink.u32(firm.0);
     sink.u16(fault.map_or(0, Reject::code));
-}
-
-#[inline(always)]
-fn put_settled(sink: &mut impl Sink, settled: &Settled) {
-    let Settled { match_number, instrument, account, buys, base, quote, fee } = settled;
-    sink.u64(match_number.0);
-    sink.u32(instrument.0);
-    sink.u32(account.0);
-    sink.bool(*buys);
-    sink.i128(base.0);
-    sink.i128(quote.0);
-    sink.i128(fee.0);
 }
 
 #[inline(always)]
@@ -879,41 +782,31 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
 mod tests {
     use super::*;
     use ironbell_types::{
-        Capacity, ClOrdId, Display, FirmId, InstrumentId, Nanos, OrderKey, OrderRef, Peg, Price, Seq, Stage,
-        Stp, TimeInForce, UserRefNum,
+        CrossKind, InstrumentId, MatchNumber, Nanos, OrderKey, OrderRef, Price, Seq, Stage,
     };
 
-    fn replaced(terms: OrderTerms, orig_shown: Shown) -> Event {
-        let order = Accepted {
+    /// Every other body is shorter than a trade's of two that stand on the feed.
+    #[test]
+    fn the_longest_event_is_a_trade() {
+        let executed = Executed {
             key: OrderKey(1),
             order_ref: OrderRef(2),
-            firm: FirmId(3),
-            instrument: InstrumentId(4),
-            side: Side::Buy,
-            qty: Qty(5),
-            price: Price(6),
-            time_in_force: TimeInForce::Day,
-            display: Display::Visible,
-            capacity: Capacity::Agency,
-            cl_ord_id: ClOrdId::default(),
-            options: OrderOptions::default(),
-            terms,
-            booked: true,
-            shown_qty: Qty(5),
+            leaves_qty: Qty(3),
+            shown: Shown { order_ref: OrderRef(4), qty: Qty(5) },
         };
-        let (orig_user_ref_num, orig_order_ref) = (UserRefNum(7), OrderRef(8));
-        let replaced = Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order };
-        let body = EventBody::Replaced(replaced);
-        Event { seq: Seq(1), time: Nanos(2), stage: Stage::Matching, step: 0, body }
-    }
-
-    /// Every other body is shorter than a port's definition: 124 bytes.
-    #[test]
-    fn the_longest_event_is_a_replacement_with_terms() {
-        let terms = OrderTerms { peg: Peg::Primary, stp: Stp::Off, ..OrderTerms::default() };
-        let shown = Shown { order_ref: OrderRef(8), qty: Qty(9) };
-        let mut buffer = Buffer::new();
-        assert_eq!(buffer.event(&replaced(terms, shown)).len(), 177);
-        const { assert!(177 <= EVENT_SIZE_MAX) };
+        let body = EventBody::Trade(Trade {
+            match_number: MatchNumber(6),
+            instrument: InstrumentId(7),
+            price: Price(8),
+            qty: Qty(9),
+            aggressor_buys: true,
+            resting: executed,
+            aggressor: executed,
+            cross: CrossKind::Opening,
+            resting_price: Price(10),
+        });
+        let event = Event { seq: Seq(1), time: Nanos(2), stage: Stage::Matching, step: 0, body };
+        assert_eq!(Buffer::new().event(&event).len(), 140);
+        const { assert!(140 <= EVENT_SIZE_MAX) };
     }
 }

@@ -10,8 +10,8 @@ use crate::{
 };
 use alloc::vec::Vec;
 use ironbell_types::{
-    Accepted, CancelReason, ClOrdId, EventBody, InstrumentId, OrderKey, OrderRef, Peg, Phase, Price, Qty,
-    Reject, Replaced, Shown, Side, Stp, TimeInForce, UserRefNum,
+    Accepted, CancelReason, ClOrdId, EventBody, InstrumentId, OrderKey, OrderRef, OrderTerms, Peg, Phase,
+    Price, Qty, Reject, Replaced, Shown, Side, Stp, TimeInForce, UserRefNum,
 };
 
 /// The line of market orders that wait for a cross: before all limits of their side.
@@ -182,10 +182,11 @@ impl Matching {
         if trading.is_shut() {
             return Some(Reject::Halted);
         }
-        let is_stop = order.terms.is_stop();
+        let terms = incoming.terms();
+        let is_stop = terms.is_stop();
         let of_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
         let at_once = matches!(order.time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
-        if trading.is_call() && !is_stop && (at_once || (order.terms.market && !of_cross)) {
+        if trading.is_call() && !is_stop && (at_once || (terms.market && !of_cross)) {
             return Some(Reject::Halted);
         }
         let before_open = matches!(trading.phase, Phase::PreOpen | Phase::OpeningAuction);
@@ -198,9 +199,9 @@ impl Matching {
             && !is_stop
         {
             let bid = self.books.best(order.instrument, Plane::Lit, true);
-            let Price(discretion) = order.terms.discretion;
+            let Price(discretion) = terms.discretion;
             let lowest = if discretion == 0 { order.price.0 } else { discretion };
-            if order.terms.market || bid.is_some_and(|bid| lowest.cast_unsigned() <= bid) {
+            if terms.market || bid.is_some_and(|bid| lowest.cast_unsigned() <= bid) {
                 return Some(Reject::ShortRestricted);
             }
         }
@@ -226,7 +227,7 @@ impl Matching {
         let stands = best.is_some_and(|best| within(best, limit, !buys));
         if !stands && rests(order.time_in_force, false) {
             // What most orders do: nothing asks for more than a place in line.
-            self.books.insert(order.instrument, &entry(order, executed, incoming.token));
+            self.books.insert(order.instrument, &entry(order, executed, incoming));
             let entering = Entering { order, incoming, original };
             entering.accept(order.price, true, order.qty.0, voice);
             return true;
@@ -267,21 +268,22 @@ impl Matching {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Entering { order, incoming, .. } = *entering;
+        let terms = incoming.terms();
         let price = aggressor.order.price;
         let instrument = order.instrument;
         let buys = order.side.is_buy();
         let trading = self.trading(instrument);
         let worth = match trading.static_range() {
-            Some(range) if order.terms.market => range.upper,
+            Some(range) if terms.market => range.upper,
             _ => i64::MAX as u64,
         };
         let is_call = trading.is_call();
-        let mut extra = Extra::new(instrument, order.terms, order.time_in_force, incoming.stp, price, worth);
+        let mut extra = Extra::new(instrument, terms, order.time_in_force, incoming.stp, price, worth);
         aggressor.partner = incoming.pair.unwrap_or_default();
         if let Some(slot) = self.books.find(aggressor.partner) {
             self.books.pair(slot, order.order_ref);
         }
-        if order.terms.is_stop() {
+        if terms.is_stop() {
             return self.enter_stop(entering, aggressor, extra, voice, effects);
         }
         let plane = match order.time_in_force {
@@ -290,7 +292,7 @@ impl Matching {
             _ => None,
         };
         if let Some(plane) = plane {
-            if order.terms.market {
+            if terms.market {
                 aggressor.order.price = MARKET_LINE[usize::from(buys)];
             }
             extra.partner = aggressor.partner;
@@ -298,13 +300,13 @@ impl Matching {
             self.books.insert_special(plane, &aggressor.order, &extra);
             return true;
         }
-        aggressor.market = order.terms.market;
-        aggressor.stp_group = order.terms.stp_group;
-        aggressor.limit = match (order.terms.peg, order.terms.market, order.terms.discretion.0) {
+        aggressor.market = terms.market;
+        aggressor.stp_group = terms.stp_group;
+        aggressor.limit = match (terms.peg, terms.market, terms.discretion.0) {
             (Peg::None, true, _) => Some(self.market_limit(instrument, buys, worth)),
             (Peg::None, false, 0) => Some(price),
             (Peg::None, false, discretion) => Some(discretion.cast_unsigned()),
-            _ => self.quotes(instrument).peg(&order.terms, price, buys),
+            _ => self.quotes(instrument).peg(&terms, price, buys),
         };
         if is_call {
             self.enter_call(entering, aggressor, Some(&extra), voice, effects)
@@ -417,19 +419,20 @@ impl Matching {
         let instrument = order.instrument;
         let buys = order.side.is_buy();
         let last = self.trading(instrument).last_price();
-        extra.best = last.filter(|_| order.terms.trail != 0).unwrap_or(0);
+        let OrderTerms { trail, stop, .. } = extra.terms;
+        extra.best = last.filter(|_| trail != 0).unwrap_or(0);
         let is_due = |last| is_due(stop_price(&extra, buys), buys, last);
         if self.trading(instrument).is_continuous() && last.is_some_and(is_due) {
             entering.accept(order.price, false, 0, voice);
             self.trigger(instrument, aggressor.order, &extra, aggressor.partner, voice, effects);
             return false;
         }
-        let plane = if order.terms.trail == 0 { Plane::Stop } else { Plane::Trailing };
+        let plane = if trail == 0 { Plane::Stop } else { Plane::Trailing };
         let booked = plane == Plane::Stop || self.books.has_trailing_room(instrument, order.firm);
         entering.accept(order.price, booked, 0, voice);
         if booked {
             extra.partner = aggressor.partner;
-            aggressor.order.price = order.terms.stop.0.cast_unsigned();
+            aggressor.order.price = stop.0.cast_unsigned();
             self.books.insert_special(plane, &aggressor.order, &extra);
             return true;
         }
@@ -459,6 +462,9 @@ pub(crate) struct Original {
 impl Entering<'_> {
     #[inline(always)]
     fn accept(&self, price: Price, booked: bool, shown_qty: u64, voice: &mut Voice<'_>) {
+        if let Some(terms) = &self.incoming.terms {
+            self.say_terms(terms, voice);
+        }
         let said = Accepted { price, booked, shown_qty: Qty(shown_qty), ..*self.order };
         match self.original {
             None => voice.say(EventBody::Accepted(said)),
@@ -471,6 +477,12 @@ impl Entering<'_> {
         }
     }
 
+    #[cold]
+    fn say_terms(&self, terms: &OrderTerms, voice: &mut Voice<'_>) {
+        let Accepted { key, order_ref, .. } = *self.order;
+        voice.say(EventBody::Terms { key, order_ref, terms: *terms });
+    }
+
     fn stands(&self, leaves_qty: Qty) -> Effect {
         Effect::Stands { token: self.incoming.token, leaves_qty, side: self.order.side }
     }
@@ -480,7 +492,7 @@ impl Entering<'_> {
 #[inline(always)]
 fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor {
     Aggressor {
-        order: entry(order, executed, incoming.token),
+        order: entry(order, executed, incoming),
         instrument: order.instrument,
         limit: Some(order.price.0.cast_unsigned()),
         market: false,
@@ -495,16 +507,16 @@ fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor 
 
 /// The order as it would stand on the book.
 #[inline(always)]
-fn entry(order: &Accepted, executed: u64, token: u32) -> Order {
+fn entry(order: &Accepted, executed: u64, incoming: &Incoming) -> Order {
     assert!(order.qty.0 > 0);
-    assert!(order.price.0 > 0 || order.terms.market);
+    assert!(order.price.0 > 0 || incoming.terms().market);
     Order::new(
         order.order_ref,
         order.key,
         order.qty.0,
         executed,
         order.price.0.cast_unsigned(),
-        token,
+        incoming.token,
         order.firm,
         order.options.group.unwrap_or(0),
         order.side,

@@ -45,6 +45,8 @@ pub struct Incoming {
     pub slides: bool,
     /// What it asks for when it would trade with its own firm; never [`Stp::Port`].
     pub stp: Stp,
+    /// What it has beyond a plain order, if anything.
+    pub(crate) terms: Option<OrderTerms>,
     /// Nothing but price and time decides about it once it rests. What it asks for when it would trade
     /// with its own firm counts only on entry.
     is_plain: bool,
@@ -56,9 +58,15 @@ impl Incoming {
     /// An order as stage 1 admitted it.
     #[inline]
     #[must_use]
-    pub fn new(order: Accepted, token: u32, slides: bool, stp: Stp, pair: Option<OrderRef>) -> Self {
-        let OrderTerms { market, stop, trail, max_floor, peg, discretion, expire, stp_group, .. } =
-            order.terms;
+    pub fn new(
+        order: Accepted,
+        terms: &OrderTerms,
+        token: u32,
+        slides: bool,
+        stp: Stp,
+        pair: Option<OrderRef>,
+    ) -> Self {
+        let OrderTerms { market, stop, trail, max_floor, peg, discretion, expire, stp_group, .. } = *terms;
         let wide = stop.0 | discretion.0 | expire.0.cast_signed();
         let bytes = u8::from(market) | peg as u8 | stp_group[0] | stp_group[1];
         let for_cross = matches!(order.time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
@@ -68,11 +76,17 @@ impl Incoming {
             && order.display != Display::Hidden
             && pair.is_none()
             && !for_cross;
-        Self { order, token, slides, stp, is_plain, pair }
+        let terms = if terms.is_plain() { None } else { Some(*terms) };
+        Self { order, token, slides, stp, terms, is_plain, pair }
     }
 
     pub(crate) fn is_plain(&self) -> bool {
         self.is_plain
+    }
+
+    /// All that it has beyond a plain order.
+    pub(crate) fn terms(&self) -> OrderTerms {
+        self.terms.unwrap_or_default()
     }
 }
 
@@ -947,7 +961,7 @@ mod tests {
         let mut out = Vec::new();
         let mut voice = Voice::new(&mut out, Seq(20), Nanos(0), Stage::Matching);
         twin.matching.apply(&Request::Slice(day), &mut voice, &mut twin.effects);
-        let said = out.iter().map(|event| crate::alone::said(&event.body)).collect();
+        let said = crate::alone::told(&out);
         assert_eq!(keys(said), [10, 6, 5, 4, 3]);
     }
 
@@ -1060,26 +1074,23 @@ mod tests {
         let extra = desk.matching.books.extra(slot);
         let mut incoming = desk.incoming(line);
         incoming.order.side = original.side;
-        incoming.order.terms = OrderTerms {
-            oco: incoming.order.terms.oco,
-            ..extra.map_or_else(OrderTerms::default, |extra| extra.terms)
-        };
+        let terms = extra.map_or_else(OrderTerms::default, |extra| extra.terms);
         incoming.order.display = original.display();
         incoming.order.time_in_force = extra.map_or(TimeInForce::Day, |extra| extra.time_in_force);
         incoming.order.options = ironbell_types::OrderOptions::default();
-        if incoming.order.terms.market {
+        if terms.market {
             incoming.order.price = Price(0);
         } else if incoming.order.price.0 == 0 {
             incoming.order.price = Price(100);
         }
-        let discretion = incoming.order.terms.discretion.0;
+        let discretion = terms.discretion.0;
         if discretion != 0 {
             incoming.order.price =
                 Price(if original.side.is_buy() { discretion - 1 } else { discretion + 1 });
         }
         let total = Qty(original.executed + incoming.order.qty.0);
         let Incoming { order, token, slides, stp, .. } = incoming;
-        let incoming = Incoming::new(order, token, slides, stp, None);
+        let incoming = Incoming::new(order, &terms, token, slides, stp, None);
         Request::Replace { orig, total, incoming }
     }
 

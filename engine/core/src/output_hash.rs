@@ -36,10 +36,8 @@ impl EventHasher {
         let mut sum = 0u128;
         for event in events {
             let hash = match &event.body {
-                EventBody::Accepted(order) if order.terms.is_plain() => {
-                    self.words(accepted(event, 11, order, [0; 4]))
-                }
-                EventBody::Replaced(replaced) if replaced.order.terms.is_plain() => {
+                EventBody::Accepted(order) => self.words(accepted(event, 11, order, [0; 4])),
+                EventBody::Replaced(replaced) => {
                     let Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order } = replaced;
                     let Shown { order_ref, qty } = orig_shown;
                     let orig = [u64::from(orig_user_ref_num.0), orig_order_ref.0, order_ref.0, qty.0];
@@ -92,7 +90,7 @@ fn halves(amount: Amount) -> [u64; 2] {
     [whole as u64, (whole >> 64) as u64]
 }
 
-/// A plain order, and of the one it replaces: its UserRefNum, its number, and how it stood on the feed.
+/// An order, and of the one it replaces: its UserRefNum, its number, and how it stood on the feed.
 #[inline(always)]
 fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 16] {
     let Accepted {
@@ -108,7 +106,6 @@ fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 1
         capacity,
         cl_ord_id,
         options,
-        terms: _,
         booked,
         shown_qty,
     } = order;
@@ -227,7 +224,7 @@ mod tests {
     use alloc::vec::Vec;
     use ironbell_types::{
         AccountId, CancelReason, Capacity, ClOrdId, CrossKind, Display, FirmId, InstrumentId, MatchNumber,
-        Nanos, OrderKey, OrderRef, OrderTerms, Price, Qty, Seq, Side, Stage, Stp, TimeInForce, UserRefNum,
+        Nanos, OrderKey, OrderRef, Price, Qty, Seq, Side, Stage, TimeInForce, UserRefNum,
     };
 
     const SHOWN: Shown = Shown { order_ref: OrderRef(90), qty: Qty(91) };
@@ -246,7 +243,6 @@ mod tests {
             capacity: Capacity::Agency,
             cl_ord_id: ClOrdId(*b"abcdefghijklmn"),
             options: OrderOptions::default(),
-            terms: OrderTerms::default(),
             booked: false,
             shown_qty: Qty(7),
         }
@@ -334,8 +330,6 @@ mod tests {
             |o| o.options.min_qty ^= 1 << 31,
             |o| o.booked = true,
             |o| o.shown_qty.0 ^= 1 << 63,
-            |o| o.terms.market = true,
-            |o| o.terms.stp = Stp::Off,
         ];
         let replaced = |order| Replaced {
             orig_user_ref_num: UserRefNum(60),

@@ -152,14 +152,13 @@ impl Desk {
             capacity: enter.capacity,
             cl_ord_id: enter.cl_ord_id,
             options: enter.options,
-            terms,
             booked: false,
             shown_qty: Qty::ZERO,
         };
-        match self.check_enter(&order, enter.fault, voice.time()) {
+        match self.check_enter(&order, &terms, enter.fault, voice.time()) {
             Ok((admitted, pair)) => {
-                let token = self.take_in(&order, &admitted, 0);
-                Some(Request::Enter(self.incoming(&order, token, pair)))
+                let token = self.take_in(&order, &terms, &admitted, 0);
+                Some(Request::Enter(self.incoming(&order, &terms, token, pair)))
             }
             Err(reason) => {
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id: order.cl_ord_id });
@@ -173,6 +172,7 @@ impl Desk {
     fn check_enter(
         &mut self,
         order: &Accepted,
+        terms: &OrderTerms,
         fault: Option<Reject>,
         now: Nanos,
     ) -> Result<(Admitted, Option<OrderRef>), Reject> {
@@ -187,13 +187,13 @@ impl Desk {
         if order.qty == Qty::ZERO {
             return Err(Reject::Quantity);
         }
-        if !is_priced(order) {
+        if !is_priced(order, terms) {
             return Err(Reject::Price);
         }
-        Together::of(order).check(now)?;
-        let pair = self.check_pair(order)?;
-        check_range(asked, order, order.terms.discretion)?;
-        let worth = check_caps(asked, order)?;
+        Together::of(order, terms).check(now)?;
+        let pair = self.check_pair(order, terms.oco)?;
+        check_range(asked, order, terms, terms.discretion)?;
+        let worth = check_caps(asked, order, terms)?;
         let asked = if port.rules.duplicates_max == 0 {
             asked
         } else {
@@ -250,11 +250,11 @@ impl Desk {
 
     /// The order that this one is to be paired with.
     #[inline(always)]
-    fn check_pair(&self, order: &Accepted) -> Result<Option<OrderRef>, Reject> {
-        if order.terms.oco == UserRefNum(0) {
+    fn check_pair(&self, order: &Accepted, oco: UserRefNum) -> Result<Option<OrderRef>, Reject> {
+        if oco == UserRefNum(0) {
             return Ok(None);
         }
-        let named = OrderKey::new(order.key.port(), order.key.idx(), order.terms.oco);
+        let named = OrderKey::new(order.key.port(), order.key.idx(), oco);
         let other = self.find(named).map(|token| &self.open[token]);
         let pair = other.filter(|other| other.instrument == order.instrument && rests(order.time_in_force));
         pair.map(|other| Some(other.order_ref)).ok_or(Reject::Other)
@@ -350,12 +350,12 @@ impl Desk {
 
     /// Takes an admitted order in; the account has its assets from now on, if only nothing of them.
     #[inline(always)]
-    fn take_in(&mut self, order: &Accepted, admitted: &Admitted, executed: u64) -> u32 {
-        let mut record = record(order, admitted, executed);
+    fn take_in(&mut self, order: &Accepted, terms: &OrderTerms, admitted: &Admitted, executed: u64) -> u32 {
+        let mut record = record(order, terms, admitted, executed);
         if !admitted.is_known {
             (record.base, record.quote) = self.know_entries(order);
         }
-        self.open(record, &order.terms)
+        self.open(record, terms)
     }
 
     /// The ledger entries of an order's assets, made if they are the account's first, and remembered.
@@ -370,10 +370,10 @@ impl Desk {
     }
 
     #[inline(always)]
-    fn incoming(&self, order: &Accepted, token: u32, pair: Option<OrderRef>) -> Incoming {
+    fn incoming(&self, order: &Accepted, terms: &OrderTerms, token: u32, pair: Option<OrderRef>) -> Incoming {
         let rules = &self.port(order.key).rules;
-        let stp = if order.terms.stp == Stp::Port { rules.stp } else { order.terms.stp };
-        Incoming::new(*order, homes::token(self.shard, token), rules.slides, stp, pair)
+        let stp = if terms.stp == Stp::Port { rules.stp } else { terms.stp };
+        Incoming::new(*order, terms, homes::token(self.shard, token), rules.slides, stp, pair)
     }
 
     #[inline(never)]
@@ -406,14 +406,16 @@ impl Desk {
         });
         let admitted = may.and_then(|()| {
             let order = self.replacement(replace, orig_token, OrderRef::new(voice.seq(), 0), now);
-            let Some(order) = order.filter(|_| replace.qty.0 > orig.executed) else { return Ok(None) };
+            let Some((order, terms)) = order.filter(|_| replace.qty.0 > orig.executed) else {
+                return Ok(None);
+            };
             let order = Accepted { qty: Qty(replace.qty.0 - orig.executed), ..order };
             let asked = self.asked(&order);
-            let worth = check_caps(asked, &order)?;
+            let worth = check_caps(asked, &order, &terms)?;
             self.check_locate(&order, if is_short(orig.side) { orig.leaves } else { 0 })?;
             let freed: &[u32] = if AHEAD { &[] } else { &[orig_token] };
             let wanted = self.check_limits(asked, &order, &worth, freed)?;
-            Ok(Some((self.check_funds(&wanted, freed)?, order)))
+            Ok(Some((self.check_funds(&wanted, freed)?, order, terms)))
         });
         match admitted {
             Err(reason) => {
@@ -426,17 +428,17 @@ impl Desk {
                 order_ref: orig.order_ref,
                 total: Qty::ZERO,
             }),
-            Ok(Some((admitted, order))) => {
+            Ok(Some((admitted, order, terms))) => {
                 self.consume(key);
-                let token = self.take_in(&order, &admitted, orig.executed);
-                let incoming = self.incoming(&order, token, None);
+                let token = self.take_in(&order, &terms, &admitted, orig.executed);
+                let incoming = self.incoming(&order, &terms, token, None);
                 Some(Request::Replace { orig: orig.order_ref, total: replace.qty, incoming })
             }
         }
     }
 
-    /// The order that is asked for in place of another, its quantity the whole chain's; `None` when it is
-    /// none that could be (point 4).
+    /// The order that is asked for in place of another, its quantity the whole chain's, and its terms; `None` when
+    /// it is none that could be (point 4).
     #[inline(never)]
     fn replacement(
         &self,
@@ -444,9 +446,16 @@ impl Desk {
         orig_token: u32,
         order_ref: OrderRef,
         now: Nanos,
-    ) -> Option<Accepted> {
+    ) -> Option<(Accepted, OrderTerms)> {
         let (orig, terms) = (&self.open[orig_token], self.terms(orig_token));
         let instrument = self.instrument(orig.instrument);
+        let terms = OrderTerms {
+            max_floor: replace.max_floor.unwrap_or(terms.max_floor),
+            random_reserves: replace.random_reserves.unwrap_or(terms.random_reserves),
+            expire: replace.expire,
+            oco: UserRefNum(0),
+            ..terms
+        };
         let order = Accepted {
             key: OrderKey::new(replace.port, replace.user_ref_idx, replace.user_ref_num),
             order_ref,
@@ -460,20 +469,13 @@ impl Desk {
             capacity: orig.capacity,
             cl_ord_id: replace.cl_ord_id,
             options: inherit(replace.options, &orig.options),
-            terms: OrderTerms {
-                max_floor: replace.max_floor.unwrap_or(terms.max_floor),
-                random_reserves: replace.random_reserves.unwrap_or(terms.random_reserves),
-                expire: replace.expire,
-                oco: UserRefNum(0),
-                ..terms
-            },
             booked: false,
             shown_qty: Qty::ZERO,
         };
-        let sound = replace.fault.is_none() && replace.qty != Qty::ZERO && is_priced(&order);
-        let in_range = || check_range(self.asked(&order), &order, Price(0)).is_ok();
-        let fits = || Together::of(&order).check(now).is_ok() && in_range();
-        (sound && fits()).then_some(order)
+        let sound = replace.fault.is_none() && replace.qty != Qty::ZERO && is_priced(&order, &terms);
+        let in_range = || check_range(self.asked(&order), &order, &terms, Price(0)).is_ok();
+        let fits = || Together::of(&order, &terms).check(now).is_ok() && in_range();
+        (sound && fits()).then_some((order, terms))
     }
 
     #[inline(never)]
@@ -602,18 +604,18 @@ impl Desk {
                 capacity: quote.capacity,
                 cl_ord_id: ClOrdId::default(),
                 options: OrderOptions::default(),
-                terms: OrderTerms::default(),
                 booked: false,
                 shown_qty: Qty::ZERO,
             };
-            let asked = self.asked(&order);
-            let worth = check_range(asked, &order, Price(0)).and_then(|()| check_caps(asked, &order));
+            let (asked, plain) = (self.asked(&order), &OrderTerms::default());
+            let worth =
+                check_range(asked, &order, plain, Price(0)).and_then(|()| check_caps(asked, &order, plain));
             let freed = &freed[..freed_count];
             let wanted = worth.and_then(|worth| self.check_limits(asked, &order, &worth, freed));
             match wanted.and_then(|wanted| self.check_funds(&wanted, freed)) {
                 Ok(admitted) => {
-                    let token = self.take_in(&order, &admitted, 0);
-                    new[at] = Some(self.incoming(&order, token, None));
+                    let token = self.take_in(&order, plain, &admitted, 0);
+                    new[at] = Some(self.incoming(&order, plain, token, None));
                 }
                 Err(reason) => {
                     new.iter().flatten().for_each(|bid: &Incoming| self.close(slot_of(bid.token)));
@@ -683,7 +685,7 @@ impl Desk {
 }
 
 #[inline(always)]
-fn record(order: &Accepted, admitted: &Admitted, executed: u64) -> OpenRecord {
+fn record(order: &Accepted, terms: &OrderTerms, admitted: &Admitted, executed: u64) -> OpenRecord {
     OpenRecord {
         key: order.key,
         order_ref: order.order_ref,
@@ -702,37 +704,42 @@ fn record(order: &Accepted, admitted: &Admitted, executed: u64) -> OpenRecord {
         capacity: order.capacity,
         time_in_force: order.time_in_force,
         tier: admitted.tier,
-        is_plain: order.terms.is_plain(),
+        is_plain: terms.is_plain(),
     }
 }
 
 /// Whether price and discretion (0 is none) are in the static range, which a market order must have.
 #[inline(always)]
-fn check_range(asked: Asked<'_>, order: &Accepted, discretion: Price) -> Result<(), Reject> {
+fn check_range(
+    asked: Asked<'_>,
+    order: &Accepted,
+    terms: &OrderTerms,
+    discretion: Price,
+) -> Result<(), Reject> {
     let Some(range) = asked.state.range else {
-        return if order.terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
+        return if terms.market { Err(Reject::MarketOrder) } else { Ok(()) };
     };
     let inside = |price: Price| range.contains(price.0.cast_unsigned());
-    let fits = order.terms.market || inside(order.price) && (discretion == Price(0) || inside(discretion));
+    let fits = terms.market || inside(order.price) && (discretion == Price(0) || inside(discretion));
     if fits { Ok(()) } else { Err(Reject::FatFinger) }
 }
 
 /// What a single order of the port may be, and what this one is worth.
 #[inline(always)]
-fn check_caps(asked: Asked<'_>, order: &Accepted) -> Result<Worth, Reject> {
+fn check_caps(asked: Asked<'_>, order: &Accepted, terms: &OrderTerms) -> Result<Worth, Reject> {
     let limits = &asked.port.rules.limits;
     if order.qty > limits.qty_max {
         return Err(Reject::MaxQuantity);
     }
-    let price = worth_price(order, asked.state);
+    let price = worth_price(order, terms, asked.state);
     match notional(asked.state.instrument.tick_value, price, order.qty.0) {
         Some(notional) if notional <= limits.notional_max.0 => Ok(Worth { price, notional }),
         _ => Err(Reject::OrderNotional),
     }
 }
 
-fn is_priced(order: &Accepted) -> bool {
-    if order.terms.market { order.price == Price(0) } else { order.price.0 > 0 }
+fn is_priced(order: &Accepted, terms: &OrderTerms) -> bool {
+    if terms.market { order.price == Price(0) } else { order.price.0 > 0 }
 }
 
 /// What a market order is worth at most.
@@ -741,11 +748,11 @@ fn market_worth(state: &InstrumentState) -> u64 {
 }
 
 /// The price that holds and limits reckon with.
-fn worth_price(order: &Accepted, state: &InstrumentState) -> u64 {
-    if order.terms.market {
+fn worth_price(order: &Accepted, terms: &OrderTerms, state: &InstrumentState) -> u64 {
+    if terms.market {
         return market_worth(state);
     }
-    let discretion = if order.side.is_buy() { order.terms.discretion } else { Price(0) };
+    let discretion = if order.side.is_buy() { terms.discretion } else { Price(0) };
     order.price.max(discretion).0.cast_unsigned()
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn is_for_cross(time_in_force: TimeInForce) -> bool {
 
 impl Together {
     #[inline(always)]
-    pub(crate) fn of(order: &Accepted) -> Self {
+    pub(crate) fn of(order: &Accepted, terms: &OrderTerms) -> Self {
         Self {
             buys: order.side.is_buy(),
             qty: order.qty,
@@ -39,7 +39,7 @@ impl Together {
             display: order.display,
             min_qty: order.options.min_qty,
             post_only: order.options.is_post_only(),
-            terms: order.terms,
+            terms: *terms,
         }
     }
 

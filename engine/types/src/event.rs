@@ -36,6 +36,9 @@ pub struct Event {
     pub body: EventBody,
 }
 
+/// Every event takes as much room as the largest: what few of them say is better an event of its own.
+const _: () = assert!(size_of::<Event>() == 160);
+
 /// What happened. "Port:" says that the event goes on that port's sequenced stream, "feed:" that it
 /// shows in ITCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,16 @@ pub enum EventBody {
         port: PortId,
         /// Which login of it.
         incarnation: u32,
+    },
+    /// What makes the order of the next event, its Accepted or Replaced, more than a plain one; not said of plain
+    /// orders. An event of its own, because most orders are plain, and every event has the size of the largest.
+    Terms {
+        /// The order's name.
+        key: OrderKey,
+        /// Its number on the book.
+        order_ref: OrderRef,
+        /// What it has beyond a plain order; never the default.
+        terms: OrderTerms,
     },
     /// Port: OUCH A. Feed: A or F when `booked`.
     Accepted(Accepted),
@@ -214,7 +227,7 @@ pub struct Shown {
     pub qty: Qty,
 }
 
-/// An order stands accepted.
+/// An order stands accepted: a plain one, unless [`EventBody::Terms`] was said of it just before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// Its name to the member.
@@ -241,8 +254,6 @@ pub struct Accepted {
     pub cl_ord_id: ClOrdId,
     /// Echoed options.
     pub options: OrderOptions,
-    /// What makes it more than a plain limit order.
-    pub terms: OrderTerms,
     /// It rests whole, without trading first. Otherwise trades, [`Rested`] or [`Canceled`] say what
     /// became of it.
     pub booked: bool,

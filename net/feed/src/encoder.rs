@@ -389,8 +389,8 @@ mod tests {
     use ironbell_types::{
         Amount, Asset, AssetId, Busted, CancelReason, Canceled, Capacity, ClOrdId, Crossed, Executed, Firm,
         Indicative, Instrument, InstrumentRules, MatchNumber, Modified, Mpid, Nanos, OpenDay, OrderKey,
-        OrderOptions, OrderTerms, Phase, Scale, SelfTradePrevented, Seq, Side, Stage, Statistics, Stp,
-        Symbol, TimeInForce, UserRefNum,
+        OrderOptions, Phase, Scale, SelfTradePrevented, Seq, Side, Stage, Statistics, Stp, Symbol,
+        TimeInForce, UserRefNum,
     };
 
     const MIDNIGHT: u64 = 1_800_000_000_000_000_000;
@@ -469,7 +469,6 @@ mod tests {
             capacity: Capacity::Agency,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
-            terms: OrderTerms::default(),
             booked: true,
             shown_qty: Qty(if display == Display::Hidden { 0 } else { qty }),
         }

@@ -4,12 +4,13 @@ use ironbell_sessionlog::{Error, LogCheck};
 use ironbell_types::{Event, EventBody};
 
 use crate::gateway::stream_of;
-use crate::{Directory, outbound};
+use crate::{Directory, outbound::Teller};
 
 /// Follows the journal's events beside the gateway, or after it.
 #[derive(Debug)]
 pub struct Follower {
     directory: Directory,
+    teller: Teller,
     log: LogCheck,
 }
 
@@ -19,7 +20,7 @@ impl Follower {
     pub fn new<'a>(definitions: impl IntoIterator<Item = &'a EventBody>, log: LogCheck) -> Self {
         let mut directory = Directory::default();
         definitions.into_iter().for_each(|body| directory.apply(body));
-        Self { directory, log }
+        Self { directory, teller: Teller::default(), log }
     }
 
     /// Takes an event, and finds what it told the ports in the log.
@@ -38,7 +39,7 @@ impl Follower {
             _ => {}
         }
         let (log, mut found) = (&mut self.log, Ok(()));
-        outbound::messages(event, &self.directory, &mut |port, message| {
+        self.teller.messages(event, &self.directory, &mut |port, message| {
             if found.is_ok() {
                 found = log.append(stream_of(port), message);
             }

@@ -11,7 +11,7 @@ use ironbell_types::{Command, Credential, Event, EventBody, Inbound, Logout, Nan
 
 use crate::inbound::{self, COMMANDS_MAX, NotTaken};
 use crate::login::LoginChecker;
-use crate::{Directory, Error, outbound};
+use crate::{Directory, Error, outbound::Teller};
 
 /// Limits and times of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,7 @@ pub struct Gateway<A: Acceptor, L> {
     log: SessionLog,
     log_reader: LogReader,
     directory: Directory,
+    teller: Teller,
     ports: Vec<PortState>,
     /// Ports whose login may have to be ended.
     unsettled: Vec<PortId>,
@@ -208,6 +209,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             log_reader: log.reader(),
             log,
             directory: Directory::default(),
+            teller: Teller::default(),
             ports: Vec::new(),
             unsettled: Vec::new(),
             connections: (0..config.sessions_max).map(|_| None).collect(),
@@ -355,9 +357,9 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             }
             _ => {}
         }
-        let Self { log, ports, connections, directory, .. } = self;
+        let Self { log, ports, connections, directory, teller, .. } = self;
         let (mut count, mut failure) = (0, None);
-        outbound::messages(event, directory, &mut |port, message| {
+        teller.messages(event, directory, &mut |port, message| {
             if failure.is_some() {
                 return;
             }

@@ -1,8 +1,9 @@
-//! Events to messages: what each port is told, a pure function of the event and the directory.
+//! Events to messages: what each port is told, a pure function of the events and the directory.
 //!
 //! | event | to | message |
 //! |---|---|---|
 //! | DayOpened, DayClosed | every port | `S`, event code `S`, `E` |
+//! | Terms | | part of the `A` or `U` of the event that follows |
 //! | Accepted | the port | `A`, and native AcceptedTerms |
 //! | Replaced | the port | `U`, and native AcceptedTerms |
 //! | Trade | both ports, the resting one first | `E` |
@@ -33,8 +34,8 @@
 
 use ironbell_types::{
     Accepted, Busted, Canceled, CrossKind, Event, EventBody, Executed, FirmId, InstrumentId, LiquidityFlag,
-    MassCancel, Modified, Mpid, OrderEntrySwitch, OrderKey, OrderState, Peg, PortId, Price, Qty, Refreshed,
-    Replaced, SelfTradePrevented, Stp, Symbol, TimeInForce, Trade, UserRefIdx,
+    MassCancel, Modified, Mpid, OrderEntrySwitch, OrderKey, OrderRef, OrderState, OrderTerms, Peg, PortId,
+    Price, Qty, Refreshed, Replaced, SelfTradePrevented, Stp, Symbol, TimeInForce, Trade, UserRefIdx,
 };
 use ironbell_wire::code::{peg_code, stp_code};
 use ironbell_wire::native::{self, Block};
@@ -43,12 +44,39 @@ use ironbell_wire::{Type, U16, U32, U64};
 
 use crate::Directory;
 
-/// Passes to `tell` what `event` tells each port, in this order. `directory` is that after the event.
-///
-/// # Panics
-/// When the event names what the directory does not know: the journal and the directory then disagree.
-pub fn messages(event: &Event, directory: &Directory, tell: &mut impl FnMut(PortId, &[u8])) {
-    let encoder = Encoder { directory, timestamp: U64::new(directory.timestamp(event.time)) };
+/// Makes messages of events, one after the other, from the first of any command on.
+#[derive(Debug, Default)]
+pub struct Teller {
+    /// What was said of the order whose acceptance comes next.
+    terms: Option<(OrderRef, OrderTerms)>,
+}
+
+impl Teller {
+    /// Passes to `tell` what `event` tells each port, in this order. `directory` is that after the event.
+    ///
+    /// # Panics
+    /// When the event names what the directory does not know, or is not the acceptance of the order whose terms were
+    /// said: the journal and what follows it then disagree.
+    pub fn messages(&mut self, event: &Event, directory: &Directory, tell: &mut impl FnMut(PortId, &[u8])) {
+        if let EventBody::Terms { order_ref, terms, .. } = event.body {
+            self.terms = Some((order_ref, terms));
+            return;
+        }
+        let terms = self.terms.take().map_or_else(OrderTerms::default, |(order_ref, terms)| {
+            let accepted = match &event.body {
+                EventBody::Accepted(order) => Some(order.order_ref),
+                EventBody::Replaced(replaced) => Some(replaced.order.order_ref),
+                _ => None,
+            };
+            assert_eq!(accepted, Some(order_ref), "terms come right before their order's acceptance");
+            terms
+        });
+        let encoder = Encoder { directory, timestamp: U64::new(directory.timestamp(event.time)), terms };
+        messages(event, &encoder, tell);
+    }
+}
+
+fn messages(event: &Event, encoder: &Encoder<'_>, tell: &mut impl FnMut(PortId, &[u8])) {
     match &event.body {
         EventBody::DayOpened(_) => encoder.every_port(b'S', tell),
         EventBody::DayClosed { .. } => encoder.every_port(b'E', tell),
@@ -110,7 +138,8 @@ pub fn messages(event: &Event, directory: &Directory, tell: &mut impl FnMut(Port
             let message = native::DeadManExpired { timestamp: encoder.native_timestamp() };
             send_native(&message, *port, tell);
         }
-        EventBody::AssetDefined(_)
+        EventBody::Terms { .. }
+        | EventBody::AssetDefined(_)
         | EventBody::InstrumentDefined(_)
         | EventBody::FirmDefined(_)
         | EventBody::AccountDefined(_)
@@ -136,6 +165,8 @@ pub fn messages(event: &Event, directory: &Directory, tell: &mut impl FnMut(Port
 struct Encoder<'a> {
     directory: &'a Directory,
     timestamp: U64,
+    /// Of the order whose acceptance it is.
+    terms: OrderTerms,
 }
 
 impl Encoder<'_> {
@@ -166,7 +197,7 @@ impl Encoder<'_> {
             cl_ord_id: order.cl_ord_id.0,
         };
         let mut options = self.echoed_options(order);
-        let (kept, terms) = (&order.options, &order.terms);
+        let (kept, terms) = (&order.options, &self.terms);
         if kept.customer_type != 0 {
             options.push(OptionValue::CustomerType(kept.customer_type));
         }
@@ -216,7 +247,7 @@ impl Encoder<'_> {
 
     /// The options that both `A` and `U` may have.
     fn echoed_options(&self, order: &Accepted) -> OptionsBuf {
-        let (kept, terms) = (&order.options, &order.terms);
+        let (kept, terms) = (&order.options, &self.terms);
         let mut options = OptionsBuf::new();
         if kept.firm {
             options.push(OptionValue::Firm(self.mpid(order.firm).0));
@@ -237,7 +268,7 @@ impl Encoder<'_> {
         if kept.post_only != 0 {
             options.push(OptionValue::PostOnly(kept.post_only));
         }
-        if let Some(seconds) = self.expire_time(order) {
+        if let Some(seconds) = self.expire_time() {
             options.push(OptionValue::ExpireTime(seconds));
         }
         let has_group = terms.stp_group != [0; 2];
@@ -254,7 +285,7 @@ impl Encoder<'_> {
 
     /// Follows an `A` or `U` that could not say all of the order.
     fn terms(&self, order: &Accepted, tell: &mut impl FnMut(PortId, &[u8])) {
-        let (kept, terms) = (&order.options, &order.terms);
+        let (kept, terms) = (&order.options, &self.terms);
         let is_said = !terms.is_stop()
             && terms.oco.0 == 0
             && order.time_in_force != TimeInForce::Gtc
@@ -281,7 +312,7 @@ impl Encoder<'_> {
             random_reserves: native::U32::new(terms.random_reserves),
             peg_offset: native::I32::new(terms.peg_offset),
             min_qty: native::U32::new(kept.min_qty),
-            expire_time: native::U32::new(self.expire_time(order).unwrap_or(0)),
+            expire_time: native::U32::new(self.expire_time().unwrap_or(0)),
             oco_user_ref_num: native::U32::new(terms.oco.0),
             group_id: native::U16::new(kept.group.unwrap_or(native::NO_GROUP)),
             stp_group: terms.stp_group,
@@ -480,7 +511,7 @@ impl Encoder<'_> {
 
     /// The limit of an order, or that it has none.
     fn order_price(&self, order: &Accepted) -> U64 {
-        if order.terms.market { U64::new(PRICE_MARKET) } else { self.price(order.price, order.instrument) }
+        if self.terms.market { U64::new(PRICE_MARKET) } else { self.price(order.price, order.instrument) }
     }
 
     fn price(&self, price: Price, instrument: InstrumentId) -> U64 {
@@ -500,11 +531,11 @@ impl Encoder<'_> {
     }
 
     /// When a good-till-time order ends, in seconds after midnight, in which it was given.
-    fn expire_time(&self, order: &Accepted) -> Option<u32> {
-        if order.terms.expire.0 == 0 {
+    fn expire_time(&self) -> Option<u32> {
+        if self.terms.expire.0 == 0 {
             return None;
         }
-        let seconds = self.directory.timestamp(order.terms.expire) / 1_000_000_000;
+        let seconds = self.directory.timestamp(self.terms.expire) / 1_000_000_000;
         Some(u32::try_from(seconds).expect("it was given in 32 bits, on this day"))
     }
 

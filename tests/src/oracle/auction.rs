@@ -316,7 +316,7 @@ impl Books {
         }
         let mut timers: Vec<(u64, Timer)> = Vec::new();
         let expires = |o: &&Order| o.instrument == instrument && o.accepted.time_in_force == TimeInForce::Gtt;
-        let expiry = |o: &Order| (o.accepted.terms.expire.0, Timer::Expiry(o.order_ref));
+        let expiry = |o: &Order| (o.terms.expire.0, Timer::Expiry(o.order_ref));
         timers.extend(self.orders.iter().filter(expires).map(expiry));
         if let Some(since) = market.limited_since {
             timers.push((since.0.saturating_add(market.rules.limit_state_ns), Timer::LimitState));
@@ -404,7 +404,7 @@ struct Uncrossed {
 
 /// Whether an order that takes part would trade at `price`.
 fn is_willing(order: &Order, price: Price) -> bool {
-    match (order.accepted.terms.market, order.is_buy()) {
+    match (order.terms.market, order.is_buy()) {
         (true, true) => price <= order.worth,
         (true, false) => true,
         (false, true) => order.price >= price,
@@ -431,7 +431,7 @@ impl Books {
         side.sort_by_key(|o| {
             let best_first = if buys { -o.price.0 } else { o.price.0 };
             let class = if o.standing == Standing::WaitsForCross { 2 } else { o.class() };
-            (!o.accepted.terms.market, best_first, class)
+            (!o.terms.market, best_first, class)
         });
         side
     }
@@ -440,7 +440,7 @@ impl Books {
     fn uncross(&self, instrument: InstrumentId, kind: CrossKind) -> Option<Uncrossed> {
         let [bids, asks] = [true, false].map(|buys| self.side_of_cross(instrument, kind, buys));
         let reference = self.market(instrument).reference();
-        let limits = bids.iter().chain(&asks).filter(|o| !o.accepted.terms.market).map(|o| o.price);
+        let limits = bids.iter().chain(&asks).filter(|o| !o.terms.market).map(|o| o.price);
         let candidates = limits.chain((reference != Price(0)).then_some(reference));
         let at = |price: Price| {
             let sum = |side: &[Order]| {

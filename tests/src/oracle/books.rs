@@ -6,8 +6,8 @@ use std::cmp::Reverse;
 
 use ironbell_types::{
     Accepted, Algorithm, CancelReason, Canceled, ClOrdId, CrossKind, Display, EventBody, Executed, FirmId,
-    InstrumentId, InstrumentRules, MatchNumber, Modified, OrderKey, OrderRef, Peg, Phase, Price, Qty,
-    Refreshed, Reject, Replaced, Rested, SelfTradePrevented, Seq, Shown, Side, Stp, TimeInForce, Trade,
+    InstrumentId, InstrumentRules, MatchNumber, Modified, OrderKey, OrderRef, OrderTerms, Peg, Phase, Price,
+    Qty, Refreshed, Reject, Replaced, Rested, SelfTradePrevented, Seq, Shown, Side, Stp, TimeInForce, Trade,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -31,8 +31,10 @@ const WATCHED_MAX: usize = 4_096;
 /// An open order, as it stands on the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// As it was accepted; a triggered stop has no stop and no trail any more, one that slid its new price.
+    /// As it was accepted; one that slid has its new price.
     pub accepted: Accepted,
+    /// As they were accepted; a triggered stop has no stop and no trail any more.
+    pub terms: OrderTerms,
     /// Its name to the member.
     pub key: OrderKey,
     /// Its number on the book.
@@ -86,23 +88,19 @@ impl Order {
     }
 
     fn is_watched(&self) -> bool {
-        self.accepted.terms.peg != Peg::None || self.accepted.terms.discretion.0 != 0
+        self.terms.peg != Peg::None || self.terms.discretion.0 != 0
     }
 
     /// Whether what is left of it may rest.
     fn may_rest(&self) -> bool {
         let rests =
             matches!(self.accepted.time_in_force, TimeInForce::Day | TimeInForce::Gtt | TimeInForce::Gtc);
-        rests && !self.accepted.terms.market
+        rests && !self.terms.market
     }
 
     /// Displayed orders come first at a price, then hidden ones, then pegs.
     pub(super) fn class(&self) -> u8 {
-        if self.accepted.terms.peg != Peg::None {
-            2
-        } else {
-            u8::from(self.accepted.display == Display::Hidden)
-        }
+        if self.terms.peg != Peg::None { 2 } else { u8::from(self.accepted.display == Display::Hidden) }
     }
 
     pub(super) fn is_displayed(&self) -> bool {
@@ -111,7 +109,7 @@ impl Order {
 
     /// What of it could trade at once: the shown part of an iceberg order, else all.
     fn at_once(&self) -> Qty {
-        if self.accepted.terms.max_floor != 0 { self.shown.qty } else { self.leaves_qty }
+        if self.terms.max_floor != 0 { self.shown.qty } else { self.leaves_qty }
     }
 }
 
@@ -206,14 +204,14 @@ impl Books {
                 Standing::Runs => unreachable!("between commands nothing runs"),
                 Standing::Rests if o.class() == 2 => (2, asks, 0, came),
                 Standing::Rests => (o.class(), asks, best_first, line),
-                Standing::WaitsForPrice if o.accepted.terms.trail != 0 => (4, false, 0, came),
+                Standing::WaitsForPrice if o.terms.trail != 0 => (4, false, 0, came),
                 Standing::WaitsForPrice => {
-                    let stop = i128::from(o.accepted.terms.stop.0);
+                    let stop = i128::from(o.terms.stop.0);
                     (3, asks, if asks { -stop } else { stop }, came)
                 }
                 Standing::WaitsForCross => {
                     let class = if o.accepted.time_in_force == TimeInForce::AtOpen { 5 } else { 6 };
-                    (class, asks, if o.accepted.terms.market { i128::MIN } else { best_first }, line)
+                    (class, asks, if o.terms.market { i128::MIN } else { best_first }, line)
                 }
             }
         });
@@ -225,7 +223,7 @@ impl Books {
         for order in &self.orders {
             let rests = order.standing == Standing::Rests;
             let in_cross = self.market(order.instrument).cross.is_some();
-            let shown = match order.accepted.terms.max_floor {
+            let shown = match order.terms.max_floor {
                 _ if !rests || !order.is_displayed() => order.shown == Shown::default(),
                 0 => order.shown.qty == order.leaves_qty,
                 _ => order.shown.qty <= order.leaves_qty && (in_cross || order.shown.qty > Qty::ZERO),
@@ -261,7 +259,7 @@ impl Books {
     pub(super) fn enter(&mut self, new: &Admitted, said: &mut Said) {
         let accepted = new.accepted;
         self.advance(accepted.instrument, said);
-        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, true));
+        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, &new.terms, true));
         if let Some(reason) = refusal {
             return refuse(accepted.key, reason, accepted.cl_ord_id, said);
         }
@@ -278,7 +276,7 @@ impl Books {
         if before != Some((original.leaves_qty, original.chain_executed)) {
             return;
         }
-        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, false));
+        let refusal = self.closed(accepted.instrument).or_else(|| self.refusal(&accepted, &new.terms, false));
         if let Some(reason) = refusal {
             return refuse(accepted.key, reason, accepted.cl_ord_id, said);
         }
@@ -447,10 +445,10 @@ impl Books {
 
     /// At which price a resting order trades: its own, of a peg what it follows, kept to its limit.
     fn price_of(order: &Order, view: &View) -> Option<Price> {
-        let offset = i128::from(order.accepted.terms.peg_offset);
+        let offset = i128::from(order.terms.peg_offset);
         let [bid, ask] = [view.bid, view.ask].map(|price| price.map(|p| i128::from(p.0)));
         let (own, other) = if order.is_buy() { (bid, ask) } else { (ask, bid) };
-        let followed = match order.accepted.terms.peg {
+        let followed = match order.terms.peg {
             Peg::None => return Some(order.price),
             Peg::Primary => own?,
             Peg::Market => other?,
@@ -465,10 +463,10 @@ impl Books {
 
     /// The furthest price that a run may trade at, bands aside; `None` when it may not trade at all.
     fn limit(&self, order: &Order, view: &View) -> Option<Price> {
-        if order.accepted.terms.market {
+        if order.terms.market {
             return Some(self.market_limit(order));
         }
-        let discretion = order.accepted.terms.discretion;
+        let discretion = order.terms.discretion;
         if discretion.0 != 0 { Some(discretion) } else { Self::price_of(order, view) }
     }
 
@@ -515,9 +513,9 @@ impl Books {
     }
 
     /// Why the book does not take an order, in order of precedence; 3 and 5 are for new ones only.
-    fn refusal(&self, order: &Accepted, is_new: bool) -> Option<Reject> {
+    fn refusal(&self, order: &Accepted, terms: &OrderTerms, is_new: bool) -> Option<Reject> {
         let market = self.market(order.instrument);
-        let (terms, time_in_force) = (&order.terms, order.time_in_force);
+        let time_in_force = order.time_in_force;
         let at_cross = matches!(time_in_force, TimeInForce::AtOpen | TimeInForce::AtClose);
         let at_once = matches!(time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
         let trades_as_it_comes = market.phase == Phase::Continuous && !market.is_batch();
@@ -568,13 +566,14 @@ fn refuse(key: OrderKey, reason: Reject, cl_ord_id: ClOrdId, said: &mut Said) {
 impl Books {
     /// An order comes to the book: it waits, rests or runs.
     fn bring(&mut self, new: &Admitted, is_quote: bool, head: Head<'_>, said: &mut Said) {
-        let accepted = new.accepted;
+        let Admitted { accepted, terms, .. } = *new;
         let market = self.market_mut(accepted.instrument);
         market.unwoken = true;
         let (last, trades) = (market.last, market.phase == Phase::Continuous && !market.is_batch());
         let worth = static_range(&market.rules).map_or(Price(i64::MAX), |(_, upper)| upper);
         let mut order = Order {
             accepted,
+            terms,
             key: accepted.key,
             order_ref: accepted.order_ref,
             firm: accepted.firm,
@@ -589,29 +588,29 @@ impl Books {
             slides: new.slides,
             is_quote,
             worth,
-            mark: (accepted.terms.trail != 0).then_some(last).flatten(),
+            mark: (terms.trail != 0).then_some(last).flatten(),
             pair: None,
         };
         let order_ref = order.order_ref;
-        if accepted.terms.oco.0 != 0 {
-            let partner = OrderKey::new(order.key.port(), order.key.idx(), accepted.terms.oco);
+        if terms.oco.0 != 0 {
+            let partner = OrderKey::new(order.key.port(), order.key.idx(), terms.oco);
             let partner = self.orders.iter_mut().find(|o| o.key == partner).expect("refused otherwise");
             partner.pair = Some(order_ref);
             order.pair = Some(partner.order_ref);
         }
         self.orders.push(order);
 
-        if accepted.terms.is_stop() {
+        if terms.is_stop() {
             let place = self.place(order_ref).expect("just pushed");
             let trails = |o: &&Order| {
                 o.instrument == order.instrument
                     && o.standing == Standing::WaitsForPrice
-                    && o.accepted.terms.trail != 0
+                    && o.terms.trail != 0
             };
             if trades && last.is_some_and(|last| is_due(&order, last)) {
                 self.say_head(order_ref, false, head, said);
                 self.trigger(order_ref, said);
-            } else if accepted.terms.trail != 0 && self.are_enough(accepted.firm, trails) {
+            } else if terms.trail != 0 && self.are_enough(accepted.firm, trails) {
                 self.say_head(order_ref, false, head, said);
                 self.cancel_to(order_ref, Qty::ZERO, CancelReason::Immediate, said);
             } else {
@@ -635,6 +634,9 @@ impl Books {
 
     fn say_head(&self, order_ref: OrderRef, booked: bool, head: Head<'_>, said: &mut Said) {
         let order = self.order(order_ref).expect("it has just come");
+        if !order.terms.is_plain() {
+            said.matching(EventBody::Terms { key: order.key, order_ref, terms: order.terms });
+        }
         said.matching(head(Accepted {
             price: order.price,
             booked,
@@ -708,7 +710,7 @@ impl Books {
         }
 
         if let Some(order) = self.order(order_ref) {
-            let beyond = order.accepted.terms.market && !self.targets(&order, None, &view).is_empty();
+            let beyond = order.terms.market && !self.targets(&order, None, &view).is_empty();
             self.finish(&order, matches!(cause, Cause::Meets), stopped || beyond, exhausted, said);
         }
         let market = self.market_mut(order.instrument);
@@ -766,7 +768,7 @@ impl Books {
             if resting.pair.is_some_and(|pair| pair == order.order_ref || counted.contains(&pair)) {
                 continue;
             }
-            let terms = &resting.accepted.terms;
+            let terms = &resting.terms;
             let first_part = !counted.contains(&resting.order_ref);
             counted.push(resting.order_ref);
             if self.would_be_prevented(order, &resting) {
@@ -904,10 +906,10 @@ impl Books {
     }
 
     fn would_be_prevented(&self, aggressor: &Order, resting: &Order) -> bool {
-        let group = aggressor.accepted.terms.stp_group;
+        let group = aggressor.terms.stp_group;
         aggressor.stp != Stp::Off
             && aggressor.firm == resting.firm
-            && (group == [0; 2] || group == resting.accepted.terms.stp_group)
+            && (group == [0; 2] || group == resting.terms.stp_group)
     }
 
     /// Instead of trading, one or both orders shrink.
@@ -963,7 +965,7 @@ impl Books {
         let mut order = self.orders.remove(place);
         order.standing = Standing::Rests;
         if order.is_displayed() {
-            let qty = match order.accepted.terms.max_floor {
+            let qty = match order.terms.max_floor {
                 0 => order.leaves_qty,
                 max_floor => order.leaves_qty.min(Qty(u64::from(max_floor))),
             };
@@ -979,7 +981,7 @@ impl Books {
             return;
         }
         let mut order = self.orders.remove(place);
-        let (max_floor, reserves) = (order.accepted.terms.max_floor, order.accepted.terms.random_reserves);
+        let (max_floor, reserves) = (order.terms.max_floor, order.terms.random_reserves);
         let mut size = u64::from(max_floor);
         if reserves != 0 {
             let mut bytes = [0; 16];
@@ -1096,7 +1098,7 @@ pub(super) fn rested(order: &Order) -> EventBody {
 
 /// Where a stop triggers; `None` while a trailing one has seen no price.
 fn stop_price(order: &Order) -> Option<i128> {
-    let terms = &order.accepted.terms;
+    let terms = &order.terms;
     if terms.trail == 0 {
         return Some(i128::from(terms.stop.0));
     }
@@ -1137,7 +1139,7 @@ impl Books {
     fn look(&mut self, instrument: InstrumentId) {
         let Some(last) = self.market(instrument).last else { return };
         for order in &mut self.orders {
-            if order.instrument == instrument && order.accepted.terms.trail != 0 {
+            if order.instrument == instrument && order.terms.trail != 0 {
                 let mark = order.mark.unwrap_or(last);
                 order.mark = Some(if order.is_buy() { mark.min(last) } else { mark.max(last) });
             }
@@ -1159,12 +1161,12 @@ impl Books {
         let place = self.place(order_ref).expect("a due stop is open");
         let order = &mut self.orders[place];
         order.standing = Standing::Runs;
-        order.accepted.terms.stop = Price(0);
-        order.accepted.terms.trail = 0;
+        order.terms.stop = Price(0);
+        order.terms.trail = 0;
         let order = self.orders[place];
         let market = self.market(order.instrument);
         let price = market.last.expect("only a trade triggers");
-        let collar = market.collar().filter(|_| !order.accepted.terms.market);
+        let collar = market.collar().filter(|_| !order.terms.market);
         let tested = market.rules.short_restricted;
         self.turn.trades += 1;
         said.matching(EventBody::Triggered {
@@ -1178,7 +1180,7 @@ impl Books {
         }
         if tested && order.side == Side::SellShort {
             let bid = self.view(order.instrument).bid;
-            if order.accepted.terms.market || bid.is_some_and(|bid| order.price <= bid) {
+            if order.terms.market || bid.is_some_and(|bid| order.price <= bid) {
                 return self.cancel_to(order_ref, Qty::ZERO, CancelReason::Regulatory, said);
             }
         }

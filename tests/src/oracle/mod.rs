@@ -21,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ironbell_types::{
     Accepted, Account, AccountId, Amount, Asset, AssetId, Command, Event, EventBody, Fees, Firm, FirmId,
-    Instrument, InstrumentId, InstrumentRules, KillScope, MassCancelSlice, Nanos, OpenDay, OrderKey, Port,
-    PortId, PortRules, Price, Qty, Seq, Sequenced, Side, Stage, Stp, TIERS, Trade, UserRefIdx, UserRefNum,
+    Instrument, InstrumentId, InstrumentRules, KillScope, MassCancelSlice, Nanos, OpenDay, OrderKey,
+    OrderTerms, Port, PortId, PortRules, Price, Qty, Seq, Sequenced, Side, Stage, Stp, TIERS, Trade,
+    UserRefIdx, UserRefNum,
 };
 
 pub use books::{Order, Standing};
@@ -107,8 +108,10 @@ struct PortState {
 /// An open order, as stages 1 and 3 see it.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// As it was accepted; the side is that of now, and a triggered stop is none any more.
+    /// As it was accepted; the side is that of now.
     accepted: Accepted,
+    /// A triggered stop is none any more.
+    terms: OrderTerms,
     account: AccountId,
     /// What holds and limits reckon with.
     worth_price: Price,
@@ -156,6 +159,7 @@ struct Traded {
 struct Admitted {
     /// As it would be said; nothing of it is booked or shown yet.
     accepted: Accepted,
+    terms: OrderTerms,
     /// What the orders that it replaces have executed.
     chain_executed: Qty,
     /// Its self-trade prevention; never that of the port.

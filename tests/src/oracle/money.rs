@@ -86,7 +86,7 @@ impl Oracle {
                     self.shrink(key, leaves_qty);
                 }
                 EventBody::Triggered { key, .. } => {
-                    let terms = &mut self.found(key).accepted.terms;
+                    let terms = &mut self.found(key).terms;
                     terms.stop = Price(0);
                     terms.trail = 0;
                 }

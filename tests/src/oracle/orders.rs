@@ -72,9 +72,9 @@ fn rests(time_in_force: TimeInForce) -> bool {
 
 /// Whether terms go together with each other and with the rest of the order: points 12.1 to 12.9. `qty`
 /// is what min_qty is compared with.
-fn check_terms(order: &Accepted, qty: Qty, now: Nanos) -> Result<(), Reject> {
+fn check_terms(order: &Accepted, terms: &OrderTerms, qty: Qty, now: Nanos) -> Result<(), Reject> {
     use TimeInForce::{AtClose, AtOpen, Fok, Gtc, Gtt, Ioc};
-    let Accepted { terms, options, time_in_force, side, price, display, .. } = *order;
+    let Accepted { options, time_in_force, side, price, display, .. } = *order;
     let (rests, post_only) = (rests(time_in_force), options.is_post_only());
     let at_cross = matches!(time_in_force, AtOpen | AtClose);
 
@@ -166,24 +166,24 @@ impl Oracle {
     }
 
     /// Point 13.
-    fn check_range(&self, order: &Accepted) -> Result<(), Reject> {
+    fn check_range(&self, order: &Accepted, terms: &OrderTerms) -> Result<(), Reject> {
         let range = static_range(&self.rules_of(order.instrument));
         let is_within = |price: Price| range.is_none_or(|(lower, upper)| (lower..=upper).contains(&price));
-        if order.terms.market {
+        if terms.market {
             return if range.is_none() { Err(Reject::MarketOrder) } else { Ok(()) };
         }
-        let is_discretion_within = order.terms.discretion.0 == 0 || is_within(order.terms.discretion);
+        let is_discretion_within = terms.discretion.0 == 0 || is_within(terms.discretion);
         if is_within(order.price) && is_discretion_within { Ok(()) } else { Err(Reject::FatFinger) }
     }
 
     /// What stages 1 and 3 will know of an order, if it is let through; without a price to reckon with
     /// when it is a market order and there is no static range.
-    fn as_open(&self, accepted: Accepted, chain_executed: Qty, quoted: bool) -> Open {
+    fn as_open(&self, accepted: Accepted, terms: OrderTerms, chain_executed: Qty, quoted: bool) -> Open {
         let port = self.port(accepted.key.port()).expect("the port was just found").port;
-        let worth_price = if accepted.terms.market {
+        let worth_price = if terms.market {
             static_range(&self.rules_of(accepted.instrument)).map_or(Price(0), |(_, upper)| upper)
-        } else if accepted.side.is_buy() && accepted.terms.discretion.0 != 0 {
-            accepted.terms.discretion
+        } else if accepted.side.is_buy() && terms.discretion.0 != 0 {
+            terms.discretion
         } else {
             accepted.price
         };
@@ -191,6 +191,7 @@ impl Oracle {
         let none = ironbell_types::Fees { maker_bps: 0, taker_bps: 0, minimum: 0 };
         Open {
             accepted,
+            terms,
             account: port.account,
             worth_price,
             leaves_qty: accepted.qty,
@@ -207,9 +208,10 @@ impl Oracle {
     fn as_admitted(&self, order: &Open) -> Admitted {
         let PortRules { slides, stp, .. } =
             self.port(order.accepted.key.port()).expect("the port was just found").rules;
-        let asked = order.accepted.terms.stp;
+        let asked = order.terms.stp;
         Admitted {
             accepted: order.accepted,
+            terms: order.terms,
             chain_executed: order.chain_executed,
             stp: if asked == Stp::Port { stp } else { asked },
             slides,
@@ -262,14 +264,13 @@ impl Oracle {
             capacity: enter.capacity,
             cl_ord_id: enter.cl_ord_id,
             options: enter.options,
-            terms: enter.terms,
             booked: false,
             shown_qty: Qty::ZERO,
         };
-        check_terms(&accepted, enter.qty, said.time())?;
-        self.check_pair(&accepted)?;
-        self.check_range(&accepted)?;
-        let order = self.as_open(accepted, Qty::ZERO, false);
+        check_terms(&accepted, &enter.terms, enter.qty, said.time())?;
+        self.check_pair(&accepted, enter.terms.oco)?;
+        self.check_range(&accepted, &enter.terms)?;
+        let order = self.as_open(accepted, enter.terms, Qty::ZERO, false);
         self.check_caps(&order)?;
         self.count_equal(&order, said.time())?;
         self.check_limits(&order, &[])?;
@@ -277,8 +278,7 @@ impl Oracle {
     }
 
     /// Point 12.10.
-    fn check_pair(&self, order: &Accepted) -> Result<(), Reject> {
-        let oco = order.terms.oco;
+    fn check_pair(&self, order: &Accepted, oco: UserRefNum) -> Result<(), Reject> {
         if oco == UserRefNum(0) {
             return Ok(());
         }
@@ -329,10 +329,10 @@ impl Oracle {
         if let Err(reason) = self.check_access(replace.port, instrument, false, said.time()) {
             return Replacing::Refused(reason);
         }
-        let Some(accepted) = self.replacement(replace, &original, said) else {
+        let Some((accepted, terms)) = self.replacement(replace, &original, said) else {
             return Replacing::CancelsOriginal;
         };
-        let order = self.as_open(accepted, original.chain_executed, false);
+        let order = self.as_open(accepted, terms, original.chain_executed, false);
         let checked =
             self.check_caps(&order).and_then(|()| self.check_limits(&order, &[original.accepted.key]));
         match checked {
@@ -342,9 +342,14 @@ impl Oracle {
     }
 
     /// What a replacement would be; `None` when it cannot be, points 4 and 5.
-    fn replacement(&self, replace: &ReplaceOrder, original: &Open, said: &Said) -> Option<Accepted> {
+    fn replacement(
+        &self,
+        replace: &ReplaceOrder,
+        original: &Open,
+        said: &Said,
+    ) -> Option<(Accepted, OrderTerms)> {
         use TimeInForce::{AtClose, AtOpen, Day};
-        let before = original.accepted;
+        let (before, terms) = (original.accepted, original.terms);
         let instrument = self.instrument(before.instrument).expect("an open order's instrument exists");
         if replace.fault.is_some() || replace.qty == Qty::ZERO {
             return None;
@@ -354,7 +359,7 @@ impl Oracle {
             return None;
         }
         let price = Price(i64::try_from(replace.wire_price / tick).ok()?);
-        if if before.terms.market { price.0 != 0 } else { price.0 == 0 } {
+        if if terms.market { price.0 != 0 } else { price.0 == 0 } {
             return None;
         }
         // OUCH 5.0: prices up to 199,999.9900 and quantities up to 999,999, where the wire is exact.
@@ -371,11 +376,11 @@ impl Oracle {
             other => other,
         };
         let terms = OrderTerms {
-            max_floor: replace.max_floor.unwrap_or(before.terms.max_floor),
-            random_reserves: replace.random_reserves.unwrap_or(before.terms.random_reserves),
+            max_floor: replace.max_floor.unwrap_or(terms.max_floor),
+            random_reserves: replace.random_reserves.unwrap_or(terms.random_reserves),
             expire: replace.expire,
             oco: UserRefNum(0),
-            ..before.terms
+            ..terms
         };
         let options = OrderOptions {
             firm: replace.options.firm || before.options.firm,
@@ -393,16 +398,14 @@ impl Oracle {
             display: replace.display,
             cl_ord_id: replace.cl_ord_id,
             options,
-            terms,
             booked: false,
             shown_qty: Qty::ZERO,
             ..before
         };
-        check_terms(&accepted, replace.qty, said.time()).ok()?;
+        check_terms(&accepted, &terms, replace.qty, said.time()).ok()?;
         // The discretion is the original's, and within the range that held for it.
-        let plain = Accepted { terms: OrderTerms { discretion: Price(0), ..terms }, ..accepted };
-        self.check_range(&plain).ok()?;
-        Some(accepted)
+        self.check_range(&accepted, &OrderTerms { discretion: Price(0), ..terms }).ok()?;
+        Some((accepted, terms))
     }
 }
 
@@ -499,12 +502,12 @@ impl Oracle {
                 capacity: quote.capacity,
                 cl_ord_id: ClOrdId::default(),
                 options: OrderOptions::default(),
-                terms: OrderTerms::default(),
                 booked: false,
                 shown_qty: Qty::ZERO,
             };
-            self.check_range(&accepted)?;
-            let order = self.as_open(accepted, Qty::ZERO, true);
+            let plain = OrderTerms::default();
+            self.check_range(&accepted, &plain)?;
+            let order = self.as_open(accepted, plain, Qty::ZERO, true);
             self.check_caps(&order)?;
             self.check_limits(&order, &freed)?;
             self.open.push(order);

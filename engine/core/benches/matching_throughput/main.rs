@@ -430,11 +430,10 @@ fn request(place: u32, message: &Message) -> Request {
         capacity: Capacity::Principal,
         cl_ord_id: ClOrdId::default(),
         options: OrderOptions::default(),
-        terms: OrderTerms::default(),
         booked: false,
         shown_qty: Qty::ZERO,
     };
-    let incoming = Incoming::new(order, place, false, Stp::Off, None);
+    let incoming = Incoming::new(order, &OrderTerms::default(), place, false, Stp::Off, None);
     match message.kind {
         Kind::Replace => Request::Replace { orig: order_ref(message.orig_place), total: order.qty, incoming },
         _ => Request::Enter(incoming),

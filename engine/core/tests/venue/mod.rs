@@ -72,9 +72,10 @@ impl Venue {
         &self.events[first..]
     }
 
-    /// Runs one command; what was said of it in short lines.
+    /// Runs one command; what was said of it in short lines, but for the terms of orders.
     pub fn say(&mut self, command: Command) -> Vec<String> {
-        self.run(command).iter().map(short).collect()
+        let heard = self.run(command).iter().filter(|event| !matches!(event.body, EventBody::Terms { .. }));
+        heard.map(short).collect()
     }
 
     /// The book: asks over bids, each price with its orders, oldest first, as port.number:leaves.

@@ -5,9 +5,9 @@ use ironbell_client::itch_book::Line;
 use ironbell_types::{
     Accepted, Asset, AssetId, CancelReason, Canceled, Capacity, ClOrdId, Control, CrossKind, Crossed,
     Display, Event, EventBody, Executed, Firm, FirmId, Instrument, InstrumentId, InstrumentRules,
-    MatchNumber, Modified, Mpid, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef, OrderTerms, Phase, PortId,
-    Price, Qty, Refreshed, Replaced, Rested, Scale, SelfTradePrevented, Seq, Shown, Side, Stage, Statistics,
-    Stp, Symbol, TimeInForce, Trade, UserRefIdx, UserRefNum,
+    MatchNumber, Modified, Mpid, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef, Phase, PortId, Price, Qty,
+    Refreshed, Replaced, Rested, Scale, SelfTradePrevented, Seq, Shown, Side, Stage, Statistics, Stp, Symbol,
+    TimeInForce, Trade, UserRefIdx, UserRefNum,
 };
 
 /// SplitMix64: the seed makes the whole run.
@@ -260,7 +260,6 @@ impl Venue {
             capacity: Capacity::Agency,
             cl_ord_id: ClOrdId::default(),
             options: OrderOptions::default(),
-            terms: OrderTerms { max_floor: order.floor as u32, ..OrderTerms::default() },
             booked,
             shown_qty: order.shown.qty,
         };

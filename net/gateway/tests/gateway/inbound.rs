@@ -1,7 +1,7 @@
 //! OUCH bytes to commands: every fault, their precedence, and back again.
 
 use ironbell_gateway::inbound::{NotTaken, commands};
-use ironbell_gateway::{Directory, outbound};
+use ironbell_gateway::{Directory, outbound::Teller};
 use ironbell_types::{
     AccountQuery, CancelOrder, Capacity, ClOrdId, Command, Control, Display, EQUITY_WIRE_PRICE_MAX,
     EnterOrder, EventBody, FirmId, InstrumentId, MassCancel, ModifyOrder, Nanos, OrderEntrySwitch,
@@ -699,8 +699,13 @@ proptest! {
         let bytes = bytes_of(&order);
         prop_assert_eq!(command(&bytes, &port_1(), &directory), Ok(Command::EnterOrder(order)));
         let mut told = Vec::new();
-        let event = event(5, EventBody::Accepted(accepted(&order, 5)));
-        outbound::messages(&event, &directory, &mut |port, bytes| told.push((port, bytes.to_vec())));
+        let mut teller = Teller::default();
+        let accepted = accepted(&order, 5);
+        let terms = EventBody::Terms { key: accepted.key, order_ref: accepted.order_ref, terms: order.terms };
+        for body in [terms, EventBody::Accepted(accepted)] {
+            let tell = &mut |port, bytes: &[u8]| told.push((port, bytes.to_vec()));
+            teller.messages(&event(5, body), &directory, tell);
+        }
         prop_assert_eq!(told.len(), 1);
         prop_assert_eq!(told[0].0, order.port);
         let Ok(Told::OrderAccepted(said, options)) = Told::parse(&told[0].1) else { panic!("{told:?}") };

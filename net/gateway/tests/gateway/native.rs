@@ -1,7 +1,7 @@
 //! Native bytes to commands: every fault, their precedence, and back again.
 
 use ironbell_gateway::inbound::{COMMANDS_MAX, NotTaken, commands};
-use ironbell_gateway::outbound;
+use ironbell_gateway::outbound::Teller;
 use ironbell_types::{
     Accepted, Capacity, ClOrdId, Command, DeadMan, Display, EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody,
     FirmId, InstrumentId, Nanos, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, Peg, PortId, Price,
@@ -518,13 +518,16 @@ proptest! {
             capacity: order.capacity,
             cl_ord_id: order.cl_ord_id,
             options: order.options,
-            terms: order.terms,
             booked: false,
             shown_qty: Qty(0),
         };
         let mut told = Vec::new();
-        let event = event(5, EventBody::Accepted(accepted));
-        outbound::messages(&event, &directory(), &mut |port, bytes| told.push((port, bytes.to_vec())));
+        let mut teller = Teller::default();
+        let terms = EventBody::Terms { key: order.key(), order_ref: OrderRef(77), terms: order.terms };
+        for body in [terms, EventBody::Accepted(accepted)] {
+            let tell = &mut |port, bytes: &[u8]| told.push((port, bytes.to_vec()));
+            teller.messages(&event(5, body), &directory(), tell);
+        }
         prop_assert!(told.iter().all(|(port, _)| *port == PortId(1)));
         prop_assert!(matches!(ouch::Outbound::parse(&told[0].1), Ok(ouch::Outbound::OrderAccepted(..))));
         let is_said = order.terms.stop == Price(0) && order.terms.trail == 0 && order.terms.oco.0 == 0

@@ -1,6 +1,6 @@
 //! Events to OUCH bytes: who is told what.
 
-use ironbell_gateway::{Directory, outbound};
+use ironbell_gateway::{Directory, outbound::Teller};
 use ironbell_types::{
     Accepted, Amount, Busted, CancelReason, Canceled, Capacity, ClOrdId, CrossKind, Display, EventBody,
     Executed, FirmId, InstrumentId, MassCancel, MatchNumber, Modified, Nanos, OrderEntrySwitch, OrderKey,
@@ -18,11 +18,20 @@ const CL_ORD_ID: ClOrdId = ClOrdId(*b"mine          ");
 
 /// What the event of Seq 5 tells, which is 5 ns after midnight.
 fn told(body: EventBody) -> Vec<(PortId, Vec<u8>)> {
+    told_with(OrderTerms::default(), body)
+}
+
+/// The same after terms were said of the order 77, if there are any.
+fn told_with(terms: OrderTerms, body: EventBody) -> Vec<(PortId, Vec<u8>)> {
     let mut directory = Directory::default();
     definitions(plain("SECRET")).iter().for_each(|body| directory.apply(body));
     directory.apply(&EventBody::DayOpened(DAY));
     let mut told = Vec::new();
-    outbound::messages(&event(5, body), &directory, &mut |port, bytes| told.push((port, bytes.to_vec())));
+    let said = EventBody::Terms { key: key(3, 0, 8), order_ref: OrderRef(77), terms };
+    let mut teller = Teller::default();
+    for body in (!terms.is_plain()).then_some(said).into_iter().chain([body]) {
+        teller.messages(&event(5, body), &directory, &mut |port, bytes| told.push((port, bytes.to_vec())));
+    }
     told
 }
 
@@ -50,7 +59,6 @@ fn order(key: OrderKey) -> Accepted {
             group: Some(4),
             min_qty: 300,
         },
-        terms: OrderTerms::default(),
         booked: false,
         shown_qty: Qty(0),
     }
@@ -136,7 +144,7 @@ fn acceptance_and_replacement_echo_what_their_layouts_allow() {
         stp_group: *b"G1",
         ..OrderTerms::default()
     };
-    let accepted_order = Accepted { terms, time_in_force: TimeInForce::Gtt, ..order(key(3, 0, 8)) };
+    let accepted_order = Accepted { time_in_force: TimeInForce::Gtt, ..order(key(3, 0, 8)) };
     let accepted = ouch::OrderAccepted { time_in_force: b'6', ..accepted };
     let both = [
         OptionValue::Firm(*b"BB  "),
@@ -156,17 +164,18 @@ fn acceptance_and_replacement_echo_what_their_layouts_allow() {
         OptionValue::GroupId(4),
     ];
     let options: OptionsBuf = both.into_iter().chain(accepted_only).collect();
-    assert_eq!(told(EventBody::Accepted(accepted_order)), [(PortId(3), encode(&accepted, &options))]);
+    let heard = told_with(terms, EventBody::Accepted(accepted_order));
+    assert_eq!(heard, [(PortId(3), encode(&accepted, &options))]);
     let replaced = ouch::OrderReplaced { time_in_force: b'6', ..replaced };
     assert_eq!(
-        told(EventBody::Replaced(Replaced { order: accepted_order, ..body })),
+        told_with(terms, EventBody::Replaced(Replaced { order: accepted_order, ..body })),
         [(PortId(3), encode(&replaced, &both.into_iter().collect::<OptionsBuf>()))]
     );
 }
 
 /// Price, time in force, display, cross type and MinQty that an acceptance says of an order.
-fn says(order: Accepted) -> (u64, u8, u8, u8, Option<u32>) {
-    let told = told(EventBody::Accepted(order));
+fn says(terms: OrderTerms, order: Accepted) -> (u64, u8, u8, u8, Option<u32>) {
+    let told = told_with(terms, EventBody::Accepted(order));
     let Ok(ouch::Outbound::OrderAccepted(said, options)) = ouch::Outbound::parse(&told[0].1) else {
         panic!("{told:?}")
     };
@@ -177,15 +186,20 @@ fn says(order: Accepted) -> (u64, u8, u8, u8, Option<u32>) {
 fn acceptance_has_ouchs_words_for_orders_that_ouch_has_other_words_for() {
     let plain = Accepted { options: OrderOptions::default(), ..order(key(1, 0, 8)) };
     let at = |time_in_force| Accepted { time_in_force, ..plain };
-    assert_eq!(says(at(TimeInForce::Day)), (12_300, b'0', b'A', b'N', None));
-    assert_eq!(says(at(TimeInForce::Ioc)), (12_300, b'3', b'A', b'N', None));
-    assert_eq!(says(at(TimeInForce::Fok)), (12_300, b'3', b'A', b'N', Some(300)), "its whole quantity");
-    assert_eq!(says(at(TimeInForce::Gtc)), (12_300, b'0', b'A', b'N', None));
-    assert_eq!(says(at(TimeInForce::AtOpen)), (12_300, b'0', b'A', b'O', None));
-    assert_eq!(says(at(TimeInForce::AtClose)), (12_300, b'0', b'A', b'C', None));
-    let terms = OrderTerms { market: true, ..OrderTerms::default() };
-    let market = Accepted { price: Price(0), terms, display: Display::Hidden, ..at(TimeInForce::Ioc) };
-    assert_eq!(says(market), (0x7fff_ffff, b'3', b'N', b'N', None));
+    let limit = OrderTerms::default();
+    assert_eq!(says(limit, at(TimeInForce::Day)), (12_300, b'0', b'A', b'N', None));
+    assert_eq!(says(limit, at(TimeInForce::Ioc)), (12_300, b'3', b'A', b'N', None));
+    assert_eq!(
+        says(limit, at(TimeInForce::Fok)),
+        (12_300, b'3', b'A', b'N', Some(300)),
+        "its whole quantity"
+    );
+    assert_eq!(says(limit, at(TimeInForce::Gtc)), (12_300, b'0', b'A', b'N', None));
+    assert_eq!(says(limit, at(TimeInForce::AtOpen)), (12_300, b'0', b'A', b'O', None));
+    assert_eq!(says(limit, at(TimeInForce::AtClose)), (12_300, b'0', b'A', b'C', None));
+    let terms = OrderTerms { market: true, ..limit };
+    let market = Accepted { price: Price(0), display: Display::Hidden, ..at(TimeInForce::Ioc) };
+    assert_eq!(says(terms, market), (0x7fff_ffff, b'3', b'N', b'N', None));
 }
 
 #[test]
@@ -199,7 +213,6 @@ fn what_only_a_native_order_can_be_is_said_natively_after_it() {
         ..OrderTerms::default()
     };
     let accepted = Accepted {
-        terms,
         time_in_force: TimeInForce::Gtc,
         qty: Qty(1 << 33),
         instrument: InstrumentId(2),
@@ -235,7 +248,7 @@ fn what_only_a_native_order_can_be_is_said_natively_after_it() {
         customer_type: b'R',
         cl_ord_id: CL_ORD_ID.0,
     };
-    let heard = told(EventBody::Accepted(accepted));
+    let heard = told_with(terms, EventBody::Accepted(accepted));
     assert_eq!(heard.len(), 2);
     let Ok(ouch::Outbound::OrderAccepted(said, _)) = ouch::Outbound::parse(&heard[0].1) else { panic!() };
     assert_eq!((said.quantity.get(), said.time_in_force), (u32::MAX, b'0'));
@@ -246,30 +259,33 @@ fn what_only_a_native_order_can_be_is_said_natively_after_it() {
         orig_shown: HIDDEN,
         order: accepted,
     };
-    let heard = told(EventBody::Replaced(replaced));
+    let heard = told_with(terms, EventBody::Replaced(replaced));
     assert_eq!((heard[0].1[0], heard.len()), (b'U', 2));
     assert_eq!(heard[1], (PortId(3), encode_native(&expected)));
 
     // Each of them alone suffices, and nothing else does.
     let plain = Accepted { instrument: InstrumentId(2), ..order(key(3, 6, 8)) };
-    let with = |terms| Accepted { terms, ..plain };
     let one = OrderTerms::default();
-    for (order, count) in [
-        (plain, 1),
-        (with(OrderTerms { stop: Price(1), ..one }), 2),
-        (with(OrderTerms { trail: 1, ..one }), 2),
-        (with(OrderTerms { oco: UserRefNum(1), ..one }), 2),
-        (Accepted { time_in_force: TimeInForce::Gtc, ..plain }, 2),
-        (Accepted { qty: Qty(u32::MAX.into()), ..plain }, 1),
-        (Accepted { qty: Qty(1 << 32), ..plain }, 2),
+    for (terms, order, count) in [
+        (one, plain, 1),
+        (OrderTerms { stop: Price(1), ..one }, plain, 2),
+        (OrderTerms { trail: 1, ..one }, plain, 2),
+        (OrderTerms { oco: UserRefNum(1), ..one }, plain, 2),
+        (one, Accepted { time_in_force: TimeInForce::Gtc, ..plain }, 2),
+        (one, Accepted { qty: Qty(u32::MAX.into()), ..plain }, 1),
+        (one, Accepted { qty: Qty(1 << 32), ..plain }, 2),
         // This price says "at the market" in OUCH.
-        (Accepted { price: Price(0x7fff_ffff), ..plain }, 2),
-        (Accepted { price: Price(0), terms: OrderTerms { market: true, ..one }, ..plain }, 1),
-        (Accepted { time_in_force: TimeInForce::Gtt, ..with(OrderTerms { expire: DAY.midnight, ..one }) }, 1),
-        (with(OrderTerms { peg: Peg::Market, peg_offset: -1, discretion: Price(9), ..one }), 1),
-        (with(OrderTerms { max_floor: 1, random_reserves: 1, stp: Stp::Off, stp_group: *b"AA", ..one }), 1),
+        (one, Accepted { price: Price(0x7fff_ffff), ..plain }, 2),
+        (OrderTerms { market: true, ..one }, Accepted { price: Price(0), ..plain }, 1),
+        (
+            OrderTerms { expire: DAY.midnight, ..one },
+            Accepted { time_in_force: TimeInForce::Gtt, ..plain },
+            1,
+        ),
+        (OrderTerms { peg: Peg::Market, peg_offset: -1, discretion: Price(9), ..one }, plain, 1),
+        (OrderTerms { max_floor: 1, random_reserves: 1, stp: Stp::Off, stp_group: *b"AA", ..one }, plain, 1),
     ] {
-        assert_eq!(told(EventBody::Accepted(order)).len(), count, "{order:?}");
+        assert_eq!(told_with(terms, EventBody::Accepted(order)).len(), count, "{order:?} {terms:?}");
     }
 }
 
@@ -727,4 +743,24 @@ fn a_day_opens_and_closes_for_every_port_and_the_rest_is_told_to_nobody() {
     ] {
         assert_eq!(told(body), []);
     }
+}
+
+#[test]
+fn terms_are_those_of_the_next_order_alone() {
+    let mut directory = Directory::default();
+    definitions(plain("SECRET")).iter().for_each(|body| directory.apply(body));
+    directory.apply(&EventBody::DayOpened(DAY));
+    let mut teller = Teller::default();
+    let mut count = |body| {
+        let mut count = 0;
+        teller.messages(&event(5, body), &directory, &mut |_, _| count += 1);
+        count
+    };
+    let accepted = EventBody::Accepted(order(key(3, 0, 8)));
+    let terms = OrderTerms { stop: Price(1), ..OrderTerms::default() };
+    let said = |order_ref| EventBody::Terms { key: key(3, 0, 8), order_ref, terms };
+    assert_eq!([count(said(OrderRef(77))), count(accepted), count(accepted)], [0, 2, 1]);
+    count(said(OrderRef(78)));
+    let of_another = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| count(accepted)));
+    assert!(of_another.is_err());
 }

@@ -101,7 +101,6 @@ pub fn accepted(order: &EnterOrder, seq: u64) -> Accepted {
         capacity: order.capacity,
         cl_ord_id: order.cl_ord_id,
         options: order.options,
-        terms: order.terms,
         booked: true,
         shown_qty: order.qty,
     }
