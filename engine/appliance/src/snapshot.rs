@@ -10,8 +10,9 @@
 //!  hash of: it must be the same
 //! ```
 //!
-//! So a snapshot counts only when the journal's own output hash was met again and both logs are on disk up to it.
-//! Whatever is wrong is an alarm, and the earlier snapshots stay.
+//! So a snapshot counts only when the journal's own output hash was met again, both logs are on disk up to it, and what
+//! is to be written loads as the state that it was made of. Whatever is wrong is an alarm, and the earlier snapshots
+//! stay. A start therefore believes a snapshot whose checksums are right, and is the quicker for it.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -20,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ironbell_core::Engine;
+use ironbell_core::{Engine, LoadError};
 use ironbell_feed::Encoder;
 use ironbell_sessionlog::{LogCheck, Positions};
 use ironbell_store::snapshot::{self, Of};
@@ -43,6 +44,9 @@ const FEED_LOG: u64 = 4;
 /// Orders on the feed that a follower has room for before it grows.
 const FEED_ORDERS_WARM: usize = 1 << 17;
 
+/// How a state is made of bytes.
+type LoadState = fn(&[u8], ironbell_core::Config) -> Result<Engine, LoadError>;
+
 /// A snapshot whose state was loaded.
 pub struct Base {
     /// Its file.
@@ -60,10 +64,26 @@ impl Base {
     /// # Errors
     /// Why it cannot be used.
     pub fn load(path: &Path, data_key: Option<&DataKey>, key: u64) -> Result<Self, String> {
+        Self::load_by(Engine::load, path, data_key, key)
+    }
+
+    /// The same with everything held against everything else: what was loaded is listed again, and hashed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_verified(path: &Path, data_key: Option<&DataKey>, key: u64) -> Result<Self, String> {
+        let base = Self::load_by(Engine::load_verified, path, data_key, key)?;
+        if base.engine.state_hash() != base.header.state_hash {
+            return Err("its state does not have the hash that its header gives".into());
+        }
+        Ok(base)
+    }
+
+    fn load_by(load: LoadState, path: &Path, data_key: Option<&DataKey>, key: u64) -> Result<Self, String> {
         let parts = snapshot::read(path, data_key).map_err(|e| e.to_string())?;
         let header = parts.header;
         let state = parts.part(STATE).ok_or("it holds no state")?;
-        let engine = Engine::load(state, engine_config(key)).map_err(|e| e.to_string())?;
+        let engine = load(state, engine_config(key)).map_err(|e| e.to_string())?;
         if (engine.last_seq(), engine.output_hash()) != (header.seq(), header.output_hash) {
             return Err("its state is not the one that its header speaks of".into());
         }
@@ -243,13 +263,14 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
         newest(&dir, data_key.as_ref(), |base| Ok((base.positions(&logs)?, base.encoder()?)))?;
     passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
     let mut reader = Reader::deciphering(&dir, data_key.clone())?;
+    let key = reader.identity().key;
     let mut follower = match base {
         Some((base, ([sessions, feed], encoder))) => {
             reader.resume(&base.header.position)?;
             Follower::new(base.engine, encoder, [sessions, feed], &logs)
         }
         None => {
-            let engine = Engine::new(engine_config(reader.identity().key));
+            let engine = Engine::new(engine_config(key));
             let positions = [Positions::new(&logs.sessions), Positions::new(&logs.feed)];
             Follower::new(engine, Encoder::new(FEED_ORDERS_WARM), positions, &logs)
         }
@@ -260,6 +281,7 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
     let state_hash = engine.state_hash();
     let of = Of { position, state_hash, output_hash: engine.output_hash() };
     let (state, feed) = (engine.save(), encoder.save());
+    check_saved(&state, key, &state_hash)?;
     let [sessions, feed_log] = [positions[0].save(&logs.sessions), positions[1].save(&logs.feed)];
     let parts: [(u64, &[u8]); 4] =
         [(STATE, &state), (FEED, &feed), (SESSION_LOG, &sessions), (FEED_LOG, &feed_log)];
@@ -277,6 +299,19 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
         ms: started.elapsed().as_secs_f64() * 1e3,
         removed,
     }))
+}
+
+/// What is to be written must be the state: no start looks so closely again.
+fn check_saved(state: &[u8], key: u64, state_hash: &[u8; 32]) -> Result<(), Failure> {
+    let why = match Engine::load_verified(state, engine_config(key)) {
+        Ok(loaded) if loaded.state_hash() == *state_hash => return Ok(()),
+        Ok(_) => "it has another hash".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::check(format_args!(
+        "ALARM: what would be written as a snapshot does not load as the state that it was made of: {why}; no snapshot was made, and the \
+         earlier ones stay: report this"
+    )))
 }
 
 /// Segments of the journal's size that a snapshot leaves room for: journal and logs make files ahead of need, and must
@@ -534,7 +569,7 @@ pub fn list(config: &Path, json: bool) -> Result<(), Failure> {
     print(&listed, json)
 }
 
-/// `ironbell snapshot verify`: each is read and loaded, and must stand where the journal has its frame; with
+/// `ironbell snapshot verify`: each is read, loaded, listed again, and must stand where the journal has its frame; with
 /// `from_genesis` the journal, replayed from its first command, must come to the state of each.
 ///
 /// # Errors
@@ -547,10 +582,7 @@ pub fn verify(config: &Path, from_genesis: bool, json: bool) -> Result<(), Failu
     let mut listed = Vec::new();
     for (Seq(seq), path) in snapshot::list(&dir)? {
         let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-        let checked = Base::load(&path, data_key.as_deref(), key).and_then(|base| {
-            if base.engine.state_hash() != base.header.state_hash {
-                return Err("its state does not have the hash that its header gives".into());
-            }
+        let checked = Base::load_verified(&path, data_key.as_deref(), key).and_then(|base| {
             base.positions(&logs)?;
             base.encoder()?;
             let mut reader = Reader::deciphering(&dir, data_key.clone()).map_err(|e| e.to_string())?;

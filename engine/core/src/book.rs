@@ -638,8 +638,15 @@ impl Books {
     /// Puts a plain order at the end of the line at its price.
     #[inline(always)]
     pub(crate) fn insert(&mut self, instrument: InstrumentId, order: &Order) -> u32 {
-        let slot = self.orders.insert(*order);
+        let slot = self.place_plain(instrument, order);
         self.by_ref.insert(index_key(order.order_ref), slot);
+        slot
+    }
+
+    /// The same but for the index.
+    #[inline(always)]
+    fn place_plain(&mut self, instrument: InstrumentId, order: &Order) -> u32 {
+        let slot = self.orders.insert(*order);
         self.append(instrument.0 - 1, Plane::Lit, slot);
         slot
     }
@@ -647,19 +654,19 @@ impl Books {
     /// Puts an order, with what makes it special, at the end of its line or list. There must be room.
     pub(crate) fn insert_special(&mut self, plane: Plane, order: &Order, extra: &Extra) -> u32 {
         let slot = self.place_special(plane, order, extra);
+        self.by_ref.insert(index_key(order.order_ref), slot);
         if extra.is_linked(plane) {
             self.link(slot);
         }
         slot
     }
 
-    /// The same but for the list, if it belongs in one.
+    /// The same but for the list, if it belongs in one, and the index.
     fn place_special(&mut self, plane: Plane, order: &Order, extra: &Extra) -> u32 {
         let instrument = extra.instrument;
         let mut order = *order;
         order.flags = order.flags & !(7 << 2) | SPECIAL | (plane as u8) << 2;
         let slot = self.orders.insert(order);
-        self.by_ref.insert(index_key(order.order_ref), slot);
         self.extras.put(slot, extra);
         self.books[instrument.0 as usize - 1].special += 1;
         if (plane as usize) < LADDERS {
@@ -1020,8 +1027,8 @@ impl Books {
     }
 
     /// Puts an order back at the end of its line, one after the other in the order of [`Books::slots`];
-    /// afterwards [`Books::relink`] wants the slots of all that are special. `order` says what stage 1 knows,
-    /// and its number must be new.
+    /// afterwards [`Books::number`] wants the numbers and slots of all, and [`Books::relink`] the slots of all that are
+    /// special. `order` says what stage 1 knows.
     pub(crate) fn restore(
         &mut self,
         instrument: InstrumentId,
@@ -1033,7 +1040,7 @@ impl Books {
         let order = Order { price: *price, group: *group, flags, ..*order };
         let Some(special) = special else {
             return if *plane == Plane::Lit {
-                Ok(self.insert(instrument, &order))
+                Ok(self.place_plain(instrument, &order))
             } else {
                 Err("an order off the displayed lines is not special")
             };
@@ -1042,6 +1049,15 @@ impl Books {
         let extra =
             Extra { shown, partner, best, ..Extra::new(instrument, terms, time_in_force, stp, limit, worth) };
         Ok(self.place_special(*plane, &order, &extra))
+    }
+
+    /// Has all orders found by their numbers, which are given with their slots.
+    pub(crate) fn number(
+        &mut self,
+        numbers: impl ExactSizeIterator<Item = (OrderRef, u32)> + Clone,
+    ) -> Result<(), Fault> {
+        let keys = numbers.map(|(order_ref, slot)| (index_key(order_ref), slot));
+        self.by_ref.fill(keys).map_err(|_| "its number is another's")
     }
 
     /// Puts special orders that were restored back into the lists of seekers and trailing stops, which go by

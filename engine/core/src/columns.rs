@@ -23,6 +23,19 @@ pub(crate) trait Column: Sized {
     /// # Errors
     /// When the bytes are not what [`Column::put`] can have written.
     fn get(source: &mut Source<'_>) -> Result<Self, Fault>;
+
+    /// Several, one behind the other.
+    ///
+    /// # Errors
+    /// As [`Column::get`].
+    #[inline]
+    fn get_array<const N: usize>(source: &mut Source<'_>) -> Result<[Self; N], Fault> {
+        let mut values = [const { None }; N];
+        for value in &mut values {
+            *value = Some(Self::get(source)?);
+        }
+        Ok(values.map(|value| value.expect("each was just read")))
+    }
 }
 
 /// Bytes to read rows from.
@@ -74,7 +87,25 @@ macro_rules! integers {
         }
     )*};
 }
-integers!(u8 u16 u32 u64 u128 i16 i32 i64 i128);
+integers!(u16 u32 u64 u128 i16 i32 i64 i128);
+
+impl Column for u8 {
+    #[inline(always)]
+    fn put(&self, sink: &mut impl Sink) {
+        sink.put([*self]);
+    }
+
+    #[inline(always)]
+    fn get(source: &mut Source<'_>) -> Result<Self, Fault> {
+        source.take().map(|[byte]| byte)
+    }
+
+    /// Bytes as they lie.
+    #[inline(always)]
+    fn get_array<const N: usize>(source: &mut Source<'_>) -> Result<[Self; N], Fault> {
+        source.take()
+    }
+}
 
 macro_rules! newtypes {
     ($($type:ty)*) => {$(
@@ -172,11 +203,7 @@ impl<T: Column, const N: usize> Column for [T; N] {
 
     #[inline]
     fn get(source: &mut Source<'_>) -> Result<Self, Fault> {
-        let mut values = [const { None }; N];
-        for value in &mut values {
-            *value = Some(T::get(source)?);
-        }
-        Ok(values.map(|value| value.expect("each was just read")))
+        T::get_array(source)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 use alloc::{collections::BTreeMap, vec::Vec};
 use ironbell_types::{
     AccountId, Amount, AssetId, Capacity, Fees, FirmId, Instrument, InstrumentId, Nanos, OrderKey,
-    OrderOptions, OrderRef, OrderState, OrderTerms, Price, Qty, Side, TimeInForce,
+    OrderOptions, OrderRef, OrderState, OrderTerms, PortId, Price, Qty, Side, TimeInForce,
 };
 
 /// State of the accounts homed here.
@@ -143,12 +143,19 @@ pub(crate) fn delivery(instrument: &Instrument, leaves: u64) -> Option<i128> {
 }
 
 impl Desk {
-    pub(crate) fn new(shard: usize, is_sharded: bool, orders: usize, accounts: usize, key: u64) -> Self {
+    pub(crate) fn new(
+        shard: usize,
+        is_sharded: bool,
+        orders: usize,
+        accounts: usize,
+        legs: usize,
+        key: u64,
+    ) -> Self {
         Self {
             shard,
             is_sharded,
             directory: Directory::default(),
-            ledger: Ledger::new(accounts * 4, key),
+            ledger: Ledger::new(accounts * Ledger::ENTRIES_PER_ACCOUNT, key),
             fee_entries: Vec::new(),
             day_open: false,
             venue_killed: false,
@@ -159,7 +166,7 @@ impl Desk {
             limits: Limits::default(),
             has_limits: false,
             shorts: ShortBook::default(),
-            trades: DayTrades::new(2 * orders),
+            trades: DayTrades::new(legs),
             quotes: Quotes::new(key),
             dead_men: 0,
             dead_men_due: None,
@@ -197,12 +204,19 @@ impl Desk {
     /// Takes a record in, its hold included; what is not plain about it is in `terms`.
     #[inline(always)]
     pub(crate) fn open(&mut self, record: OpenRecord, terms: &OrderTerms) -> u32 {
+        let token = self.open_unnamed(record, terms);
+        self.by_key.insert(record.key.0, token);
+        token
+    }
+
+    /// The same, but for its name: who calls this sees to it that it can be found.
+    #[inline(always)]
+    pub(crate) fn open_unnamed(&mut self, record: OpenRecord, terms: &OrderTerms) -> u32 {
         self.ledger.rehold(record.held_in(), 0, record.hold);
         if self.is_sharded {
             self.ledger.count_credit(record.credited_in(), true);
         }
         let token = self.open.insert(record);
-        self.by_key.insert(record.key.0, token);
         self.directory.instrument_mut(record.instrument).expect("it was checked").orders += 1;
         if !record.is_plain {
             let place = token as usize;
@@ -319,6 +333,13 @@ impl Desk {
         for state in &mut self.directory.ports {
             state.is_limited = self.limits.concern(state.port.firm, state.port.account);
         }
+    }
+
+    /// Notes of a port that was just defined whether limits concern it: looking at all of them for each would make
+    /// the definition of many take time with the square of their number.
+    pub(crate) fn note_port(&mut self, port: PortId) {
+        let state = self.directory.port_mut(port).expect("it was just defined");
+        state.is_limited = self.limits.concern(state.port.firm, state.port.account);
     }
 
     pub(crate) fn open_order(&self, key: OrderKey) -> Option<OpenOrder> {

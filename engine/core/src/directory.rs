@@ -31,7 +31,7 @@ pub(crate) struct Directory {
     codes: BTreeSet<Symbol>,
     symbols: BTreeSet<Symbol>,
     mpids: BTreeSet<Mpid>,
-    usernames: BTreeSet<Username>,
+    pub(crate) usernames: BTreeSet<Username>,
 }
 
 /// An instrument and what operators set for it, as far as accounts are concerned.
@@ -221,6 +221,9 @@ impl PortState {
 /// The highest number of a firm, so that [`AccountId::receivable`] has room for it.
 const FIRM_MAX: u32 = (1 << 30) - 1;
 
+/// The highest number of a port, which an order's key has 24 bits for.
+const PORT_MAX: u32 = (1 << 24) - 1;
+
 /// The record at a dense id from 1.
 fn dense<T>(records: &[T], id: u32) -> Option<&T> {
     records.get((id as usize).checked_sub(1)?)
@@ -361,21 +364,33 @@ impl Directory {
         Ok(())
     }
 
-    pub(crate) fn define_account(&mut self, account: Account) -> Result<(), AdminRefusal> {
+    /// All about it but whether its id is taken.
+    pub(crate) fn check_account(&self, account: Account) -> Result<(), AdminRefusal> {
         check(account.id != AccountId::WORLD && account.id <= AccountId::MEMBER_MAX, AdminRefusal::Id)?;
+        check(self.firm(account.firm).is_some(), AdminRefusal::Unknown)
+    }
+
+    pub(crate) fn define_account(&mut self, account: Account) -> Result<(), AdminRefusal> {
         check(!self.accounts.contains_key(&account.id), AdminRefusal::Id)?;
-        check(self.firm(account.firm).is_some(), AdminRefusal::Unknown)?;
+        self.check_account(account)?;
         self.accounts.insert(account.id, account);
         Ok(())
     }
 
     pub(crate) fn define_port(&mut self, port: Port) -> Result<(), AdminRefusal> {
-        check_next(&self.ports, port.id.0, (1 << 24) - 1)?;
+        check_next(&self.ports, port.id.0, PORT_MAX)?;
         check(!self.usernames.contains(&port.username), AdminRefusal::NameTaken)?;
+        self.define_port_unnamed(port)?;
+        self.usernames.insert(port.username);
+        Ok(())
+    }
+
+    /// The same, but for its name: who calls this sees to it that no two are the same, and puts them in.
+    pub(crate) fn define_port_unnamed(&mut self, port: Port) -> Result<(), AdminRefusal> {
+        check_next(&self.ports, port.id.0, PORT_MAX)?;
         check(self.firm(port.firm).is_some(), AdminRefusal::Unknown)?;
         let account = self.accounts.get(&port.account);
         check(account.is_some_and(|account| account.firm == port.firm), AdminRefusal::Unknown)?;
-        self.usernames.insert(port.username);
         self.ports.push(PortState::new(port));
         Ok(())
     }

@@ -58,8 +58,14 @@ impl Engine {
     /// An empty venue before its first command; what it is made with is shared out to the shards.
     #[must_use]
     pub fn sharded(config: Config, homes: Homes) -> Self {
+        // Whoever has orders open will see them trade.
+        Self::with_room(config, 2 * config.orders, homes)
+    }
+
+    /// The same with room for so many legs of the day's trades.
+    pub(crate) fn with_room(config: Config, legs: usize, homes: Homes) -> Self {
         let Config { key, orders, .. } = config;
-        let part = |shard| Box::new(Part::new(shard, config, homes.clone()));
+        let part = |shard| Box::new(Part::new(shard, config, legs, homes.clone()));
         Self {
             key,
             seq: Seq(0),

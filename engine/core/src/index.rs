@@ -74,6 +74,12 @@ impl Index {
         self.place(key).map(|place| self.entries[place].slot)
     }
 
+    /// Reads the place where a key belongs, so that who looks for it soon finds that in the cache. Of many keys these reads
+    /// wait for memory together, where looking for one after the other waits for each.
+    pub(crate) fn approach(&self, key: u64) {
+        core::hint::black_box(self.entries[self.home(key)].slot);
+    }
+
     /// The key must not be there yet.
     pub(crate) fn insert(&mut self, key: u64, slot: u32) {
         debug_assert!(slot != NONE);
@@ -103,6 +109,45 @@ impl Index {
                 return self.insert(entry.key, entry.slot);
             }
         }
+    }
+
+    /// Puts many keys at once into an empty index. They come in the order of their places, as far as the cache is large,
+    /// so that each look at memory serves many; in their own order each would wait for its own.
+    ///
+    /// # Errors
+    /// A key that is there twice.
+    pub(crate) fn fill(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = (u64, u32)> + Clone,
+    ) -> Result<(), u64> {
+        /// Places that fit into a core's first cache: 32 KiB.
+        const REGION_LOG2: u32 = 11;
+        assert!(self.len == 0);
+        let places = (keys.len() * 2).next_power_of_two();
+        if places > self.entries.len() {
+            self.entries = vec![EMPTY; places];
+        }
+        let mut ends = vec![0usize; (self.entries.len() >> REGION_LOG2) + 1];
+        for (key, _) in keys.clone() {
+            ends[self.home(key) >> REGION_LOG2] += 1;
+        }
+        let mut end = 0;
+        for at in &mut ends {
+            (*at, end) = (end, end + *at);
+        }
+        let mut by_place = vec![(0, NONE); keys.len()];
+        for (key, slot) in keys {
+            let at = &mut ends[self.home(key) >> REGION_LOG2];
+            by_place[*at] = (key, slot);
+            *at += 1;
+        }
+        for (key, slot) in by_place {
+            if self.place(key).is_some() {
+                return Err(key);
+            }
+            self.insert(key, slot);
+        }
+        Ok(())
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<u32> {
@@ -180,6 +225,27 @@ mod tests {
             assert_eq!(index.entries.len(), places);
             let behind: u64 = index.entries.iter().map(|entry| u64::from(entry.behind)).sum();
             assert!(behind < 2 * keys, "numbers {stride} apart stand {behind} rows behind, together");
+        }
+    }
+
+    /// The twin is an index that was filled one by one.
+    #[test]
+    fn filled_at_once_it_finds_the_same() {
+        for (count, stride) in [(0, 1), (1, 1), (700, 3), (40_000, 1), (40_000, 1 << 30)] {
+            let keys: Vec<(u64, u32)> = (0..count).map(|slot| (u64::from(slot) * stride, slot)).collect();
+            let (mut filled, mut twin) = (Index::new(600, 9), Index::new(0, 9));
+            filled.fill(keys.iter().copied()).unwrap();
+            keys.iter().for_each(|(key, slot)| twin.insert(*key, *slot));
+            assert_eq!(filled.len(), twin.len());
+            for key in (0..2 * u64::from(count)).map(|number| number * stride) {
+                assert_eq!(filled.get(key), twin.get(key), "{count} keys {stride} apart, {key}");
+            }
+            for (key, slot) in &keys {
+                assert_eq!(filled.remove(*key), Some(*slot));
+            }
+            let twice = keys.iter().chain(keys.last()).copied().collect::<Vec<_>>();
+            let last = keys.last().map(|(key, _)| *key);
+            assert_eq!(Index::new(0, 9).fill(twice.into_iter()).err(), last);
         }
     }
 

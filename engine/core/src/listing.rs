@@ -10,6 +10,7 @@ use crate::{
     desk::{Desk, OpenRecord, TOTAL_MAX, notional},
     directory::{DeadMan, Directory, FirmState, InstrumentState, PortState},
     homes::{self, Homes},
+    ledger::Ledger,
     limits::{Credit, Exposure, Position, Shorts},
     matching::Matching,
     office::Office,
@@ -25,7 +26,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use ironbell_types::{
     Account, AccountId, AdminRefusal, Amount, Asset, AssetId, Capacity, Display, Fees, Firm, FirmId,
     Instrument, InstrumentId, InstrumentRules, Nanos, OpenDay, OrderKey, OrderOptions, OrderRef, OrderTerms,
-    Port, PortId, PortRules, Seq, Side, TIERS, TimeInForce, UserRefIdx, UserRefNum,
+    Port, PortId, PortRules, Seq, Side, TIERS, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
 /// What there is once.
@@ -377,7 +378,7 @@ impl Engine {
     /// A state of its tables. Tables, and rows in them, come in the order they are listed in. Each row goes to
     /// the shard where it is at home; definitions go to all. What is counted over many rows is counted at the end.
     pub(crate) fn restored(tables: &mut Tables<'_>, config: Config, homes: Homes) -> Result<Self, LoadError> {
-        let mut engine = Self::sharded(room(tables, config), homes);
+        let mut engine = Self::with_room(room(tables, config), 2 * config.orders, homes);
         let mut venue = None;
         tables.each(Section::Venue, |row: Venue| {
             holds(venue.is_none(), "there is one venue")?;
@@ -405,8 +406,13 @@ impl Engine {
         engine.office.last_day = last_day;
         (engine.office.volume_min, engine.office.decline_levels) = (volume_min, decline_levels);
         engine.restore_directory(tables)?;
-        let fundings = &mut engine.office.fundings;
-        tables.each(Section::Fundings, |id: u64| holds(fundings.insert(id), "it is there twice"))?;
+        let mut fundings = Vec::new();
+        tables.each(Section::Fundings, |id: u64| {
+            holds(fundings.last().is_none_or(|last| *last < id), "an earlier one comes behind it")?;
+            fundings.push(id);
+            Ok(())
+        })?;
+        engine.office.fundings = fundings.into_iter().collect();
         engine.restore_balances(tables)?;
         engine.restore_limits(tables)?;
         engine.restore_books(tables)?;
@@ -476,10 +482,24 @@ impl Engine {
                 Ok(())
             })
         })?;
+        let mut accounts = Vec::new();
         tables.each(Section::Accounts, |account: Account| {
-            self.define(|directory| directory.define_account(account))
+            let is_next = accounts.last().is_none_or(|last: &Account| last.id < account.id);
+            holds(is_next, "an earlier one comes behind it")?;
+            defined(self.directory().check_account(account))?;
+            accounts.push(account);
+            Ok(())
         })?;
-        tables.each(Section::Ports, |row: PortRow| self.restore_port(row))?;
+        // What comes in order and all at once is put into a map at a fraction of the cost.
+        for part in &mut self.parts {
+            part.desk.directory.accounts = accounts.iter().map(|account| (account.id, *account)).collect();
+        }
+        let mut usernames = Vec::new();
+        tables.each(Section::Ports, |row: PortRow| {
+            usernames.push(row.port.username);
+            self.restore_port(row)
+        })?;
+        self.restore_usernames(usernames)?;
         tables.each(Section::Denied, |(port, instrument): (PortId, InstrumentId)| {
             let directory = self.directory();
             let is_known = directory.port(port).is_some() && directory.instrument(instrument).is_some();
@@ -501,7 +521,7 @@ impl Engine {
     /// A port is defined everywhere; what it did is known where it is at home.
     fn restore_port(&mut self, row: PortRow) -> Result<(), Fault> {
         let PortRow { port, rules, incarnation, logged_in, killed, bucket, row, dead_man, consumed } = row;
-        self.define(|directory| directory.define_port(port))?;
+        self.define(|directory| directory.define_port_unnamed(port))?;
         for part in &mut self.parts {
             let state = part.desk.directory.port_mut(port.id).expect("it was just defined");
             state.set_rules(rules);
@@ -522,19 +542,40 @@ impl Engine {
         Ok(())
     }
 
+    fn restore_usernames(&mut self, mut usernames: Vec<Username>) -> Result<(), LoadError> {
+        usernames.sort_unstable();
+        if usernames.windows(2).any(|pair| pair[0] == pair[1]) {
+            let what = "a username is that of two";
+            return Err(LoadError::Row { section: "ports", row: usernames.len() as u64, what });
+        }
+        for part in &mut self.parts {
+            part.desk.directory.usernames = usernames.iter().copied().collect();
+        }
+        Ok(())
+    }
+
     /// Totals; what is held follows from the orders.
     fn restore_balances(&mut self, tables: &mut Tables<'_>) -> Result<(), LoadError> {
         let mut sums = BTreeMap::<AssetId, (i128, i128)>::new();
         let mut rows = 0;
-        tables.each(Section::Balances, |row: Balance| {
-            let Balance { account, asset, total: Amount(total), .. } = row;
+        let mut last_home = None;
+        let approach = |engine: &Self, row: &Balance| {
+            // A wrong home costs a look in vain.
+            engine.parts[0].desk.ledger.approach(row.account, row.asset);
+        };
+        tables.each_approached(Section::Balances, self, &[approach], |this, row| {
+            let Balance { account, asset, total: Amount(total), .. } = *row;
             rows += 1;
-            holds(self.directory().assets.contains_key(&asset), "its asset is not defined")?;
-            let home = self.home_of(account).ok_or("its account is not defined")?;
+            holds(this.directory().assets.contains_key(&asset), "its asset is not defined")?;
+            let home = match last_home {
+                Some((of, home)) if of == account => home,
+                _ => this.home_of(account).ok_or("its account is not defined")?,
+            };
+            last_home = Some((account, home));
             let is_members = account != AccountId::WORLD && account <= AccountId::MEMBER_MAX;
             holds((-TOTAL_MAX..=2 * (TOTAL_MAX - 1)).contains(&total), "it is beyond what can be")?;
             holds(total >= 0 || !is_members, "it is below zero")?;
-            let ledger = &mut self.parts[home].desk.ledger;
+            let ledger = &mut this.parts[home].desk.ledger;
             let entry = ledger.open(account, asset);
             holds(ledger.total(entry) == 0, "it is there twice")?;
             ledger.add(entry, total);
@@ -542,7 +583,7 @@ impl Engine {
             let sum = if total < 0 { below } else { above };
             *sum = sum.checked_add(total).ok_or("the sum over its asset leaves 128 bits")?;
             if account >= AccountId::receivable(FirmId(0)) {
-                let owed = self.office.owed.entry(asset).or_insert(0);
+                let owed = this.office.owed.entry(asset).or_insert(0);
                 *owed = owed.checked_sub(total).ok_or("firms owe more than they may")?;
             }
             Ok(())
@@ -620,17 +661,22 @@ impl Engine {
         })?;
         let next = OrderRef::new(self.last_seq().next(), 0);
         let mut special: Vec<Vec<u32>> = self.parts.iter().map(|_| Vec::new()).collect();
-        tables.each(Section::Orders, |row: OrderRow| {
+        // By shard, what its orders are found by: names at the desk's, numbers at the book's.
+        let mut names: Vec<Vec<(u64, u32)>> = self.parts.iter().map(|_| Vec::new()).collect();
+        let mut numbers: Vec<Vec<(OrderRef, u32)>> = self.parts.iter().map(|_| Vec::new()).collect();
+        let passes = [Self::approach_port, Self::approach_balances];
+        tables.each_approached(Section::Orders, self, &passes, |this, row: &OrderRow| {
             holds(
                 row.order_ref < next && row.order_ref != OrderRef(0),
                 "its number is of no command so far",
             )?;
             holds((1..=opened).contains(&row.instrument.0), "its instrument is not defined")?;
-            let home = self.homes.of_instrument(row.instrument);
-            holds(self.parts[home].matching.books.find(row.order_ref).is_none(), "its number is another's")?;
-            let (desk, port) = self.desk_of_port(row.key.port())?;
-            let token = desk.restore_order(&row, &port)?;
-            let Part { matching, .. } = &mut *self.parts[home];
+            let (desk, Port { firm, account, .. }) = this.desk_of_port(row.key.port())?;
+            let record = desk.restore_order(row, account)?;
+            names[desk.shard].push((row.key.0, record));
+            let token = homes::token(desk.shard, record);
+            let home = this.homes.of_instrument(row.instrument);
+            let Part { matching, .. } = &mut *this.parts[home];
             let order = Order::new(
                 row.order_ref,
                 row.key,
@@ -638,27 +684,49 @@ impl Engine {
                 row.executed,
                 row.price,
                 token,
-                port.firm,
+                firm,
                 0,
                 row.side,
                 Display::Visible,
                 row.time_in_force,
             );
             let slot = matching.books.restore(row.instrument, &order, &row.standing)?;
+            numbers[home].push((row.order_ref, slot));
             if matching.books.extra(slot).is_some() {
                 special[home].push(slot);
             }
             Ok(())
         })?;
-        for (part, special) in self.parts.iter_mut().zip(special) {
-            let row = part.matching.orders() as u64;
-            let relinked = part.matching.books.relink(special);
+        let row = names.iter().map(Vec::len).sum::<usize>() as u64;
+        for (shard, part) in self.parts.iter_mut().enumerate() {
+            let Part { desk, matching, .. } = &mut **part;
+            let named = desk.by_key.fill(names[shard].iter().copied()).map_err(|_| "its name is another's");
+            let found = named.and_then(|()| matching.books.number(numbers[shard].iter().copied()));
+            let relinked = found.and_then(|()| matching.books.relink(core::mem::take(&mut special[shard])));
             relinked.map_err(|what| LoadError::Row { section: "orders", row, what })?;
         }
         for instrument in (1..=opened).map(InstrumentId) {
             self.parts[self.homes.of_instrument(instrument)].matching.note_due(instrument);
         }
         Ok(())
+    }
+
+    // What the next orders will need is looked at first, each pass at what the one before it found. A row that names what
+    // there is not is none of this concern.
+
+    fn approach_port(&self, row: &OrderRow) {
+        core::hint::black_box(self.directory().port(row.key.port()).map(|state| state.port.account));
+    }
+
+    fn approach_balances(&self, row: &OrderRow) {
+        let Some(state) = self.directory().port(row.key.port()) else { return };
+        let ledger = &self.parts[self.homes.of_firm(state.port.firm)].desk.ledger;
+        if let Some((base, quote)) = state.entries(row.instrument) {
+            ledger.approach_entry(if row.side.is_buy() { quote } else { base });
+        } else if let Some(InstrumentState { instrument, .. }) = self.directory().instrument(row.instrument) {
+            ledger.approach(state.port.account, instrument.base);
+            ledger.approach(state.port.account, instrument.quote);
+        }
     }
 
     fn restore_quotes(&mut self, tables: &mut Tables<'_>) -> Result<(), LoadError> {
@@ -703,20 +771,24 @@ impl Engine {
 fn room(tables: &Tables<'_>, config: Config) -> Config {
     // An open order takes more bytes than this, so that no header can ask for memory that its rows do not fill.
     const ORDER_BYTES_MIN: usize = 100;
-    let orders = config.orders.max(tables.orders().min(tables.bytes_left() / ORDER_BYTES_MIN));
-    Config { orders, ..config }
+    const BALANCE_BYTES: usize = 40;
+    let orders = config.orders.max(tables.rows_of(Section::Orders, ORDER_BYTES_MIN));
+    let accounts = config
+        .accounts
+        .max(tables.rows_of(Section::Balances, BALANCE_BYTES).div_ceil(Ledger::ENTRIES_PER_ACCOUNT));
+    Config { orders, accounts, ..config }
 }
 
 impl Desk {
-    /// The risk side of an open order; its hold must be its worst case, and covered. Returns what stage 2 calls
-    /// it.
-    fn restore_order(&mut self, row: &OrderRow, port: &Port) -> Result<u32, Fault> {
+    /// The risk side of an open order; its hold must be its worst case, and covered. Returns its record's slot, by which
+    /// its name is to be found afterwards.
+    fn restore_order(&mut self, row: &OrderRow, account: AccountId) -> Result<u32, Fault> {
         let state = self.directory.instrument(row.instrument).ok_or("its instrument is not defined")?;
         let Instrument { base, quote, tick_value, .. } = state.instrument;
-        holds(self.find(row.key).is_none(), "its name is another's")?;
         holds(row.leaves > 0, "nothing is left of it")?;
         holds(usize::from(row.tier) < TIERS, "there is no such tier")?;
         notional(tick_value, row.worth, row.leaves).ok_or("its worth leaves 128 bits")?;
+        let (base, quote) = self.entries_of(row.key.port(), account, row.instrument, (base, quote));
         let record = OpenRecord {
             key: row.key,
             order_ref: row.order_ref,
@@ -727,8 +799,8 @@ impl Desk {
             hold: row.hold,
             fee_sum: row.fee_sum,
             charged: row.charged,
-            base: self.ledger.open(port.account, base),
-            quote: self.ledger.open(port.account, quote),
+            base,
+            quote,
             instrument: row.instrument,
             options: row.options,
             side: row.side,
@@ -742,7 +814,23 @@ impl Desk {
             self.ledger.available(record.held_in()) >= row.hold,
             "its account does not have what it holds",
         )?;
-        let slot = self.open(record, &row.terms.unwrap_or_default());
-        Ok(homes::token(self.shard, slot))
+        Ok(self.open_unnamed(record, &row.terms.unwrap_or_default()))
+    }
+
+    /// The ledger entries of an account for what an instrument trades, which its port remembers.
+    fn entries_of(
+        &mut self,
+        port: PortId,
+        account: AccountId,
+        instrument: InstrumentId,
+        (base, quote): (AssetId, AssetId),
+    ) -> (u32, u32) {
+        let state = self.directory.port_mut(port).expect("it was looked for");
+        if let Some(entries) = state.entries(instrument) {
+            return entries;
+        }
+        let (base, quote) = (self.ledger.open(account, base), self.ledger.open(account, quote));
+        state.note_entries(instrument, base, quote);
+        (base, quote)
     }
 }

@@ -111,7 +111,7 @@ impl Venue<'_> {
                 .define(|directory| directory.define_account(account))
                 .map(|()| EventBody::AccountDefined(account)),
             Command::DefinePort(port) => self.define(|directory| directory.define_port(port)).map(|()| {
-                self.each_desk(Desk::note_limited);
+                self.each_desk(|desk| desk.note_port(port.id));
                 EventBody::PortDefined(port)
             }),
             Command::Fund(funding) => self.fund(&funding),

@@ -16,8 +16,10 @@
 //! shards. The *state hash* is SHA-256 over the sections' numbers, row counts and rows: snapshot and hash have
 //! one definition, `listing.rs`.
 //!
-//! **What loads lists the same bytes again**: [`Engine::load`] compares, so that bytes which could be read
-//! but were never written are refused.
+//! Loading believes nothing: every checksum is checked, every row is one that can be, and can be with those before it.
+//! **What was saved lists the same bytes again** when it is loaded: [`Engine::load_verified`] compares, and so refuses
+//! bytes that could be read but were never written. That takes as long as saving them did, and is for who makes a
+//! snapshot or has one verified; a start, which people wait for, goes by the checksums.
 
 use crate::{
     Config, Engine, Homes,
@@ -155,7 +157,7 @@ impl Engine {
     /// The state that [`Engine::save`] made bytes of. `config.key` must be the venue's.
     ///
     /// # Errors
-    /// [`LoadError`], on any bytes that were not saved; never a panic.
+    /// [`LoadError`], on any bytes that were not saved, unless somebody made checksums for them; never a panic.
     pub fn load(bytes: &[u8], config: Config) -> Result<Self, LoadError> {
         Self::load_sharded(bytes, config, Homes::new(1))
     }
@@ -167,8 +169,17 @@ impl Engine {
     pub fn load_sharded(bytes: &[u8], config: Config, homes: Homes) -> Result<Self, LoadError> {
         let (header, sections) = bytes.split_first_chunk().ok_or(LoadError::Length)?;
         check_header(header, config.key)?;
-        let engine = Self::restored(&mut Tables { rest: sections, number: 0 }, config, homes)?;
-        let mut twin = Comparer { tables: Tables { rest: sections, number: 0 }, open: None, differs: None };
+        Self::restored(&mut Tables { rest: sections, number: 0 }, config, homes)
+    }
+
+    /// [`Engine::load`], and a comparison of the bytes with those that the loaded state is saved as.
+    ///
+    /// # Errors
+    /// As there; and [`LoadError::Differs`] on bytes that no state is saved as, whoever made their checksums.
+    pub fn load_verified(bytes: &[u8], config: Config) -> Result<Self, LoadError> {
+        let engine = Self::load(bytes, config)?;
+        let tables = Tables { rest: &bytes[HEADER_BYTES..], number: 0 };
+        let mut twin = Comparer { tables, open: None, differs: None };
         engine.list(&mut twin);
         twin.end_section();
         match twin.differs {
@@ -335,22 +346,54 @@ impl<'a> Tables<'a> {
         if rows.source.0.is_empty() { Ok(()) } else { Err(LoadError::Differs(section.name())) }
     }
 
-    /// How many open orders there are, as far as unchecked headers tell.
-    pub(crate) fn orders(&self) -> usize {
+    /// [`Tables::each`], some rows at a time: `approach` is called with each of them, pass after pass, before `take` is
+    /// with the first. It reads what `take` will need, and so has memory fetch that for many rows at once.
+    pub(crate) fn each_approached<T: Column, C: ?Sized>(
+        &mut self,
+        section: Section,
+        context: &mut C,
+        passes: &[fn(&C, &T)],
+        mut take: impl FnMut(&mut C, &T) -> Result<(), Fault>,
+    ) -> Result<(), LoadError> {
+        const ROWS: usize = 64;
+        let mut rows = self.next(section)?;
+        let wrong = |row, what| LoadError::Row { section: section.name(), row, what };
+        let mut batch = Vec::with_capacity(ROWS);
+        while rows.at < rows.rows {
+            batch.clear();
+            let mut fault = None;
+            while batch.len() < ROWS && rows.at + (batch.len() as u64) < rows.rows && fault.is_none() {
+                match T::get(&mut rows.source) {
+                    Ok(row) => batch.push(row),
+                    Err(what) => fault = Some(what),
+                }
+            }
+            for pass in passes {
+                batch.iter().for_each(|row| pass(context, row));
+            }
+            for row in &batch {
+                rows.at += 1;
+                take(context, row).map_err(|what| wrong(rows.at, what))?;
+            }
+            if let Some(what) = fault {
+                return Err(wrong(rows.at + 1, what));
+            }
+        }
+        if rows.source.0.is_empty() { Ok(()) } else { Err(LoadError::Differs(section.name())) }
+    }
+
+    /// How many rows a section has, as far as unchecked headers tell, when each takes `bytes_min` at least: a header
+    /// cannot ask for memory that no rows stand for.
+    pub(crate) fn rows_of(&self, section: Section, bytes_min: usize) -> usize {
         let mut rest = self.rest;
         while let Some((header, behind)) = rest.split_first_chunk() {
             let number = |at| usize::try_from(number_at(header, at)).unwrap_or(usize::MAX);
-            if number_at(header, 0) == u64::from(Section::Orders.number()) {
-                return number(8);
+            if number_at(header, 0) == u64::from(section.number()) {
+                return number(8).min(behind.len() / bytes_min);
             }
             rest = behind.get(number(16)..).unwrap_or_default();
         }
         0
-    }
-
-    /// Bytes not yet read: a bound on what the numbers in headers can be true of.
-    pub(crate) fn bytes_left(&self) -> usize {
-        self.rest.len()
     }
 }
 

@@ -191,13 +191,14 @@ pub fn span(frame: &[Sequenced], length_max: usize) -> usize {
 }
 
 impl Part {
-    pub(crate) fn new(shard: usize, config: Config, homes: Homes) -> Self {
+    /// Shard number `shard`, with its share of the room for what `config` says and for so many legs of the day's trades.
+    pub(crate) fn new(shard: usize, config: Config, legs: usize, homes: Homes) -> Self {
         let Config { key, orders, accounts } = config;
         let shards = homes.shards();
-        let (orders, accounts) = (orders.div_ceil(shards), accounts.div_ceil(shards));
+        let [orders, accounts, legs] = [orders, accounts, legs].map(|count| count.div_ceil(shards));
         Self {
             homes,
-            desk: Desk::new(shard, shards > 1, orders, accounts, key),
+            desk: Desk::new(shard, shards > 1, orders, accounts, legs, key),
             matching: Matching::new(orders, key),
             said: Said::new(if shards > 1 { SPAN_WARM } else { 0 }),
             effects: Vec::with_capacity(if shards > 1 { orders + 8 } else { 0 }),
