@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Advice, Mmap, MmapMut};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
@@ -19,16 +19,20 @@ use rustix::rand::GetRandomFlags;
 use crate::dir::{self, Durability, Options};
 use crate::error::Error;
 use crate::queue::WriteQueue;
+use crate::stream::Stream;
 use crate::uring::Uring;
+use crate::uring_stream::UringStream;
 
 /// What the store needs of a world. Paths are what the caller of the store named, and names below them.
-pub trait Disk: Clone + fmt::Debug {
+pub trait Disk: Clone + fmt::Debug + Send {
     /// An open file.
     type File: DiskFile;
     /// The right to write a journal, held as long as any copy of it lives.
     type Lock: Clone + fmt::Debug;
     /// What frames are written with.
     type Queue: WriteQueue<File = Self::File>;
+    /// What files at rest are read with.
+    type Stream: Stream;
 
     /// Opens a file.
     ///
@@ -90,6 +94,12 @@ pub trait Disk: Clone + fmt::Debug {
     /// [`Error::Uring`].
     fn queue(&self, segment: &Self::File, lock: Self::Lock, options: &Options) -> Result<Self::Queue, Error>;
 
+    /// What reads `file` from its beginning to its end. Nobody writes it meanwhile.
+    ///
+    /// # Errors
+    /// What the world says.
+    fn stream(&self, file: Self::File) -> io::Result<Self::Stream>;
+
     /// Whether what is written in `dir` can be as durable as is asked for.
     ///
     /// # Errors
@@ -116,9 +126,9 @@ pub enum Access {
 
 /// An open file. Places and lengths are in bytes; those of a direct one are multiples of 4,096, and so are the addresses
 /// of the [memory](aligned) it reads into and writes from.
-pub trait DiskFile: fmt::Debug {
+pub trait DiskFile: fmt::Debug + Send {
     /// A map of a whole file.
-    type Map: Deref<Target = [u8]> + fmt::Debug;
+    type Map: Deref<Target = [u8]> + fmt::Debug + Send;
 
     /// Its length.
     ///
@@ -202,6 +212,7 @@ impl Disk for Os {
     /// process is over: whoever gets the lock next finds the segments at rest.
     type Lock = Arc<File>;
     type Queue = Uring;
+    type Stream = UringStream;
 
     fn open(&self, path: &Path, access: Access, direct: bool) -> io::Result<File> {
         let create = access == Access::Create;
@@ -253,6 +264,10 @@ impl Disk for Os {
         Uring::new(segment, lock, options)
     }
 
+    fn stream(&self, file: File) -> io::Result<UringStream> {
+        UringStream::new(file)
+    }
+
     fn check_durability(&self, dir: &Path, durability: Durability) -> Result<(), Error> {
         dir::check_durability(dir, durability)
     }
@@ -298,6 +313,9 @@ impl DiskFile for File {
 
     unsafe fn map(&self) -> io::Result<Mmap> {
         // SAFETY: the caller vouches that nobody changes the file.
-        unsafe { Mmap::map(self) }
+        let map = unsafe { Mmap::map(self) }?;
+        // A map is read from its beginning to its end: the kernel may as well begin to fetch all of it. Only a hint.
+        let _ = map.advise(Advice::WillNeed);
+        Ok(map)
     }
 }

@@ -5,6 +5,7 @@
 //! when a frame should be closed, and clocks. Start with [`Writer`], then [`open`], which makes one out
 //! of whatever a crash has left; [`Reader`] is the other side.
 
+mod ahead;
 mod archived;
 mod cipher;
 mod dir;
@@ -16,12 +17,15 @@ mod recovery;
 mod segment;
 pub mod sim;
 pub mod snapshot;
+pub mod stream;
 mod superblock;
 pub mod survey;
 mod uring;
+mod uring_stream;
 mod void;
 mod writer;
 
+pub use ahead::read_ahead;
 pub use archived::{Archived, archived, note_archived, segment_path, segments};
 pub use cipher::DataKey;
 pub use dir::{Durability, Options, format, format_on, identity};
@@ -34,6 +38,7 @@ pub use recovery::{
 pub use segment::SegmentMaker;
 pub use superblock::superblock;
 pub use uring::Uring;
+pub use uring_stream::UringStream;
 pub use void::void;
 pub use writer::Writer;
 

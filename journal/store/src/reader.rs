@@ -6,7 +6,6 @@
 //! the page cache may hold what a failed write never brought to the disk.
 
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,13 +24,11 @@ use crate::dir::{self, IN_FLIGHT_MAX, Options};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 use crate::segment::read_header;
+use crate::stream::Stream as _;
 use crate::superblock;
 
 /// The most bytes that writes in flight can have covered.
 const WINDOW_BYTES: u64 = (IN_FLIGHT_MAX * FRAME_BYTES_MAX) as u64;
-
-/// How much recovery reads at a time, in bytes.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// One frame, checked: its bytes, its place in the chain and every record.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +51,7 @@ pub struct Reader<D: Disk = Os> {
     identity: Identity,
     decode: Decode,
     chain: Chain,
-    segment: Option<OpenSegment<D::File>>,
+    segment: Option<OpenSegment<D>>,
     offset: u64,
     /// Where the last frame lies; segment 0 before the first.
     last_segment: u64,
@@ -251,6 +248,11 @@ impl<D: Disk> Reader<D> {
         }
     }
 
+    /// Takes the commands of the frame just read, and gives other room for the next one's.
+    pub(crate) fn swap_commands(&mut self, commands: &mut Vec<Sequenced>) {
+        std::mem::swap(&mut self.commands, commands);
+    }
+
     /// Puts nothing in the place of what is void.
     fn void(&mut self, header: &FrameHeader) {
         self.voided.clear();
@@ -302,7 +304,7 @@ impl<D: Disk> Reader<D> {
         Ok(None)
     }
 
-    fn open_segment(&self, path: PathBuf, index: u64, sealed: bool) -> Result<OpenSegment<D::File>, Error> {
+    fn open_segment(&self, path: PathBuf, index: u64, sealed: bool) -> Result<OpenSegment<D>, Error> {
         let opened = self.disk.open(&path, Access::Read, self.manner.direct());
         let file = opened.map_err(Error::io("open", &path))?;
         let header = read_header(&file, &path)?;
@@ -319,7 +321,6 @@ impl<D: Disk> Reader<D> {
         if let Some(what) = wrong {
             return Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what });
         }
-        let buffer = |bytes| aligned(bytes).map_err(Error::io("get memory to read", &path));
         let source = match self.manner {
             Manner::Beside if sealed => {
                 // SAFETY: the bytes of a map must not change while it is read. A sealed segment is written
@@ -328,8 +329,14 @@ impl<D: Disk> Reader<D> {
                 let map = unsafe { file.map() };
                 Source::Sealed(map.map_err(Error::io("map", &path))?)
             }
-            Manner::Beside => Source::Growing(file, buffer(FRAME_BYTES_MAX)?),
-            Manner::Alone { .. } => Source::AtRest { file, chunk: buffer(CHUNK_BYTES)?, held: 0..0 },
+            Manner::Beside => {
+                let buffer = aligned(FRAME_BYTES_MAX).map_err(Error::io("get memory to read", &path))?;
+                Source::Growing(file, buffer)
+            }
+            Manner::Alone { .. } => {
+                let stream = self.disk.stream(file);
+                Source::AtRest(stream.map_err(Error::io("get memory and an io_uring to read", &path))?)
+            }
         };
         Ok(OpenSegment { path, header, source })
     }
@@ -500,23 +507,19 @@ enum Verdict {
 
 /// A segment open for reading.
 #[derive(Debug)]
-struct OpenSegment<F: DiskFile> {
+struct OpenSegment<D: Disk> {
     path: PathBuf,
     header: SegmentHeader,
-    source: Source<F>,
+    source: Source<D>,
 }
 
 #[derive(Debug)]
-enum Source<F: DiskFile> {
-    Sealed(F::Map),
+enum Source<D: Disk> {
+    Sealed(<D::File as DiskFile>::Map),
     /// The file, and room for one frame.
-    Growing(F, MmapMut),
-    /// The file, and what of it is in memory.
-    AtRest {
-        file: F,
-        chunk: MmapMut,
-        held: Range<u64>,
-    },
+    Growing(D::File, MmapMut),
+    /// A file that nobody writes.
+    AtRest(D::Stream),
 }
 
 /// What it takes to read a frame.
@@ -539,7 +542,7 @@ struct Rest {
     misdirected: Option<u64>,
 }
 
-impl<F: DiskFile> OpenSegment<F> {
+impl<D: Disk> OpenSegment<D> {
     /// `length` bytes from `offset` on, fewer at the segment's end, at most the longest frame's. Those of a
     /// segment that is not mapped are valid until the next call.
     fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], Error> {
@@ -551,16 +554,7 @@ impl<F: DiskFile> OpenSegment<F> {
                 file.read_exact_at(buffer, offset).map_err(Error::io("read", &self.path))?;
                 Ok(buffer)
             }
-            Source::AtRest { file, chunk, held } => {
-                if offset < held.start || held.end < offset + length as u64 {
-                    let filled = (CHUNK_BYTES as u64).min(self.header.bytes - offset);
-                    *held = 0..0;
-                    let read = file.read_exact_at(&mut chunk[..filled as usize], offset);
-                    read.map_err(Error::io("read", &self.path))?;
-                    *held = offset..offset + filled;
-                }
-                Ok(&chunk[(offset - held.start) as usize..][..length])
-            }
+            Source::AtRest(stream) => stream.bytes(offset, length).map_err(Error::io("read", &self.path)),
         }
     }
 

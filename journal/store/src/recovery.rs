@@ -1,7 +1,7 @@
 //! Opening a journal after whatever happened to it: read everything, cut a torn tail, take a new epoch.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use ironbell_record::segment::FRAMES_OFFSET;
@@ -9,6 +9,7 @@ use ironbell_record::snapshot::Position;
 use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Superblock};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
+use crate::ahead::read_ahead;
 use crate::dir::{self, Options};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
@@ -140,10 +141,10 @@ pub fn open_from_on<D: Disk>(
     let mut reader = Reader::alone(disk, dir, options)?;
     from.map_or(Ok(()), |from| reader.resume(from))?;
     let first_index = from.map_or(1, |from| from.segment);
-    while let Some(frame) = reader.next_frame()? {
-        let failed = |source| Error::Replay { seq: frame.header.first_seq, source };
-        replay(&frame.header, frame.commands).map_err(failed)?;
-    }
+    read_ahead(&mut reader, |header, commands| {
+        let failed = |source| Error::Replay { seq: header.first_seq, source };
+        replay(header, commands).map(ControlFlow::Continue).map_err(failed)
+    })?;
     check_memory(dir, &remembered, &reader)?;
     reader.check_spares()?;
     let last_index = dir::last_index(disk, dir)?;

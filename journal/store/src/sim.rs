@@ -24,6 +24,7 @@ use crate::dir::{Durability, Options};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::Error;
 use crate::queue::{Completion, WriteQueue};
+use crate::stream::Pieces;
 
 /// What a device writes whole as a rule, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -495,6 +496,7 @@ impl Disk for SimDisk {
     type File = SimFile;
     type Lock = Arc<()>;
     type Queue = SimQueue;
+    type Stream = Pieces<SimFile>;
 
     fn open(&self, path: &Path, access: Access, direct: bool) -> io::Result<SimFile> {
         let mut state = self.state();
@@ -513,6 +515,10 @@ impl Disk for SimDisk {
             Node::File(file) => Ok(SimFile { disk: self.clone(), file, direct }),
             Node::Dir => Err(io::ErrorKind::IsADirectory.into()),
         }
+    }
+
+    fn stream(&self, file: SimFile) -> io::Result<Pieces<SimFile>> {
+        Pieces::new(file)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
