@@ -44,7 +44,10 @@ fn frames(commands: &[Sequenced], rng: &mut Rng) -> Vec<SharedFrame> {
         let length = if rng.below(2) == 0 { length_max } else { 1 + rng.below(length_max) };
         let (these, behind) = rest.split_at(rest.len().min(length as usize));
         let mut pool = FramePool::new(1);
-        pool.begin().expect("nobody reads it").commands.extend_from_slice(these);
+        let frame = pool.begin().expect("nobody reads it");
+        frame.commands.extend_from_slice(these);
+        // As if ports that cut had come last.
+        frame.deferred = if rng.below(3) == 0 { rng.below(1 + these.len() as u64) as usize } else { 0 };
         frames.push(pool.close());
         rest = behind;
     }

@@ -391,10 +391,11 @@ impl Status {
         }
         format!(
             "{home} commands one by one, {lent} in {steps} supersteps of {:.1} commands on average, {} of them cut; \
-             fanned out {} times",
+             fanned out {} times; {} commands of ports that cut came last in their frames",
             lent as f64 / steps as f64,
             count("cuts"),
-            count("loans")
+            count("loans"),
+            self.counter("sequencer", "deferred").unwrap_or(0)
         )
     }
 

@@ -34,6 +34,7 @@ pub const SPECS: [Spec<'static>; 7] = [
             "commands",
             "waits",
             "ticks",
+            "deferred",
             "ring_gateway_sequencer",
             "ring_admin_sequencer",
         ],
@@ -216,8 +217,9 @@ impl<C: Clock> Role for SequencerRole<C> {
             self.metrics.set(2, counters.commands);
             self.metrics.set(3, counters.waits);
             self.metrics.set(4, counters.ticks);
+            self.metrics.set(5, counters.deferred);
             for (n, waiting) in self.sequencer.waiting().take(2).enumerate() {
-                self.metrics.set(5 + n, waiting as u64);
+                self.metrics.set(6 + n, waiting as u64);
             }
         }
         if self.draining.asked() {

@@ -75,7 +75,8 @@ pub struct Said {
     hash: u128,
 }
 
-/// How long the next span may be: after a cut the shards go on carefully, and soon faster again.
+/// How long the next span may be: after a cut the next is expected as far away, and little is tried ahead of that; spans
+/// that are not cut double it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     length: usize,
@@ -102,6 +103,12 @@ impl Pace {
         Self { length: length_max, length_max }
     }
 
+    /// The same before its first span.
+    #[must_use]
+    pub fn restarted(self) -> Self {
+        Self::new(self.length_max)
+    }
+
     /// How long the next span may be.
     #[must_use]
     pub fn length(&self) -> usize {
@@ -110,7 +117,7 @@ impl Pace {
 
     /// Notes where a span was cut. Returns whether it was cut short.
     pub fn note(&mut self, span: usize, cut: usize) -> bool {
-        self.length = if cut < span { 1 } else { (2 * self.length).min(self.length_max) };
+        self.length = (2 * if cut < span { cut } else { self.length }).clamp(1, self.length_max);
         cut < span
     }
 }

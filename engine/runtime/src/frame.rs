@@ -16,6 +16,9 @@ pub const COMMANDS_MAX: usize = 1_024;
 pub struct Frame {
     /// The commands, in sequence. Empty for the frame that only carries the commit Seq.
     pub commands: Vec<Sequenced>,
+    /// So many at the end are of ports that are [deferred](crate::deferral): they run by themselves. It shows in no outcome
+    /// and is not journaled.
+    pub deferred: usize,
     /// For each command, when a gateway had read it (metrics ticks; 0 when no gateway did).
     pub received: Vec<u64>,
     /// When the sequencer closed the frame (metrics ticks).
@@ -51,6 +54,7 @@ impl FramePool {
         let frame = || {
             Arc::new(Frame {
                 commands: Vec::with_capacity(COMMANDS_MAX),
+                deferred: 0,
                 received: Vec::with_capacity(COMMANDS_MAX),
                 sequenced: 0,
                 commit: Seq(0),
@@ -65,6 +69,7 @@ impl FramePool {
         let frame = Arc::get_mut(&mut self.frames[self.next])?;
         frame.commands.clear();
         frame.received.clear();
+        frame.deferred = 0;
         Some(frame)
     }
 

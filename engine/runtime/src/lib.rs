@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod deferral;
 pub mod frame;
 pub mod placement;
 pub mod release;

@@ -6,12 +6,14 @@
 //! state machine asks for itself (a slice of a mass cancel) goes before what gateways bring, and before all of
 //! that goes a tick when a timer of the state machine is due: **ticks before commands of the same time.**
 //! The state machine says when (`next_due`), and only when it has executed everything sequenced so far, so
-//! that no tick is on its way when the next is decided.
+//! that no tick is on its way when the next is decided. Ports whose commands cut supersteps come last in their frame
+//! (`deferral.rs`).
 
 use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, ticks};
-use ironbell_types::{Command, Inbound, MassCancelSlice, Nanos, Seq, Sequenced};
+use ironbell_types::{Command, Inbound, MassCancelSlice, Nanos, PortId, Seq, Sequenced};
 
 use crate::clock::Clock;
+use crate::deferral::Deferral;
 use crate::frame::{COMMANDS_MAX, FramePool, SharedFrame};
 use crate::placement::Role;
 
@@ -27,6 +29,8 @@ pub enum FromShard {
     },
     /// The state machine asks for this command.
     Ask(MassCancelSlice),
+    /// A command of this port cut a superstep.
+    Cut(PortId),
 }
 
 /// The ends of rings and cursors that the sequencer holds.
@@ -70,6 +74,8 @@ pub struct Counters {
     pub commands: u64,
     /// Ticks among them.
     pub ticks: u64,
+    /// Commands among them that came last in their frame.
+    pub deferred: u64,
     /// Polls that found input but the shard or the journal not ready.
     pub waits: u64,
 }
@@ -85,6 +91,9 @@ pub struct Sequencer<C> {
     time: Nanos,
     executed: (Seq, u128),
     asks: Vec<MassCancelSlice>,
+    deferral: Deferral,
+    /// What comes last in the frame that is filled; empty between frames.
+    deferred: Vec<Inbound>,
     frames_closed: u64,
     commit_written: Seq,
     idle_since: Option<Nanos>,
@@ -119,6 +128,8 @@ impl<C: Clock> Sequencer<C> {
             time: start.time,
             executed: (start.seq, start.output_hash),
             asks,
+            deferral: Deferral::default(),
+            deferred: Vec::with_capacity(COMMANDS_MAX),
             frames_closed: 0,
             commit_written: start.commit,
             idle_since: None,
@@ -167,6 +178,7 @@ impl<C: Clock> Sequencer<C> {
             match message {
                 FromShard::Executed { seq, output_hash } => self.executed = (seq, output_hash),
                 FromShard::Ask(slice) => self.asks.push(slice),
+                FromShard::Cut(port) => self.deferral.note(port),
             }
             heard += 1;
         }
@@ -201,31 +213,41 @@ impl<C: Clock> Sequencer<C> {
             assert!(seq <= Seq::MAX, "the sequence is used up");
             frame.commands.push(Sequenced { seq, time: now, command });
             frame.received.push(received);
-            frame.commands.len() < COMMANDS_MAX
         };
-        let ticks_now = !self.stopping && self.connections.next_due.is_due(now.0);
-        if ticks_now {
+        let mut room = COMMANDS_MAX;
+        if !self.stopping && self.connections.next_due.is_due(now.0) {
             self.counters.ticks += 1;
             put(Command::Tick, 0);
+            room -= 1;
         }
-        let asked = self.asks.len().min(COMMANDS_MAX - usize::from(ticks_now));
+        let asked = self.asks.len().min(room);
         for slice in self.asks.drain(..asked) {
             put(Command::MassCancelSlice(slice), 0);
         }
+        room -= asked;
         // One command from each gateway in turn, so that none can starve the others of a place.
         let inputs = self.connections.inputs.len();
         let mut empty = 0;
-        let mut room = asked + usize::from(ticks_now) < COMMANDS_MAX;
-        while room && empty < inputs {
+        self.deferral.begin_frame();
+        while room > 0 && empty < inputs {
             self.next_input = (self.next_input + 1) % inputs;
-            match self.connections.inputs[self.next_input].pop() {
-                Ok(inbound) => {
-                    empty = 0;
-                    room = put(inbound.command, inbound.received);
-                }
-                Err(_) => empty += 1,
+            let Ok(inbound) = self.connections.inputs[self.next_input].pop() else {
+                empty += 1;
+                continue;
+            };
+            (room, empty) = (room - 1, 0);
+            if inbound.command.port().is_some_and(|port| self.deferral.defers(port)) {
+                self.deferred.push(inbound);
+            } else {
+                put(inbound.command, inbound.received);
             }
         }
+        for inbound in &self.deferred {
+            put(inbound.command, inbound.received);
+        }
+        frame.deferred = self.deferred.len();
+        self.counters.deferred += frame.deferred as u64;
+        self.deferred.clear();
         frame.sequenced = ticks();
         frame.commit = commit;
         frame.executed = self.executed;
@@ -294,7 +316,7 @@ impl<C: Clock> Role for Sequencer<C> {
 mod tests {
     use super::*;
     use ironbell_sync::{CursorWriter, DueWriter, cursor, due, ring};
-    use ironbell_types::{Login, PortId};
+    use ironbell_types::{Login, Logout};
 
     struct Steps(Vec<u64>);
     impl Clock for Steps {
@@ -436,6 +458,36 @@ mod tests {
         let second = frame.commands.iter().position(|c| c.command == login(2).command);
         assert!(second.is_some_and(|at| at <= 2), "the second gateway waits for at most one command");
         assert_eq!(frame.commands.len(), 5);
+    }
+
+    /// All of a port that cuts comes last, its logout too, in its own order; all else stays in the order it came in.
+    #[test]
+    fn who_cuts_is_read_last() {
+        let mut b = bench(vec![1], 1);
+        let logout = |port| Inbound {
+            received: u64::from(port),
+            command: Command::Logout(Logout { port: PortId(port), incarnation: 1 }),
+        };
+        let came = [login(1), login(2), logout(1), login(3), login(1), logout(3)];
+        let mut frame = |cuts: usize, executed| {
+            (0..cuts).for_each(|_| b.shard.push(FromShard::Cut(PortId(1))).expect("room"));
+            if executed > 0 {
+                b.executed(executed);
+            }
+            came.iter().for_each(|inbound| b.gateways[0].push(*inbound).expect("room"));
+            b.poll();
+            b.to_journal.pop().expect("a frame");
+            let frame = b.to_shard.pop().expect("the same frame");
+            b.frames_durable.advance(b.sequencer.counters().frames);
+            let read = |(sequenced, received): (&Sequenced, &u64)| (sequenced.command, *received);
+            let read: Vec<_> = frame.commands.iter().zip(&frame.received).map(read).collect();
+            (read, frame.deferred)
+        };
+        let as_is = came.map(|inbound| (inbound.command, inbound.received));
+        assert_eq!(frame(0, 0), (as_is.to_vec(), 0));
+        let last = [1, 3, 5, 0, 2, 4].map(|place| as_is[place]);
+        assert_eq!(frame(2, 6), (last.to_vec(), 3));
+        assert_eq!(b.sequencer.counters().deferred, 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use ironbell_core::Engine;
 use ironbell_core::superstep::Said;
 use ironbell_sync::{Consumer, DueWriter, Producer, ticks};
-use ironbell_types::{Event, EventBody, MassCancelSlice, Nanos};
+use ironbell_types::{Event, EventBody, MassCancelSlice, Nanos, PortId};
 
 use crate::frame::SharedFrame;
 use crate::placement::Role;
@@ -71,6 +71,8 @@ pub struct Shard {
     under_way: Option<Box<Batch>>,
     /// What the last frame asked for and is not told yet, last first.
     asks: Vec<MassCancelSlice>,
+    /// Whose commands cut supersteps of it and is not told yet.
+    cut_by: Vec<PortId>,
     /// The word that the last frame is executed, while it is not told yet.
     word: Option<FromShard>,
 }
@@ -96,7 +98,8 @@ impl Shard {
             (Driver::Lead(Box::new(lead)), workers)
         };
         let asks = Vec::with_capacity(64);
-        (Self { driver, connections, under_way: None, asks, word: None }, workers)
+        let cut_by = Vec::with_capacity(shards::CUT_BY_MAX);
+        (Self { driver, connections, under_way: None, asks, cut_by, word: None }, workers)
     }
 
     /// What was counted so far.
@@ -114,14 +117,20 @@ impl Shard {
         self.connections.sequencer_shard.slots()
     }
 
-    /// Tells the sequencer what the last frame asked for, and then that it is executed: the sequencer must
-    /// not close the next frame without the asks. False while the ring has no room for all of it.
+    /// Tells the sequencer what the last frame asked for and whose commands cut supersteps, and then that it is executed:
+    /// the sequencer must not close the next frame without the asks. False while the ring has no room for all of it.
     fn tell(&mut self) -> bool {
         while let Some(slice) = self.asks.last() {
             if self.connections.shard_sequencer.push(FromShard::Ask(*slice)).is_err() {
                 return false;
             }
             self.asks.pop();
+        }
+        while let Some(port) = self.cut_by.last() {
+            if self.connections.shard_sequencer.push(FromShard::Cut(*port)).is_err() {
+                return false;
+            }
+            self.cut_by.pop();
         }
         if let Some(word) = self.word {
             if self.connections.shard_sequencer.push(word).is_err() {
@@ -149,6 +158,9 @@ impl Shard {
             if let EventBody::MassCancelAsked { cause, slice } = event.body {
                 self.asks.push(MassCancelSlice { cause, slice });
             }
+        }
+        if let Driver::Lead(lead) = &mut self.driver {
+            self.cut_by.extend(lead.cut_by());
         }
         let (engine, next_due) = match &self.driver {
             Driver::Inline { engine, .. } => (&**engine, engine.next_due()),

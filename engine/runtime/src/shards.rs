@@ -14,9 +14,11 @@
 //! parts at home the lead executes that like an engine of one thread.
 //!
 //! **Small frames run at home**, where they cost no exchange: parts are lent when a run is long, and come home after some
-//! frames without a long one ([`Lending`]). So do runs that are cut again and again, for a while: a port that spams orders
-//! which it cannot pay for must not make the others wait at more exchanges than commands. That decides nothing but speed:
-//! the outcome is the same either way.
+//! frames without a long one ([`Lending`]). That decides nothing but speed: the outcome is the same either way.
+//!
+//! **Who cuts supersteps holds nobody up for long.** A run ends with its [`CUTS_MAX`]th cut, and the rest of it is executed at
+//! home. The ports whose commands cut are told to the sequencer, which reads them last (`deferral.rs`), and what of a frame
+//! is theirs runs at home, behind a run that nothing cuts any more.
 //!
 //! Nobody waits for ever. A shard waits for mail (`engine/sync`'s `exchange.rs` says why that comes), the lead for what it
 //! gave out. A worker has at most one job, so that the rings of jobs and of what is done never fill. Nothing here waits
@@ -25,7 +27,7 @@
 use ironbell_core::Engine;
 use ironbell_core::superstep::{Mail, Pace, Part, Said, span};
 use ironbell_sync::{Consumer, Exchange, Producer, exchange, ring};
-use ironbell_types::{Event, Nanos, Sequenced};
+use ironbell_types::{Event, Nanos, PortId, Sequenced};
 
 use crate::frame::{COMMANDS_MAX, SharedFrame};
 use crate::placement::Role;
@@ -33,8 +35,11 @@ use crate::placement::Role;
 /// Slots of the rings between lead and worker: a worker has one job at most.
 pub const JOBS: usize = 2;
 
-/// Frames that stay at home after a run that was cut to pieces: then it is tried again.
-const FRAMES_AT_HOME: u32 = 32;
+/// So many cuts end a run.
+pub const CUTS_MAX: usize = 4;
+
+/// Frames that stay at home after such a run: then it is tried again.
+const FRAMES_AT_HOME: u32 = 8;
 
 /// When parts are lent, and when they come home again. It shows in no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,9 @@ pub struct Counters {
     pub loans: u64,
 }
 
+/// Ports of cuts that are told of a frame at most.
+pub const CUT_BY_MAX: usize = 64;
+
 /// What a worker is to do.
 struct Job {
     frame: SharedFrame,
@@ -99,8 +107,9 @@ struct Share {
     /// Where in the run the present span begins.
     at: usize,
     under_way: UnderWay,
+    /// Whose commands cut the present run, one for each cut.
+    cut_by: Vec<PortId>,
     supersteps: u64,
-    cuts: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -115,18 +124,29 @@ enum UnderWay {
 
 impl Share {
     fn new(exchange: Exchange<Mail>, pace: Pace) -> Self {
-        Self { part: None, exchange, pace, at: 0, under_way: UnderWay::Nothing, supersteps: 0, cuts: 0 }
+        let cut_by = Vec::with_capacity(CUTS_MAX);
+        Self { part: None, exchange, pace, at: 0, under_way: UnderWay::Nothing, cut_by, supersteps: 0 }
     }
 
-    /// Goes on with a run, from [`Share::at`] 0, as far as the others let it. Returns how many stages it got done, and
-    /// whether the run is.
+    /// A run begins; the part is lent, if it is not here.
+    fn begin(&mut self, part: Option<Box<Part>>) {
+        self.part = self.part.take().or(part);
+        self.at = 0;
+        self.cut_by.clear();
+        self.pace = self.pace.restarted();
+    }
+
+    /// Goes on with a run as far as the others let it. Returns how many stages it got done, and whether the run is ended:
+    /// as far as [`Share::at`], which is before its end when it was cut too often.
     fn advance(&mut self, run: &[Sequenced]) -> (usize, bool) {
         let part = self.part.as_deref_mut().expect("a shard with a job has its part");
         let mut stages = 0;
         loop {
             let span = &run[self.at..][..span(&run[self.at..], self.pace.length())];
             match self.under_way {
-                UnderWay::Nothing if self.at == run.len() => return (stages, true),
+                UnderWay::Nothing if self.at == run.len() || self.cut_by.len() == CUTS_MAX => {
+                    return (stages, true);
+                }
                 UnderWay::Nothing => {
                     part.risk(span, self.exchange.boxes().1);
                     self.exchange.send();
@@ -143,7 +163,9 @@ impl Share {
                 }
                 UnderWay::Effects(cut) => {
                     part.settle(&span[..cut], self.exchange.boxes().0);
-                    self.cuts += u64::from(self.pace.note(span.len(), cut));
+                    if self.pace.note(span.len(), cut) {
+                        self.cut_by.push(span[cut].command.port().expect("an order came in on a port"));
+                    }
                     self.supersteps += 1;
                     self.at += cut;
                     self.under_way = UnderWay::Nothing;
@@ -173,8 +195,7 @@ impl Role for Worker {
         if self.job.is_none() {
             self.job = self.jobs.pop().ok();
             let Some(job) = &mut self.job else { return 0 };
-            self.share.part = self.share.part.take().or_else(|| job.part.take());
-            self.share.at = 0;
+            self.share.begin(job.part.take());
             work += 1;
         }
         let Some(job) = &self.job else { return 0 };
@@ -183,7 +204,8 @@ impl Role for Worker {
         if !ended {
             return work;
         }
-        let Job { frame, keeps, mut said, .. } = self.job.take().expect("a job was done");
+        let Job { frame, keeps, mut said, from, to, .. } = self.job.take().expect("a job was done");
+        let keeps = keeps && self.share.at == to - from;
         let part = self.share.part.as_deref_mut().expect("a shard with a job has its part");
         part.take_said(&mut said);
         let next_due = part.next_due();
@@ -227,9 +249,9 @@ pub struct Lead {
     short_frames: u32,
     /// So many more frames stay at home, since the last run was cut to pieces.
     frames_at_home: u32,
-    /// Supersteps and cuts before the present run.
-    before: (u64, u64),
     place: Place,
+    /// Whose commands cut supersteps of the present frame, one for each cut; no more than there is room for.
+    cut_by: Vec<PortId>,
     counters: Counters,
 }
 
@@ -266,8 +288,8 @@ pub fn lead(engine: Engine, lending: Lending) -> (Lead, Vec<Worker>) {
         spare: Vec::new(),
         short_frames: 0,
         frames_at_home: 0,
-        before: (0, 0),
         place: Place::Between(0),
+        cut_by: Vec::with_capacity(CUT_BY_MAX),
         counters: Counters::default(),
     };
     (lead, workers)
@@ -304,7 +326,12 @@ impl Lead {
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { supersteps: self.share.supersteps, cuts: self.share.cuts, ..self.counters }
+        Counters { supersteps: self.share.supersteps, ..self.counters }
+    }
+
+    /// Whose commands cut supersteps since it was asked last; to be asked after each frame.
+    pub fn cut_by(&mut self) -> impl Iterator<Item = PortId> + '_ {
+        self.cut_by.drain(..)
     }
 
     /// Goes on with a frame as far as it can; to be called with the same frame until it is done. Returns how much was
@@ -324,7 +351,11 @@ impl Lead {
                     if !ended || !self.links.iter_mut().all(Link::hear) {
                         return (work, false);
                     }
-                    self.end(frame, (from, to), keeps, output);
+                    let done = from + self.share.at;
+                    self.end(frame, (from, done), keeps && done == to, output);
+                    if done < to {
+                        self.frames_at_home = FRAMES_AT_HOME;
+                    }
                     work += 1;
                 }
             }
@@ -334,7 +365,7 @@ impl Lead {
     /// Executes what runs by itself, or is too short to be lent for, at home; or gives out jobs.
     fn begin(&mut self, frame: &SharedFrame, at: usize, output: &mut Output<'_>) -> usize {
         let rest = &frame.commands[at..];
-        let run = span(rest, rest.len());
+        let run = span(rest, rest.len().saturating_sub(frame.deferred));
         if at == 0 {
             self.frames_at_home = self.frames_at_home.saturating_sub(1);
         }
@@ -345,7 +376,7 @@ impl Lead {
             (false, _) => self.short_frames,
         };
         if !self.lent && !is_long {
-            let here = run.max(1);
+            let here = if run == 0 { span(rest, rest.len()).max(1) } else { run };
             for command in &rest[..here] {
                 self.engine.execute(command, output.events);
             }
@@ -362,19 +393,18 @@ impl Lead {
             self.spare = self.engine.lend();
         }
         let mut parts = self.spare.drain(..);
-        self.share.part = self.share.part.take().or_else(|| parts.next());
-        self.share.at = 0;
+        let own = if self.share.part.is_none() { parts.next() } else { None };
+        self.share.begin(own);
         for link in &mut self.links {
             let said = output.said.pop().expect("there is one for each shard");
             let job = Job { frame: frame.clone(), from: at, to: at + run, part: parts.next(), keeps, said };
             assert!(link.jobs.push(job).is_ok(), "a worker has one job at most");
         }
-        self.before = (self.share.supersteps, self.share.cuts);
         self.place = Place::Running { from: at, to: at + run, keeps };
         1
     }
 
-    /// Every shard is done with a run: takes note, and takes the parts home unless they are kept.
+    /// Every shard is done with a run, as far as it went: takes note, and takes the parts home unless they are kept.
     fn end(&mut self, frame: &SharedFrame, (from, to): (usize, usize), keeps: bool, output: &mut Output<'_>) {
         let part = self.share.part.as_deref_mut().expect("the run was executed");
         part.take_said(output.said.first_mut().expect("there is one for each shard"));
@@ -389,12 +419,9 @@ impl Lead {
         }
         let hash = output.said.iter().fold(0u128, |hash, said| hash.wrapping_add(said.output_hash()));
         self.engine.note(&frame.commands[from..to], hash);
-        // Pieces shorter than what is worth lending for.
-        let pieces = self.share.supersteps - self.before.0;
-        if self.share.cuts > self.before.1 && pieces > 1 + ((to - from) / self.lending.run_min.max(1)) as u64
-        {
-            self.frames_at_home = FRAMES_AT_HOME;
-        }
+        self.counters.cuts += self.share.cut_by.len() as u64;
+        let room = CUT_BY_MAX - self.cut_by.len();
+        self.cut_by.extend(self.share.cut_by.iter().take(room));
         self.counters.commands_lent += (to - from) as u64;
         if !keeps {
             self.engine.take_back(std::mem::take(&mut self.spare));

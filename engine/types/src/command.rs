@@ -70,6 +70,35 @@ pub enum Command {
 }
 
 impl Command {
+    /// The port that it came in on; `None` of what operators and the state machine itself ask for.
+    #[must_use]
+    pub const fn port(&self) -> Option<PortId> {
+        match self {
+            Self::Login(login) => Some(login.port),
+            Self::Logout(logout) => Some(logout.port),
+            Self::EnterOrder(enter) => Some(enter.port),
+            Self::ReplaceOrder(replace) => Some(replace.port),
+            Self::CancelOrder(cancel) => Some(cancel.port),
+            Self::ModifyOrder(modify) => Some(modify.port),
+            Self::MassCancel(mass_cancel) => Some(mass_cancel.port),
+            Self::DisableOrderEntry(switch) | Self::EnableOrderEntry(switch) => Some(switch.port),
+            Self::AccountQuery(query) => Some(query.port),
+            Self::Quote(quote) => Some(quote.port),
+            Self::OrderStateQuery(query) => Some(query.port),
+            Self::DeadMan(dead_man) => Some(dead_man.port),
+            Self::DefineAsset(_)
+            | Self::DefineInstrument(_)
+            | Self::DefineFirm(_)
+            | Self::DefineAccount(_)
+            | Self::DefinePort(_)
+            | Self::Fund(_)
+            | Self::OpenDay(_)
+            | Self::MassCancelSlice(_)
+            | Self::Tick
+            | Self::Control(_) => None,
+        }
+    }
+
     /// What kind of command it is, in dumps and tables.
     #[must_use]
     pub const fn name(&self) -> &'static str {
