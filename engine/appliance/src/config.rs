@@ -36,6 +36,8 @@ pub struct Config {
     pub placement: Placement,
     /// `[shards]`.
     pub shards: Shards,
+    /// `[host]`.
+    pub host: Host,
     /// The file that all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -166,6 +168,17 @@ pub struct Shards {
     pub run_min: usize,
 }
 
+/// The machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Host {
+    /// `production`, `lab` or a file: the node does not start while a required item of it fails (`ironbell tune doctor`).
+    /// None asks for nothing.
+    pub profile: Option<String>,
+    /// The network device that members come in by.
+    pub nic: Option<String>,
+}
+
 impl Default for Shards {
     fn default() -> Self {
         Self {
@@ -188,6 +201,7 @@ impl Default for Config {
             snapshot: Snapshot::default(),
             placement: Placement::default(),
             shards: Shards::default(),
+            host: Host::default(),
             file: PathBuf::new(),
             genesis: Genesis::default(),
         }

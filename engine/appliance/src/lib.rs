@@ -35,5 +35,6 @@ pub mod words;
 pub mod demo;
 pub mod lobster;
 pub mod trial;
+pub mod tune;
 
 pub use failure::Failure;

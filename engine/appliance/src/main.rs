@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ironbell_appliance::moment::Moment;
 use ironbell_appliance::{
-    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, topology, trial,
+    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, topology, trial, tune,
 };
 
 /// An exchange and settlement venue in one Linux box.
@@ -38,6 +38,9 @@ enum Command {
     Status(StatusArgs),
     /// Print the threads that a node with this configuration has, their CPUs and roles, and the rings between them.
     Topology(WithConfig),
+    /// The host: check it against what it must look like, propose which CPU does what, watch it for hiccups.
+    #[command(subcommand)]
+    Tune(tune::Options),
     /// Operate a running node: phases, rules, limits, kill switches, fees, the trading day, busts, what is listed.
     /// Each is sequenced and journaled like an order.
     Ctl(Box<ctl::Options>),
@@ -193,6 +196,7 @@ fn main() -> ExitCode {
             .and_then(|()| node::run(&args.config.config, args.hlog.as_deref(), args.from_genesis)),
         Command::Topology(args) => topology::show(&args.config),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
+        Command::Tune(options) => tune::run(&options),
         Command::Ctl(options) => ctl::run(*options),
         Command::Inspect(args) if args.account.is_some() && args.what != What::Statement => {
             Err(Failure::refused("only `inspect statement` takes an account; leave it out"))

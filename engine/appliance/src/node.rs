@@ -41,6 +41,7 @@ use crate::topology::{self, Station};
 pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let config = Config::read(path)?;
+    crate::tune::is_fit(&config)?;
     let signals = signals()?;
     let node = Node::start(&config, from_genesis)?;
     let mut keeper = Keeper::new(&config, path, node.recovered.snapshot_seq.unwrap_or(0));
