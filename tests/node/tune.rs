@@ -1,0 +1,114 @@
+//! What `ironbell tune` says of the machine that the tests run on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn ironbell(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ironbell")).args(args).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tune-{name}"));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a folder");
+    dir
+}
+
+/// A profile with one item: what the kernel calls itself.
+fn profile(dir: &Path, wanted: &str) -> String {
+    let path = dir.join("own.toml");
+    let text = format!(
+        "name = \"own\"\nsummary = \"a test's\"\n[[item]]\nid = \"kernel-name\"\nwhat = \"it is {wanted}\"\nwhy = \"To see.\"\n\
+         level = \"required\"\nprobe = {{ kind = \"text\", path = \"/proc/sys/kernel/ostype\", one_of = [\"{wanted}\"] }}\n\
+         fix.note = \"another kernel\"\n"
+    );
+    std::fs::write(&path, text).expect("a file of ours");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn the_doctor_reads_this_machine_and_its_exit_code_says_whether_it_is_fit() {
+    let dir = folder("doctor");
+    let fit = ironbell(&["tune", "doctor", "--profile", &profile(&dir, "Linux")]);
+    assert!(fit.status.success(), "{}", text(&fit.stderr));
+    assert!(text(&fit.stdout).contains("pass  kernel-name  Linux"), "{}", text(&fit.stdout));
+    let unfit = ironbell(&["tune", "doctor", "--profile", &profile(&dir, "Plan 9"), "--json"]);
+    assert_eq!(unfit.status.code(), Some(1));
+    assert!(text(&unfit.stderr).contains("not fit for own: kernel-name"), "{}", text(&unfit.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&unfit.stdout).expect("JSON");
+    assert_eq!(report["findings"][0]["found"], "Linux");
+    assert_eq!(report["findings"][0]["fix"][0], "another kernel");
+
+    let lab = ironbell(&["tune", "doctor", "--profile", "lab"]);
+    assert!(text(&lab.stdout).contains("pass  kernel-io-uring"), "{}", text(&lab.stdout));
+    for (args, part) in [
+        (["--profile", "laptop"], "lab, production"),
+        (["--cpus", "7000"], "no CPU 7000"),
+        (["--cpus", "two"], "two"),
+        (["--nic", "wire9"], "no network device wire9"),
+    ] {
+        let refused = ironbell(&[&["tune", "doctor"], &args[..]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+        assert!(text(&refused.stderr).contains(part), "{part} in {}", text(&refused.stderr));
+    }
+}
+
+#[test]
+fn a_node_of_a_profile_does_not_start_on_a_machine_that_does_not_meet_it() {
+    let dir = folder("node");
+    let own = profile(&dir, "Plan 9");
+    let config = dir.join("node.toml");
+    std::fs::write(&config, format!("[host]\nprofile = \"{own}\"\n")).expect("a file of ours");
+    let refused = ironbell(&["run", "--config", config.to_str().expect("UTF-8")]);
+    let line = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{line}");
+    for part in ["kernel-name (Linux)", "tune doctor", config.to_str().expect("UTF-8")] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    // A machine that meets it is refused for the next reason only: there is no journal.
+    std::fs::write(&config, format!("[host]\nprofile = \"{}\"\n", profile(&dir, "Linux")))
+        .expect("a file of ours");
+    let next = ironbell(&["run", "--config", config.to_str().expect("UTF-8")]);
+    assert!(text(&next.stderr).contains("there is no journal"), "{}", text(&next.stderr));
+}
+
+#[test]
+fn a_placement_that_is_proposed_is_one_that_a_node_takes() {
+    let dir = folder("topology");
+    let proposed = ironbell(&["tune", "topology"]);
+    assert!(proposed.status.success(), "{}", text(&proposed.stderr));
+    let config = dir.join("node.toml");
+    std::fs::write(&config, &proposed.stdout).expect("a file of ours");
+    let taken = ironbell(&["topology", "--config", config.to_str().expect("UTF-8")]);
+    assert!(taken.status.success(), "{}{}", text(&proposed.stdout), text(&taken.stderr));
+}
+
+#[test]
+fn hiccups_are_told_and_logged_for_the_usual_tools() {
+    let dir = folder("jitter");
+    let log = dir.join("host.hlog");
+    let log = log.to_str().expect("UTF-8");
+    let seen = ironbell(&["tune", "jitter", "--seconds", "1", "--hlog", log, "--json"]);
+    assert!(seen.status.success(), "{}", text(&seen.stderr));
+    let out = text(&seen.stdout);
+    let lines: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line["max_ns"].as_u64() > Some(0)), "{out}");
+    let log = std::fs::read_to_string(log).expect("a log");
+    for line in &lines {
+        assert!(log.contains(&format!("Tag=cpu{},", line["cpu"])), "{log}");
+    }
+}
+
+#[test]
+fn what_is_to_be_done_is_printed_as_a_shell_script_and_not_done() {
+    let dir = folder("apply");
+    let printed = ironbell(&["tune", "apply", "--profile", &profile(&dir, "Plan 9")]);
+    let script = text(&printed.stdout);
+    assert!(printed.status.success() && script.starts_with("#!/bin/sh\n"), "{script}");
+    assert!(script.contains("# By hand: another kernel"), "{script}");
+}
