@@ -1,13 +1,27 @@
-//! Keys: what wraps the journal's data key, so that a stolen disk tells nothing.
+//! Keys: what wraps the journal's data key, so that a stolen disk tells nothing; and what signs, so that an
+//! auditor need not believe the venue.
 //!
-//! It refuses to know what is enciphered with that key. Start with [`KeyWrap`]; [`KeyFile`] is the wrap
-//! of a node without a token.
+//! It refuses to know what is enciphered or signed with them. Start with [`Signer`] and [`KeyWrap`]; each has an
+//! implementation on a token ([`TokenSigner`], [`TokenWrap`]) and one in a file ([`SoftwareSigner`], [`KeyFile`]).
 
 #![forbid(unsafe_code)]
 
 mod key_file;
+mod pin;
+mod signer;
+mod software;
+mod token;
+
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod softhsm;
 
 pub use key_file::KeyFile;
+pub use pin::PinSource;
+pub use signer::{ALGORITHMS, Algorithm, PublicKey, Signer};
+pub use software::SoftwareSigner;
+pub use token::{PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token};
 
 use std::io;
 use std::path::PathBuf;
@@ -75,4 +89,99 @@ pub enum Error {
     /// The kernel gives no random bytes.
     #[error("the kernel gives no random bytes")]
     Random,
+    /// The file holds no private key.
+    #[error("{} holds no private key of a known kind: make one with `ironbell hsm generate`", .0.display())]
+    NotPrivateKey(PathBuf),
+    /// The bytes are no public key.
+    #[error("this is no public key of {0}")]
+    PublicKey(Algorithm),
+    /// The signature is not that key's over that message.
+    #[error("the {0} signature does not verify")]
+    Signature(Algorithm),
+    /// The algorithm is not in this build.
+    #[error("this build does not know ML-DSA: build it with the feature `ml-dsa`")]
+    NoMlDsa,
+    /// systemd passed no credentials.
+    #[error("systemd passed no credential {0}: give the service LoadCredentialEncrypted={0}:…")]
+    NoCredentials(String),
+    /// The file holds no PIN.
+    #[error("{} holds no PIN: it must be one line of text", .0.display())]
+    NoPin(PathBuf),
+    /// The PKCS#11 module cannot be used.
+    #[error("the PKCS#11 module {} cannot be used: {why}", path.display())]
+    Module {
+        /// Its file.
+        path: PathBuf,
+        /// What was said.
+        why: String,
+    },
+    /// There is no such token.
+    #[error("the PKCS#11 module {} shows no token labelled {token}: is it plugged in and initialised?", module.display())]
+    NoToken {
+        /// The module's file.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+    },
+    /// There is such a token already.
+    #[error("there is a token labelled {0} already: choose another label")]
+    TokenExists(String),
+    /// The PIN is no good.
+    #[error("the token {token} {what}")]
+    Pin {
+        /// The token's label.
+        token: String,
+        /// What is wrong.
+        what: PinTrouble,
+    },
+    /// The token has no such key.
+    #[error("the token {token} has no key labelled {label}: see `ironbell hsm list`")]
+    NoTokenKey {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        label: String,
+    },
+    /// The token has such a key already.
+    #[error("the token {token} has a key labelled {label} already: choose another label")]
+    KeyExists {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        label: String,
+    },
+    /// All sessions are in use.
+    #[error("the token {token} has no session left, of {max}: raise sessions_max or use fewer at once")]
+    Sessions {
+        /// The token's label.
+        token: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// The token is gone.
+    #[error("the token {token} is gone: {why}")]
+    TokenLost {
+        /// The token's label.
+        token: String,
+        /// What it said last.
+        why: String,
+    },
+    /// The token refused something.
+    #[error("the token {token} does not {what}: {why}")]
+    Token {
+        /// The token's label.
+        token: String,
+        /// What was asked.
+        what: &'static str,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether the same may go well later, with nothing changed but the token: plugged in again, or less busy.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::TokenLost { .. } | Self::Sessions { .. } | Self::NoToken { .. })
+    }
 }
