@@ -1,13 +1,15 @@
 //! The appliance: the only crate that knows all others. It reads the configuration, recovers, connects
 //! the roles by rings and cursors, puts them on threads, and serves the people who look after a node.
 //!
-//! Start with [`node`], which wires one order's way from wire to wire, and [`topology`], the table of
-//! roles and threads.
+//! Start with [`node`] and its lives: [`warm`], a recovery, and [`lead`], which wires one order's way from wire to
+//! wire; and with [`topology`], the table of roles and threads.
 
 #![forbid(unsafe_code)]
 
+pub mod lead;
 pub mod node;
 pub mod topology;
+pub mod warm;
 
 pub mod fanned_out;
 pub mod recovery;

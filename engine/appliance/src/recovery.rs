@@ -166,6 +166,18 @@ impl Replay {
         }
     }
 
+    /// Commands executed.
+    #[must_use]
+    pub fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// Since it began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The state machine where the replay has come to.
     #[must_use]
     pub fn finish(self) -> Replayed {

@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use ironbell_device::Acceptor;
 use ironbell_feed::Feed;
+use ironbell_feed::datagrams::Datagrams;
+
 use ironbell_gateway::{Gateway, LoginChecker, Stage};
 use ironbell_runtime::release::{Release, Released};
 use ironbell_runtime::sequencer::Sequencer;
@@ -397,23 +399,23 @@ impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayR
 }
 
 /// Market data out.
-pub struct FeedRole {
-    feed: Feed,
+pub struct FeedRole<D> {
+    feed: Feed<D>,
     metrics: RoleMetrics,
     fatal: Fatal,
     stop: Stop,
     polls: u32,
 }
 
-impl FeedRole {
+impl<D: Datagrams> FeedRole<D> {
     /// The role over a feed.
     #[must_use]
-    pub fn new(feed: Feed, metrics: RoleMetrics, fatal: Fatal, stop: Stop) -> Self {
+    pub fn new(feed: Feed<D>, metrics: RoleMetrics, fatal: Fatal, stop: Stop) -> Self {
         Self { feed, metrics, fatal, stop, polls: 0 }
     }
 }
 
-impl Role for FeedRole {
+impl<D: Datagrams + Send> Role for FeedRole<D> {
     fn name(&self) -> &'static str {
         "feed"
     }

@@ -17,16 +17,28 @@ use ironbell_types::{Command, Control, Inbound};
 use crate::failure::Failure;
 use crate::roles::Fatal;
 
-/// What the role is given.
-pub struct Space {
-    /// Makes the journal's segments.
+/// What makes files ahead of need.
+pub struct Makers {
+    /// The journal's segments.
     pub segments: SegmentMaker,
-    /// Make those of the session and of the feed log.
+    /// Those of the session and of the feed log.
     pub logs: [Maker; 2],
+}
+
+/// Order entry, to be halted while there is no space.
+pub struct Venue {
     /// To the sequencer.
     pub sequencer: Producer<Inbound>,
     /// Whether order entry is halted, or has been asked to be.
     pub halted: bool,
+}
+
+/// What the role is given.
+pub struct Space {
+    /// What it drives.
+    pub makers: Makers,
+    /// What it halts; nothing where the node leads nothing.
+    pub venue: Option<Venue>,
     /// Why the node has to stop at once.
     pub fatal: Fatal,
     /// Why it has to stop in good order.
@@ -41,16 +53,17 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_FULL: Duration = Duration::from_millis(100);
 
 impl Space {
-    /// Starts it on a thread of its own, until `stop` is asked.
+    /// Starts it on a thread of its own, until `stop` is asked; it gives the makers back.
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(mut self) -> Result<std::thread::JoinHandle<()>, Failure> {
+    pub fn start(mut self) -> Result<std::thread::JoinHandle<Makers>, Failure> {
         let work = move || {
             while !self.stop.asked() {
                 let pause = self.work();
                 std::thread::sleep(pause);
             }
+            self.makers
         };
         std::thread::Builder::new()
             .name("segments".into())
@@ -62,12 +75,12 @@ impl Space {
     fn work(&mut self) -> Duration {
         let mut worked = false;
         let mut full = None;
-        match self.segments.poll() {
+        match self.makers.segments.poll() {
             Ok(steps) => worked |= steps > 0,
             Err(error) if error.is_disk_full() => full = Some(error.to_string()),
             Err(error) => self.fatal.stop(error.to_string(), &self.stop),
         }
-        for log in &mut self.logs {
+        for log in &mut self.makers.logs {
             match log.poll() {
                 Ok(made) => worked |= made,
                 Err(error) if error.is_disk_full() => full = Some(error.to_string()),
@@ -75,23 +88,34 @@ impl Space {
             }
         }
         let Some(why) = full else {
-            if self.halted && !worked && self.ask(false) {
+            let venue = self.venue.as_mut().filter(|venue| venue.halted && !worked);
+            if venue.is_some_and(|venue| venue.ask(false)) {
                 tracing::info!("there is space on the disk again; new orders are taken again");
             }
             return PAUSE;
         };
-        if !self.halted && self.ask(true) {
+        let venue = self.venue.as_mut().filter(|venue| !venue.halted);
+        if venue.is_some_and(|venue| venue.ask(true)) {
             tracing::warn!(
                 why,
                 "the disk is full: new orders are refused until there is space; cancels go on"
             );
         }
-        if self.segments.spares().min(self.logs[0].spares()).min(self.logs[1].spares()) == 0 {
+        if self.makers.spares() == 0 {
             self.spent.note(format!("{why}; what was kept in reserve is used up"));
         }
         PAUSE_FULL
     }
+}
 
+impl Makers {
+    /// Files that are ready, of the kind there are fewest of.
+    fn spares(&self) -> usize {
+        self.segments.spares().min(self.logs[0].spares()).min(self.logs[1].spares())
+    }
+}
+
+impl Venue {
     /// Asks for order entry to be halted or opened; false when there is no room in the ring, which then is asked again.
     fn ask(&mut self, on: bool) -> bool {
         let command = Command::Control(Control::HaltOrderEntry { on });

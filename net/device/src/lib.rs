@@ -33,6 +33,20 @@ pub trait Acceptor {
     fn local_addr(&self) -> SocketAddr;
 }
 
+/// A place to listen that may not be open yet: until it is, nobody comes.
+impl<A: Acceptor> Acceptor for Option<A> {
+    type Stream = A::Stream;
+
+    fn accept(&mut self) -> Result<Option<Self::Stream>, Error> {
+        self.as_mut().map_or(Ok(None), A::accept)
+    }
+
+    /// `0.0.0.0:0` until it is open.
+    fn local_addr(&self) -> SocketAddr {
+        self.as_ref().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), A::local_addr)
+    }
+}
+
 /// A stream of bytes to and from one peer. No call waits, and dropping it closes it.
 pub trait Stream {
     /// Reads into `buffer` what has arrived, and says how many bytes. 0: nothing now.

@@ -25,6 +25,21 @@ pub trait Datagrams {
     fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind>;
 }
 
+/// Sockets that may not be open yet: until they are, nothing is sent and nothing comes.
+impl<D: Datagrams> Datagrams for Option<D> {
+    fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
+        self.as_mut().map_or(Err(ErrorKind::NotConnected), |open| open.multicast(packet))
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.as_mut().and_then(|open| open.receive(buffer))
+    }
+
+    fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind> {
+        self.as_mut().map_or(Err(ErrorKind::NotConnected), |open| open.unicast(packet, to))
+    }
+}
+
 /// Bytes that may wait in the kernel to leave: several milliseconds of a busy feed.
 const SEND_BUFFER_SIZE: usize = 4 << 20;
 

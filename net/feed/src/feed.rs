@@ -156,6 +156,11 @@ impl<D: Datagrams> Feed<D> {
         }
     }
 
+    /// Sends and hears by `datagrams` from here on.
+    pub fn open(&mut self, datagrams: D) {
+        self.datagrams = datagrams;
+    }
+
     /// Recovery, before any replay: goes on from an encoder, whose messages are in the log already.
     ///
     /// # Panics

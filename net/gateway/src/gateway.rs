@@ -229,6 +229,11 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         }
     }
 
+    /// Takes connections from `acceptor` from here on, and none any more from the one before.
+    pub fn listen(&mut self, acceptor: A) {
+        self.acceptor = acceptor;
+    }
+
     /// Learns, before any replay, what is defined and who is logged in where the log goes on from: of definitions,
     /// the day and logins, in this order. Tells nobody.
     ///

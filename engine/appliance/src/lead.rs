@@ -1,0 +1,230 @@
+//! Leading: the roles of one order's way, connected by rings and cursors and put on their threads.
+
+use ironbell_device::Acceptor as _;
+use ironbell_runtime::release::{self, Release};
+use ironbell_runtime::sequencer::{self, Sequencer};
+use ironbell_runtime::shard::{self, Batch, Shard};
+use ironbell_runtime::shards::Lending;
+use ironbell_runtime::{Role, Stop, SystemClock};
+use ironbell_sync::metrics::RoleMetrics;
+use ironbell_sync::{cursor, due, metrics, ring};
+use ironbell_types::{Command, MassCancelSlice, Nanos};
+
+use crate::admin;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::node::Node;
+use crate::recovery;
+use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, ReleaseRole, SequencerRole, ShardRole};
+use crate::service;
+use crate::shadow::{self, Shadow};
+use crate::space::{Space, Venue};
+use crate::topology::{self, Station};
+use crate::warm::{Doors, Ends, Warm};
+
+impl Warm {
+    /// Starts every role: members may connect.
+    ///
+    /// # Errors
+    /// When an address of the service role is taken, or there is no thread.
+    pub fn lead(self, config: &Config, doors: Doors) -> Result<Node, Failure> {
+        let Self {
+            started,
+            replay,
+            mut gateway,
+            mut feed,
+            writer,
+            found,
+            makers,
+            ends,
+            dir,
+            data_key,
+            key,
+            recovered,
+        } = self;
+        let Ends { from_gateway, release_gateway, release_feed } = ends;
+        let order_entry = doors.order_entry.local_addr();
+        let rerequest = doors.feed.rerequest_at();
+        gateway.listen(Some(doors.order_entry));
+        feed.open(Some(doors.feed));
+        // The other rings and cursors, in the order of one order's way.
+        let (admin_sequencer, from_admin) = ring(topology::ADMIN_SEQUENCER.depth);
+        let (space_sequencer, from_space) = ring(topology::SPACE_SEQUENCER.depth);
+        let (sequencer_journal, to_journal) = ring(topology::SEQUENCER_JOURNAL.depth);
+        let (sequencer_shard, to_shard) = ring(topology::SEQUENCER_SHARD.depth);
+        let (shard_sequencer, from_shard) = ring(topology::SHARD_SEQUENCER.depth);
+        let (shard_release, to_release) = ring(topology::SHARD_RELEASE.depth);
+        let (mut release_shard, batches) = ring(topology::SHARD_RELEASE.depth);
+        for _ in 0..topology::SHARD_RELEASE.depth {
+            release_shard.push(Batch::new(config.shards.count)).expect("the ring is empty");
+        }
+        let (release_shadow, to_shadow) = ring(topology::RELEASE_SHADOW.depth);
+        let (frames_durable, frames_durable_reader) = cursor(0);
+        let (next_due, next_due_reader) = due();
+
+        let commit = writer.durable();
+        let epoch = writer.epoch();
+        let (released_seq, released) = cursor(replay.engine().last_seq().0);
+        let (engine, twin) = recovery::with_twin(replay.finish().engine, key, config)?;
+        let channel = feed.channel();
+
+        let metrics_path = config.data_dir.join("metrics");
+        let threads = topology::threads(&config.placement, &topology::allowed(), config.shards.count);
+        let names: Vec<_> = threads.iter().map(|thread| format!("thread {}", thread.name)).collect();
+        let idle_spec = |name| metrics::Spec {
+            role: name,
+            counters: &ironbell_runtime::placement::IDLE_COUNTERS,
+            histograms: &[],
+        };
+        let specs: Vec<_> =
+            roles::SPECS.into_iter().chain(names.iter().map(|name| idle_spec(name.as_str()))).collect();
+        let mut metrics = metrics::create(&metrics_path, &specs).map_err(Failure::refused)?.into_iter();
+        let mut next_metrics = || -> RoleMetrics { metrics.next().expect("one section a role") };
+        let (stop, draining, quiet) = (Stop::default(), Stop::default(), Stop::default());
+        let (fatal, spent) = (Fatal::default(), Fatal::default());
+        let halted = engine.order_entry_halted();
+        let shadow = Shadow::new(shadow::Parts {
+            engine: twin,
+            encoder: feed.encoder().clone(),
+            input: to_shadow,
+            released: released.clone(),
+            journal_dir: dir,
+            data_key,
+        });
+
+        let gateway =
+            GatewayRole::new(gateway, next_metrics(), draining.clone(), fatal.clone(), stop.clone());
+        let asks = engine.pending_asks().filter_map(|ask| match ask {
+            Command::MassCancelSlice(slice) => Some(slice),
+            _ => None,
+        });
+        let asks: Vec<MassCancelSlice> = asks.collect();
+        let sequencer = Sequencer::new(
+            SystemClock,
+            sequencer::Connections {
+                inputs: vec![from_gateway, from_admin, from_space],
+                shard_sequencer: from_shard,
+                sequencer_journal,
+                sequencer_shard,
+                frames_durable: frames_durable_reader,
+                commit: commit.clone(),
+                next_due: next_due_reader,
+            },
+            sequencer::Start {
+                seq: engine.last_seq(),
+                time: engine.last_time(),
+                output_hash: engine.output_hash(),
+                commit: found.commit,
+            },
+            config.journal.in_flight,
+            Nanos(config.journal.quiescence_ms * 1_000_000),
+            asks,
+        );
+        let sequencer = SequencerRole::new(sequencer, next_metrics(), draining.clone(), quiet.clone());
+        let journal =
+            JournalRole::new(writer, to_journal, frames_durable, next_metrics(), fatal.clone(), stop.clone());
+        let (shard, workers) = Shard::new(
+            engine,
+            Lending { run_min: config.shards.run_min, ..Lending::default() },
+            shard::Connections {
+                sequencer_shard: to_shard,
+                shard_sequencer,
+                shard_release,
+                release_shard: batches,
+                next_due,
+            },
+        );
+        let release = Release::new(
+            release::Connections {
+                shard_release: to_release,
+                release_shard,
+                outputs: vec![release_gateway, release_feed],
+                release_shadow,
+                commit: commit.clone(),
+            },
+            released_seq,
+            roles::observe_released(next_metrics()),
+        );
+        let feed = FeedRole::new(feed, next_metrics(), fatal.clone(), stop.clone());
+
+        let shard = ShardRole::new(shard, next_metrics());
+        let release = ReleaseRole::new(release, next_metrics());
+        let mut roles: Vec<(Station, Box<dyn Role>)> = vec![
+            (Station::Gateway, Box::new(gateway)),
+            (Station::Sequencer, Box::new(sequencer)),
+            (Station::Journal, Box::new(journal)),
+            (Station::Shard(0), Box::new(shard)),
+            (Station::Release, Box::new(release)),
+            (Station::Feed, Box::new(feed)),
+        ];
+        for (n, worker) in workers.into_iter().enumerate() {
+            roles.push((Station::Shard(n + 1), Box::new(worker)));
+        }
+        let mut plans = topology::place(&threads, topology::idle(&config.placement), roles);
+        plans.iter_mut().for_each(|plan| plan.metrics = Some(next_metrics()));
+        let mut table: Vec<String> = threads.iter().map(ToString::to_string).collect();
+        table.extend(topology::background(&config.placement));
+
+        let durability = format!("{:?}", config.journal.durability).to_lowercase();
+        let context = admin::Context {
+            order_entry: order_entry.to_string(),
+            feed: config.feed.group.to_string(),
+            rerequest: rerequest.to_string(),
+            listening: None,
+            durability: durability.clone(),
+            journal_dir: config.journal_dir(),
+            epoch,
+            recovery: recovered.clone(),
+            started,
+            metrics: metrics::Reader::open(&metrics_path).map_err(Failure::refused)?,
+            threads: table,
+        };
+        let service_plan = service::Plan {
+            itch: config.service.itch,
+            glimpse: config.service.glimpse,
+            admin: config.admin_socket(),
+            cpu: config.placement.service_cpu,
+            shadow,
+            channel,
+            context,
+            admin_sequencer,
+        };
+        let (listening, service) = service::start(service_plan, stop.clone())?;
+        let background = vec![service];
+        let space = Space {
+            makers,
+            venue: Some(Venue { sequencer: space_sequencer, halted }),
+            fatal: fatal.clone(),
+            spent: spent.clone(),
+            stop: stop.clone(),
+        };
+        let space = space.start()?;
+
+        let mut threads = Vec::new();
+        for plan in plans {
+            let thread = plan.start(stop.clone());
+            threads.push(
+                thread.map_err(|e| {
+                    Failure::refused(format_args!("no thread ({e}); raise the process limit"))
+                })?,
+            );
+        }
+        Ok(Node {
+            threads,
+            background,
+            space,
+            stop,
+            draining,
+            quiet,
+            commit,
+            released,
+            fatal,
+            spent,
+            order_entry,
+            listening,
+            metrics_path,
+            durability,
+            recovered,
+        })
+    }
+}
