@@ -3,6 +3,7 @@
 use ironbell_types::{Nanos, Seq};
 use sha2::{Digest, Sha256};
 
+use crate::copy::{CopyHeader, Point};
 use crate::frame::{Executed, FrameHeader};
 use crate::segment::Identity;
 
@@ -117,6 +118,14 @@ impl Chain {
         if header.number != self.frames {
             return Err(ChainError::Number { expected: self.frames, found: header.number });
         }
+        self.check_copy(&header.shared())
+    }
+
+    /// The same of a frame that another node sent: it has no number but the next one.
+    ///
+    /// # Errors
+    /// The first thing in which it does not continue the history.
+    pub fn check_copy(&self, header: &CopyHeader) -> Result<(), ChainError> {
         if header.epoch < self.epoch || header.epoch == 0 {
             return Err(ChainError::Epoch { previous: self.epoch, found: header.epoch });
         }
@@ -138,6 +147,12 @@ impl Chain {
         Ok(())
     }
 
+    /// Its end, in short.
+    #[must_use]
+    pub const fn point(&self) -> Point {
+        Point { frames: self.frames, epoch: self.epoch, seq: self.last_seq, hash: self.hash }
+    }
+
     /// The history with the frame of this header at its end.
     ///
     /// # Panics
@@ -146,6 +161,21 @@ impl Chain {
         if let Err(error) = self.check(header) {
             panic!("frame {} does not continue the chain: {error}", header.number);
         }
+        self.put_behind(&header.shared(), header.chain);
+    }
+
+    /// The same with a frame that another node sent.
+    ///
+    /// # Panics
+    /// When it does not come next.
+    pub fn advance_copy(&mut self, header: &CopyHeader, chain: ChainHash) {
+        if let Err(error) = self.check_copy(header) {
+            panic!("the copy behind {} frames does not continue the chain: {error}", self.frames);
+        }
+        self.put_behind(header, chain);
+    }
+
+    fn put_behind(&mut self, header: &CopyHeader, chain: ChainHash) {
         *self = Self {
             cluster: self.cluster,
             frames: self.frames + 1,
@@ -154,7 +184,7 @@ impl Chain {
             last_time: header.last_time,
             commit: header.commit,
             executed: header.executed,
-            hash: header.chain,
+            hash: chain,
         };
     }
 }

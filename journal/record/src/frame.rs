@@ -46,6 +46,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::chain::{Chain, ChainHash};
 use crate::command::{self, DecodeError, DecodeFault, RECORD_BYTES_MAX};
+use crate::copy::{CopyError, CopyHeader, FrameCopy};
 
 /// The unit of the device: frames begin at a multiple of it and are a multiple of it long, in bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -67,7 +68,10 @@ pub const FORMAT: u32 = 3;
 const MAGIC: [u8; 8] = *b"IBFRAME\n";
 
 /// Where in its header the chained bytes lie.
-const CHAINED: core::ops::Range<usize> = 64..192;
+const CHAINED: core::ops::Range<usize> = 64..64 + CHAINED_BYTES;
+
+/// Bytes of the header that are the same on every node.
+pub const CHAINED_BYTES: usize = 128;
 
 /// Where a copy of a frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +212,21 @@ impl FrameHeader {
         (HEADER_BYTES + self.payload_bytes as usize).next_multiple_of(BLOCK_BYTES)
     }
 
+    /// What of it is the same on every node.
+    pub(crate) const fn shared(&self) -> CopyHeader {
+        CopyHeader {
+            cluster: self.cluster,
+            epoch: self.epoch,
+            first_seq: self.first_seq,
+            count: self.count,
+            payload_bytes: self.payload_bytes,
+            commit: self.commit,
+            executed: self.executed,
+            last_time: self.last_time,
+            previous: self.previous,
+        }
+    }
+
     /// What the cipher may use once only: (epoch, first Seq) never names two frames with records.
     fn cipher_nonce(&self) -> [u8; 12] {
         let epoch = u32::try_from(self.epoch).expect("fewer than 2^32 epochs");
@@ -247,30 +266,14 @@ impl FrameHeader {
 
     /// The first field that contradicts another.
     fn fields_agree(&self) -> Option<&'static str> {
-        let payload_bytes = self.payload_bytes as usize;
-        if self.count as usize > COMMANDS_MAX {
-            return Some("count");
-        }
-        if payload_bytes > FRAME_BYTES_MAX - HEADER_BYTES || (self.count == 0) != (payload_bytes == 0) {
-            return Some("payload length");
-        }
-        if self.first_seq == Seq(0) || self.first_seq.0 > Seq::MAX.0 - COMMANDS_MAX as u64 {
-            return Some("first Seq");
-        }
-        if self.commit >= self.first_seq {
-            return Some("commit Seq");
-        }
-        if self.executed.seq >= self.first_seq {
-            return Some("executed Seq");
+        if let Some(field) = self.shared().fields_agree() {
+            return Some(field);
         }
         if self.durable_frames > self.number {
             return Some("durable frames");
         }
         if self.tag.is_some() && self.count == 0 {
             return Some("cipher");
-        }
-        if self.epoch > u64::from(u32::MAX) {
-            return Some("epoch");
         }
         None
     }
@@ -295,8 +298,7 @@ pub struct Stamp {
 /// header it returns says how long it is.
 ///
 /// # Panics
-/// When the commands are more than 1,024 or do not continue the chain, when the stamp speaks of what
-/// has not been, or when `into` is shorter than [`FRAME_BYTES_MAX`]: all of them the caller's faults.
+/// As [`lay_out`].
 pub fn encode(
     chain: &Chain,
     stamp: &Stamp,
@@ -304,6 +306,18 @@ pub fn encode(
     cipher: Option<&dyn Cipher>,
     into: &mut [u8],
 ) -> FrameHeader {
+    let mut header = lay_out(chain, stamp, commands, into);
+    finish(&mut header, cipher, into);
+    header
+}
+
+/// The first half of [`encode`]: records, still plain, the zeros behind them, and the link. Whoever wants the frame as it
+/// goes to another node takes it now ([`FrameCopy::of`]): the second half may encipher it.
+///
+/// # Panics
+/// When the commands are more than 1,024 or do not continue the chain, when the stamp speaks of what
+/// has not been, or when `into` is shorter than [`FRAME_BYTES_MAX`]: all of them the caller's faults.
+pub fn lay_out(chain: &Chain, stamp: &Stamp, commands: &[Sequenced], into: &mut [u8]) -> FrameHeader {
     assert!(commands.len() <= COMMANDS_MAX, "a frame of {} commands", commands.len());
     assert!(into.len() >= FRAME_BYTES_MAX, "a frame is built in {} bytes", into.len());
     let mut payload_bytes = 0;
@@ -315,13 +329,7 @@ pub fn encode(
         let record = &mut into[HEADER_BYTES + payload_bytes..];
         payload_bytes += command::encode(sequenced.time, &sequenced.command, record);
     }
-    let payload_end = HEADER_BYTES + payload_bytes;
-    into[payload_end..payload_end.next_multiple_of(BLOCK_BYTES)].fill(0);
-    let (head, payload) = into[..payload_end].split_at_mut(HEADER_BYTES);
-    let mut header = FrameHeader {
-        place: stamp.place,
-        number: chain.frames,
-        durable_frames: stamp.durable_frames,
+    let shared = CopyHeader {
         cluster: chain.cluster,
         epoch: stamp.epoch,
         first_seq: chain.last_seq.next(),
@@ -331,30 +339,76 @@ pub fn encode(
         executed: stamp.executed,
         last_time: last.1,
         previous: chain.hash,
-        chain: ChainHash([0; 32]),
-        payload_crc: 0,
-        tag: None,
     };
+    let mut header = shared.placed(stamp.place, chain.frames, stamp.durable_frames);
     if let Some(field) = header.fields_agree() {
         panic!("frame {} with an impossible {field}", header.number);
     }
-    header.chain = link(Layout::new(&header).as_bytes(), payload);
-    if let Some(cipher) = cipher.filter(|_| !payload.is_empty()) {
-        let plain = Layout::new(&header);
-        header.tag = Some(cipher.seal(header.cipher_nonce(), &plain.as_bytes()[CHAINED], payload));
-    }
-    header.payload_crc = crc32c::crc32c(payload);
-    let mut layout = Layout::new(&header);
-    layout.header_crc = layout.crc().into();
-    head.copy_from_slice(layout.as_bytes());
+    header.chain = link(&shared.encode(), &into[HEADER_BYTES..][..payload_bytes]);
+    header.write(into);
     header
 }
 
-fn link(header: &[u8], payload: &[u8]) -> ChainHash {
+/// Builds at the start of `into` this node's own copy of a frame that another node sent and that comes after `chain`;
+/// [`finish`] it as [`lay_out`]'s.
+///
+/// # Errors
+/// [`CopyError`]: it does not come next, or is not what its link says.
+///
+/// # Panics
+/// When `durable_frames` are more than there are, or `into` is shorter than [`FRAME_BYTES_MAX`].
+pub fn lay_out_copy(
+    chain: &Chain,
+    place: Place,
+    durable_frames: u64,
+    copy: &FrameCopy<'_>,
+    into: &mut [u8],
+) -> Result<FrameHeader, CopyError> {
+    assert!(into.len() >= FRAME_BYTES_MAX, "a frame is built in {} bytes", into.len());
+    assert!(durable_frames <= chain.frames, "{durable_frames} frames durable of {}", chain.frames);
+    let shared = copy.check(chain)?;
+    let mut header = shared.placed(place, chain.frames, durable_frames);
+    header.chain = copy.chain;
+    into[HEADER_BYTES..][..copy.records.len()].copy_from_slice(copy.records);
+    header.write(into);
+    Ok(header)
+}
+
+/// The second half of [`encode`]: enciphers the records if there is a `cipher`, and makes the checksums.
+///
+/// # Panics
+/// When `into` is too short for the frame of `header`.
+pub fn finish(header: &mut FrameHeader, cipher: Option<&dyn Cipher>, into: &mut [u8]) {
+    let (head, rest) = into.split_at_mut(HEADER_BYTES);
+    let payload = &mut rest[..header.payload_bytes as usize];
+    if let Some(cipher) = cipher.filter(|_| !payload.is_empty()) {
+        header.tag = Some(cipher.seal(header.cipher_nonce(), &head[CHAINED], payload));
+    }
+    header.payload_crc = crc32c::crc32c(payload);
+    let mut layout = Layout::new(header);
+    layout.header_crc = layout.crc().into();
+    head.copy_from_slice(layout.as_bytes());
+}
+
+impl FrameHeader {
+    /// Puts the header, still without checksums, before the records in `into`, and the zeros behind them.
+    fn write(&self, into: &mut [u8]) {
+        into[..HEADER_BYTES].copy_from_slice(Layout::new(self).as_bytes());
+        into[HEADER_BYTES + self.payload_bytes as usize..self.frame_bytes()].fill(0);
+    }
+}
+
+/// The link of a frame with these chained bytes and plain records.
+pub(crate) fn link(chained: &[u8; CHAINED_BYTES], payload: &[u8]) -> ChainHash {
     let mut hash = Sha256::new();
-    hash.update(&header[CHAINED]);
+    hash.update(chained);
     hash.update(payload);
     ChainHash(hash.finalize().into())
+}
+
+/// The chained bytes of a frame that begins so.
+pub(crate) fn chained(head: &[u8]) -> &[u8; CHAINED_BYTES] {
+    head[CHAINED].try_into().expect("as many bytes")
 }
 
 /// A frame whose bytes are sound: checksums, padding and its own chain hash. Whether it continues the
@@ -363,6 +417,7 @@ fn link(header: &[u8], payload: &[u8]) -> ChainHash {
 pub struct Frame<'a> {
     /// Its header.
     pub header: FrameHeader,
+    chained: &'a [u8; CHAINED_BYTES],
     payload: &'a [u8],
 }
 
@@ -444,11 +499,18 @@ impl<'a> Frame<'a> {
         Ok(payload)
     }
 
-    fn linked(header: FrameHeader, head: &[u8], payload: &'a [u8]) -> Result<Self, FrameError> {
-        if link(head, payload) != header.chain {
+    fn linked(header: FrameHeader, head: &'a [u8], payload: &'a [u8]) -> Result<Self, FrameError> {
+        let chained = chained(head);
+        if link(chained, payload) != header.chain {
             return Err(FrameError::Chain);
         }
-        Ok(Self { header, payload })
+        Ok(Self { header, chained, payload })
+    }
+
+    /// The frame as it goes to another node.
+    #[must_use]
+    pub fn copy(&self) -> FrameCopy<'a> {
+        FrameCopy { chained: self.chained, chain: self.header.chain, records: self.payload }
     }
 
     /// Puts the commands into `into`, which is cleared first. `after` is the time of the last command
@@ -458,24 +520,34 @@ impl<'a> Frame<'a> {
     /// A record that we would not have written, one whose time goes back, or more or fewer records than
     /// the header says. `into` then holds those before it.
     pub fn commands(&self, after: Nanos, into: &mut Vec<Sequenced>) -> Result<(), DecodeError> {
-        into.clear();
-        let (mut offset, mut seq, mut time) = (0, self.header.first_seq, after);
-        for _ in 0..self.header.count {
-            let (sequenced, bytes) = command::decode(self.payload, offset, seq)?;
-            if sequenced.time < time {
-                return Err(DecodeError { offset, fault: DecodeFault::Time(sequenced.time) });
-            }
-            into.push(sequenced);
-            (offset, seq, time) = (offset + bytes, seq.next(), sequenced.time);
-        }
-        if offset != self.payload.len() {
-            return Err(DecodeError { offset, fault: DecodeFault::Surplus });
-        }
-        if time != self.header.last_time {
-            return Err(DecodeError { offset, fault: DecodeFault::Time(time) });
-        }
-        Ok(())
+        commands(&self.header.shared(), self.payload, after, into)
     }
+}
+
+/// The commands of a frame with this header and these plain records; see [`Frame::commands`].
+pub(crate) fn commands(
+    header: &CopyHeader,
+    records: &[u8],
+    after: Nanos,
+    into: &mut Vec<Sequenced>,
+) -> Result<(), DecodeError> {
+    into.clear();
+    let (mut offset, mut seq, mut time) = (0, header.first_seq, after);
+    for _ in 0..header.count {
+        let (sequenced, bytes) = command::decode(records, offset, seq)?;
+        if sequenced.time < time {
+            return Err(DecodeError { offset, fault: DecodeFault::Time(sequenced.time) });
+        }
+        into.push(sequenced);
+        (offset, seq, time) = (offset + bytes, seq.next(), sequenced.time);
+    }
+    if offset != records.len() {
+        return Err(DecodeError { offset, fault: DecodeFault::Surplus });
+    }
+    if time != header.last_time {
+        return Err(DecodeError { offset, fault: DecodeFault::Time(time) });
+    }
+    Ok(())
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -490,17 +562,7 @@ struct Layout {
     durable_frames: U64,
     cipher: u8,
     zero_cipher: [u8; 7],
-    cluster: [u8; 16],
-    epoch: U64,
-    first_seq: U64,
-    commit: U64,
-    executed_seq: U64,
-    executed_hash: U128,
-    last_time: U64,
-    count: U32,
-    payload_bytes: U32,
-    zero_chained: [u8; 16],
-    previous: [u8; 32],
+    chained: ChainedLayout,
     chain: [u8; 32],
     tag: [u8; 16],
     zero_end: [u8; 8],
@@ -508,7 +570,7 @@ struct Layout {
     header_crc: U32,
 }
 const _: () = assert!(size_of::<Layout>() == HEADER_BYTES);
-const _: () = assert!(core::mem::offset_of!(Layout, cluster) == CHAINED.start);
+const _: () = assert!(core::mem::offset_of!(Layout, chained) == CHAINED.start);
 const _: () = assert!(core::mem::offset_of!(Layout, chain) == CHAINED.end);
 const _: () = assert!(core::mem::offset_of!(Layout, header_crc) == HEADER_BYTES - 4);
 
@@ -524,17 +586,7 @@ impl Layout {
             durable_frames: header.durable_frames.into(),
             cipher: if header.tag.is_some() { AES_256_GCM } else { 0 },
             zero_cipher: [0; 7],
-            cluster: header.cluster,
-            epoch: header.epoch.into(),
-            first_seq: header.first_seq.0.into(),
-            commit: header.commit.0.into(),
-            executed_seq: header.executed.seq.0.into(),
-            executed_hash: header.executed.output_hash.into(),
-            last_time: header.last_time.0.into(),
-            count: header.count.into(),
-            payload_bytes: header.payload_bytes.into(),
-            zero_chained: [0; 16],
-            previous: header.previous.0,
+            chained: ChainedLayout::new(&header.shared()),
             chain: header.chain.0,
             tag: header.tag.unwrap_or_default(),
             zero_end: [0; 8],
@@ -544,22 +596,12 @@ impl Layout {
     }
 
     fn header(&self) -> FrameHeader {
+        let place = Place { nonce: self.nonce, offset: self.offset.get() };
         FrameHeader {
-            place: Place { nonce: self.nonce, offset: self.offset.get() },
-            number: self.number.get(),
-            durable_frames: self.durable_frames.get(),
-            cluster: self.cluster,
-            epoch: self.epoch.get(),
-            first_seq: Seq(self.first_seq.get()),
-            count: self.count.get(),
-            payload_bytes: self.payload_bytes.get(),
-            commit: Seq(self.commit.get()),
-            executed: Executed { seq: Seq(self.executed_seq.get()), output_hash: self.executed_hash.get() },
-            last_time: Nanos(self.last_time.get()),
-            previous: ChainHash(self.previous),
             chain: ChainHash(self.chain),
             payload_crc: self.payload_crc.get(),
             tag: (self.cipher == AES_256_GCM).then_some(self.tag),
+            ..self.chained.header().placed(place, self.number.get(), self.durable_frames.get())
         }
     }
 
@@ -570,8 +612,120 @@ impl Layout {
     fn zeros_are_zero(&self) -> bool {
         self.zero_place == U32::ZERO
             && self.zero_cipher == [0; 7]
-            && self.zero_chained == [0; 16]
+            && self.chained.zero == [0; 16]
             && self.zero_end == [0; 8]
             && (self.cipher == AES_256_GCM || (self.cipher == 0 && self.tag == [0; 16]))
+    }
+}
+
+/// What of a header is the same on every node.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ChainedLayout {
+    cluster: [u8; 16],
+    epoch: U64,
+    first_seq: U64,
+    commit: U64,
+    executed_seq: U64,
+    executed_hash: U128,
+    last_time: U64,
+    count: U32,
+    payload_bytes: U32,
+    zero: [u8; 16],
+    previous: [u8; 32],
+}
+const _: () = assert!(size_of::<ChainedLayout>() == CHAINED_BYTES);
+
+impl ChainedLayout {
+    fn new(header: &CopyHeader) -> Self {
+        Self {
+            cluster: header.cluster,
+            epoch: header.epoch.into(),
+            first_seq: header.first_seq.0.into(),
+            commit: header.commit.0.into(),
+            executed_seq: header.executed.seq.0.into(),
+            executed_hash: header.executed.output_hash.into(),
+            last_time: header.last_time.0.into(),
+            count: header.count.into(),
+            payload_bytes: header.payload_bytes.into(),
+            zero: [0; 16],
+            previous: header.previous.0,
+        }
+    }
+
+    fn header(&self) -> CopyHeader {
+        CopyHeader {
+            cluster: self.cluster,
+            epoch: self.epoch.get(),
+            first_seq: Seq(self.first_seq.get()),
+            count: self.count.get(),
+            payload_bytes: self.payload_bytes.get(),
+            commit: Seq(self.commit.get()),
+            executed: Executed { seq: Seq(self.executed_seq.get()), output_hash: self.executed_hash.get() },
+            last_time: Nanos(self.last_time.get()),
+            previous: ChainHash(self.previous),
+        }
+    }
+}
+
+impl CopyHeader {
+    /// The chained bytes.
+    fn encode(&self) -> [u8; CHAINED_BYTES] {
+        zerocopy::transmute!(ChainedLayout::new(self))
+    }
+
+    /// Reads chained bytes.
+    pub(crate) fn decode(chained: &[u8; CHAINED_BYTES]) -> Result<Self, FrameError> {
+        let layout: &ChainedLayout = zerocopy::transmute_ref!(chained);
+        if layout.zero != [0; 16] {
+            return Err(FrameError::Field("unused bytes"));
+        }
+        let header = layout.header();
+        header.fields_agree().map_or(Ok(header), |field| Err(FrameError::Field(field)))
+    }
+
+    /// The first field that contradicts another.
+    fn fields_agree(&self) -> Option<&'static str> {
+        let payload_bytes = self.payload_bytes as usize;
+        if self.count as usize > COMMANDS_MAX {
+            return Some("count");
+        }
+        if payload_bytes > FRAME_BYTES_MAX - HEADER_BYTES || (self.count == 0) != (payload_bytes == 0) {
+            return Some("payload length");
+        }
+        if self.first_seq == Seq(0) || self.first_seq.0 > Seq::MAX.0 - COMMANDS_MAX as u64 {
+            return Some("first Seq");
+        }
+        if self.commit >= self.first_seq {
+            return Some("commit Seq");
+        }
+        if self.executed.seq >= self.first_seq {
+            return Some("executed Seq");
+        }
+        if self.epoch > u64::from(u32::MAX) {
+            return Some("epoch");
+        }
+        None
+    }
+
+    /// The header of a copy that lies there, without link and checksums.
+    fn placed(self, place: Place, number: u64, durable_frames: u64) -> FrameHeader {
+        FrameHeader {
+            place,
+            number,
+            durable_frames,
+            cluster: self.cluster,
+            epoch: self.epoch,
+            first_seq: self.first_seq,
+            count: self.count,
+            payload_bytes: self.payload_bytes,
+            commit: self.commit,
+            executed: self.executed,
+            last_time: self.last_time,
+            previous: self.previous,
+            chain: ChainHash([0; 32]),
+            payload_crc: 0,
+            tag: None,
+        }
     }
 }
