@@ -404,6 +404,7 @@ impl Config {
             segment_bytes: self.journal.segment_bytes,
             in_flight: self.journal.in_flight,
             data_key,
+            ..ironbell_store::Options::default()
         }
     }
 

@@ -63,7 +63,7 @@ impl Warm {
         let (next_due, next_due_reader) = due();
 
         let commit = writer.durable();
-        let epoch = writer.epoch();
+        let epoch = writer.promised();
         let (released_seq, released) = cursor(replay.engine().last_seq().0);
         let (engine, twin) = recovery::with_twin(replay.finish().engine, key, config)?;
         let channel = feed.channel();

@@ -407,7 +407,11 @@ pub(crate) fn link(chained: &[u8; CHAINED_BYTES], payload: &[u8]) -> ChainHash {
 }
 
 /// The chained bytes of a frame that begins so.
-pub(crate) fn chained(head: &[u8]) -> &[u8; CHAINED_BYTES] {
+///
+/// # Panics
+/// When `head` is shorter than a header.
+#[must_use]
+pub fn chained(head: &[u8]) -> &[u8; CHAINED_BYTES] {
     head[CHAINED].try_into().expect("as many bytes")
 }
 

@@ -64,11 +64,32 @@ pub struct Options {
     pub in_flight: usize,
     /// What the records are enciphered with; `None` leaves them plain. Chosen when the journal is formatted.
     pub data_key: Option<Arc<DataKey>>,
+    /// In which term the journal is opened.
+    pub term: Term,
+}
+
+/// In which term a journal is opened for writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Term {
+    /// A new one, above all that was promised: a node without a standby.
+    #[default]
+    Next,
+    /// This one, which somebody else has given to this node: it must be at least what was promised, and new here.
+    At(u64),
+    /// None: no frame of its own is written until [`Writer::begin_epoch`](crate::Writer::begin_epoch). A standby copies
+    /// another node's frames.
+    Copy,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Disk, segment_bytes: 64 << 20, in_flight: 4, data_key: None }
+        Self {
+            durability: Durability::Disk,
+            segment_bytes: 64 << 20,
+            in_flight: 4,
+            data_key: None,
+            term: Term::Next,
+        }
     }
 }
 

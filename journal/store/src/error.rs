@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ironbell_record::LayoutError;
 use ironbell_record::superblock::NoQuorum;
+use ironbell_record::{CopyError, LayoutError, Point};
 use ironbell_types::Seq;
 
 use crate::archived::Archived;
@@ -167,6 +167,26 @@ pub enum Error {
     /// The writer, or what makes segments for it, failed before and does nothing any more.
     #[error("the journal stopped at an earlier failed write")]
     Poisoned,
+    /// An epoch that this node may not take or follow: it has promised a higher one, or it is not new here.
+    #[error(
+        "epoch {epoch} is refused: this node has promised epoch {promised}, and its last frame is of epoch {last}"
+    )]
+    Promised {
+        /// What was asked for.
+        epoch: u64,
+        /// What was promised.
+        promised: u64,
+        /// Epoch of the last frame.
+        last: u64,
+    },
+    /// A frame of another node was not appended. Nothing was changed.
+    #[error("the frame that came behind {behind} was not taken: {fault}")]
+    Copy {
+        /// Where this journal ends.
+        behind: Point,
+        /// What is wrong.
+        fault: CopyError,
+    },
     /// What replays the journal refused a frame.
     #[error("replaying the frame that begins at Seq {seq} failed: {source}")]
     Replay {

@@ -28,7 +28,7 @@ mod writer;
 pub use ahead::read_ahead;
 pub use archived::{Archived, archived, note_archived, segment_path, segments};
 pub use cipher::DataKey;
-pub use dir::{Durability, Options, format, format_on, identity};
+pub use dir::{Durability, Options, Term, format, format_on, identity};
 pub use disk::{Disk, Os};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
@@ -45,6 +45,6 @@ pub use writer::Writer;
 pub use ironbell_record::snapshot::{Position, SnapshotHeader};
 pub use ironbell_record::superblock::{End, VOIDS_MAX, Void, Voids, WrappedKey};
 pub use ironbell_record::{
-    BLOCK_BYTES, COMMANDS_MAX, FRAME_BYTES_MAX, FrameHeader, HEADER_BYTES, Identity, SegmentHeader,
-    Superblock,
+    BLOCK_BYTES, COMMANDS_MAX, CopyError, FRAME_BYTES_MAX, FrameCopy, FrameHeader, HEADER_BYTES, Identity,
+    Point, SegmentHeader, Superblock,
 };

@@ -18,6 +18,9 @@ pub trait WriteQueue {
     /// The bytes of a slot that is not being written.
     fn slot(&mut self, slot: usize) -> &mut [u8];
 
+    /// The bytes of a slot, its write in flight or not: a write only reads them.
+    fn staged(&self, slot: usize) -> &[u8];
+
     /// Begins to write the first `bytes` bytes of `slot` at `offset` of the segment. Never waits.
     ///
     /// # Errors

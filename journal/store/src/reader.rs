@@ -12,10 +12,10 @@ use std::sync::Arc;
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::superblock::{Void, Voids};
 use ironbell_record::{
-    BLOCK_BYTES, Chain, FRAME_BYTES_MAX, Frame as Bytes, FrameError, FrameHeader, Identity, Place,
-    SegmentHeader, snapshot::Position,
+    BLOCK_BYTES, Chain, Executed, FRAME_BYTES_MAX, Frame as Bytes, FrameCopy, FrameError, FrameHeader,
+    Identity, Place, Point, SegmentHeader, snapshot::Position,
 };
-use ironbell_types::{Command, Control, Seq, Sequenced};
+use ironbell_types::{Command, Control, Nanos, Seq, Sequenced};
 use memmap2::MmapMut;
 
 use crate::archived;
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::segment::read_header;
 use crate::stream::Stream as _;
 use crate::superblock;
+use crate::void::put_void;
 
 /// The most bytes that writes in flight can have covered.
 const WINDOW_BYTES: u64 = (IN_FLIGHT_MAX * FRAME_BYTES_MAX) as u64;
@@ -232,7 +233,7 @@ impl<D: Disk> Reader<D> {
                     self.offset += header.frame_bytes() as u64;
                     self.bytes_read += header.frame_bytes() as u64;
                     self.commands_read += u64::from(header.count);
-                    self.void(&header);
+                    put_void(&self.voids, &mut self.commands, &mut self.voided);
                     return Ok(Some(Frame { header, commands: &self.commands, voided: &self.voided }));
                 }
                 Err(unreadable) => match self.judge(unreadable)? {
@@ -253,16 +254,87 @@ impl<D: Disk> Reader<D> {
         std::mem::swap(&mut self.commands, commands);
     }
 
-    /// Puts nothing in the place of what is void.
-    fn void(&mut self, header: &FrameHeader) {
-        self.voided.clear();
-        for void in &self.voids {
-            if (header.first_seq..=header.last_seq()).contains(&void.seq) {
-                let sequenced = &mut self.commands[(void.seq.0 - header.first_seq.0) as usize];
-                self.voided.push(*sequenced);
-                sequenced.command = Command::Control(Control::Void { seq: void.seq, reason: void.reason });
+    /// The frame that [`next_frame`](Self::next_frame) has just returned, as it goes to another node: records that are void
+    /// are in it as they were given.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is not what it was a moment ago, [`Error::Io`].
+    ///
+    /// # Panics
+    /// When the last call was not one that returned a frame.
+    pub fn last_copy(&mut self) -> Result<FrameCopy<'_>, Error> {
+        let segment = self.segment.as_mut().expect("a frame was read");
+        assert!(segment.header.index == self.last_segment, "another frame was looked for since");
+        let path = segment.path.clone();
+        let (offset, seq) = (self.last_offset, self.chain.last_seq);
+        let read = segment.frame(&mut self.decode, offset)?;
+        let changed = |what: String| Error::Damaged { path, offset, seq, what };
+        match read {
+            Ok(frame) if frame.header.chain == self.chain.hash => Ok(frame.copy()),
+            Ok(_) => Err(changed("another frame stands there than a moment ago".into())),
+            Err(fault) => Err(changed(fault.to_string())),
+        }
+    }
+
+    /// Goes on behind `point`, wherever its frame lies, instead of at the journal's beginning: what a node sends to
+    /// another that has the history up to there. Reads the segment that holds it up to there, and nothing before it; what
+    /// the frames of that segment continue is believed.
+    ///
+    /// # Errors
+    /// [`Error::NotThere`] when this history does not go through `point`, or not yet; [`Error::Archived`],
+    /// [`Error::Damaged`], [`Error::Layout`], [`Error::Io`].
+    pub fn after(&mut self, point: &Point) -> Result<(), Error> {
+        let index = self.segment_before(point)?;
+        self.chain = Chain::genesis(&self.identity);
+        (self.segment, self.offset, self.last_segment, self.last_offset) = (None, FRAMES_OFFSET, 0, 0);
+        if index > 1 {
+            self.enter(index)?;
+            let first = self.first_frame()?.expect("one was found there");
+            // Nothing is known of the frames before but what this one says of them.
+            self.chain = Chain {
+                cluster: first.cluster,
+                frames: first.number,
+                epoch: 0,
+                last_seq: Seq(first.first_seq.0 - 1),
+                last_time: if first.count == 0 { first.last_time } else { Nanos(0) },
+                commit: Seq(0),
+                executed: Executed::NOTHING,
+                hash: first.previous,
+            };
+        }
+        while self.chain.frames < point.frames && self.next_frame()?.is_some() {}
+        if self.chain.point() == *point {
+            return Ok(());
+        }
+        let stands = self.chain.point();
+        Err(Error::NotThere {
+            dir: self.dir.clone(),
+            segment: self.last_segment,
+            offset: self.last_offset,
+            seq: point.seq,
+            what: format!("its history goes through {stands}, not through {point}"),
+        })
+    }
+
+    /// The last segment that begins before `point`; the first when none does, which need not be there.
+    fn segment_before(&mut self, point: &Point) -> Result<u64, Error> {
+        for index in (2..=dir::last_index(&self.disk, &self.dir)?).rev() {
+            if !self.enter(index)? {
+                break;
+            }
+            if self.first_frame()?.is_some_and(|first| first.number < point.frames) {
+                return Ok(index);
             }
         }
+        Ok(1)
+    }
+
+    /// The header of the first frame of the segment that was entered, if it has one.
+    fn first_frame(&mut self) -> Result<Option<FrameHeader>, Error> {
+        let segment = self.segment.as_mut().expect("entered");
+        let place = Place { nonce: segment.header.nonce, offset: FRAMES_OFFSET };
+        let block = segment.bytes(FRAMES_OFFSET, BLOCK_BYTES)?;
+        Ok(FrameHeader::decode(block, &self.identity.cluster, place).ok())
     }
 
     /// Reads from here on as if these were void, which the superblock does not say: to see what would come of it.

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::snapshot::Position;
-use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Superblock};
+use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, Point, Superblock};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
 use crate::ahead::read_ahead;
-use crate::dir::{self, Options};
+use crate::dir::{self, Options, Term};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 use crate::reader::{Reader, Tail};
 use crate::segment::{SPARES, Segment, SegmentMaker, Workshop};
 use crate::superblock::{self, Keeper};
+use crate::void;
 use crate::writer::Writer;
 
 /// What was found in the journal.
@@ -31,8 +32,14 @@ pub struct Recovery {
     pub commit: Seq,
     /// The latest output hash that a frame carries: what a replay must come to at its Seq.
     pub executed: Executed,
-    /// The new term, one above the highest that was promised.
+    /// The highest epoch that this node has promised not to go below: the new term, unless none was begun
+    /// ([`Term::Copy`]).
     pub epoch: u64,
+    /// Where each epoch ended, oldest first, as far back as was read; the last is where the journal ended. Empty when
+    /// nothing was read.
+    pub epochs: Vec<Point>,
+    /// Where reading began: before the first frame, or behind a snapshot's. Nothing is known of epochs before it.
+    pub read_from: Point,
     /// Frames found.
     pub frames: u64,
     /// Their bytes.
@@ -73,12 +80,13 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Recovery, Writer, SegmentM
 ///
 /// Takes the lock, for as long as the writer or the maker lives. Checks every frame. Cuts a torn tail:
 /// its bytes are kept beside the segment and zeroed in it. Syncs what was found, where a disk is promised.
-/// Begins a new epoch with an empty frame, which is durable on return: it counts all that was found as durable, so none of it can be taken for torn
-/// later, and the epoch is taken even if nothing else is ever written in it.
+/// Begins a new epoch, if [`Options::term`] says so, with an empty frame, which is durable on return: it counts all that
+/// was found as durable, so none of it can be taken for torn later, and the epoch is taken even if nothing else is ever
+/// written in it.
 ///
 /// # Errors
 /// [`Error::Damaged`], [`Error::Layout`], [`Error::Memory`], [`Error::Superblock`], [`Error::Key`] and
-/// [`Error::Replay`], with nothing changed; [`Error::Locked`] after two seconds,
+/// [`Error::Replay`], [`Error::Promised`], with nothing changed; [`Error::Locked`] after two seconds,
 /// [`Error::NotFormatted`], [`Error::NotDurable`], [`Error::Options`], [`Error::Uring`], [`Error::Write`], [`Error::Io`].
 pub fn open_replaying(
     dir: &Path,
@@ -141,12 +149,21 @@ pub fn open_from_on<D: Disk>(
     let mut reader = Reader::alone(disk, dir, options)?;
     from.map_or(Ok(()), |from| reader.resume(from))?;
     let first_index = from.map_or(1, |from| from.segment);
+    let read_from = reader.chain().point();
+    let (mut epochs, mut recorded, mut last) = (Vec::new(), Vec::new(), read_from);
     read_ahead(&mut reader, |header, commands| {
+        if header.epoch > last.epoch && last.frames > 0 {
+            epochs.push(last);
+        }
+        last = point(header);
+        recorded.extend(void::decisions(commands));
         let failed = |source| Error::Replay { seq: header.first_seq, source };
         replay(header, commands).map(ControlFlow::Continue).map_err(failed)
     })?;
     check_memory(dir, &remembered, &reader)?;
     reader.check_spares()?;
+    let chain = *reader.chain();
+    let epoch = options.term.epoch(&remembered, &chain)?;
     let last_index = dir::last_index(disk, dir)?;
     let mut keeper = Keeper::open(disk, dir, direct)?;
     dir::remove_unfinished(disk, dir)?;
@@ -155,20 +172,62 @@ pub fn open_from_on<D: Disk>(
         sync_found(disk, dir, first_index..=last_index)?;
     }
 
-    let chain = *reader.chain();
-    let epoch = keeper.current().promised_epoch + 1;
-    keeper.change(epoch, None)?;
+    let voids = void::noted(&keeper.current().voids, &recorded);
+    if voids != keeper.current().voids {
+        keeper.void(voids)?;
+    }
+    let promised = epoch.unwrap_or(keeper.current().promised_epoch);
+    // A journal that is open has no end, so that none is believed after a crash.
+    keeper.change(promised, None)?;
     let mut workshop =
         Workshop::new(disk, dir, remembered.identity.cluster, options, last_index + 1, lock.clone())?;
     let (segment, offset, found) = ready(disk, dir, options, reader.tail(), last_index, &mut workshop)?;
     let (maker_writer, writer_spares) = ironbell_sync::ring(SPARES);
     let maker = SegmentMaker::new(workshop, found, maker_writer);
     let queue = disk.queue(&segment.file, lock, options)?;
-    let mut writer = Writer::new(queue, chain, epoch, segment, offset, writer_spares, Some(keeper))
-        .enciphering(options.data_key.clone());
-    writer.append(&[], chain.commit, (chain.executed.seq, chain.executed.output_hash))?;
-    writer.drain()?;
-    Ok((recovery(&chain, epoch, &reader, torn), writer, maker))
+    let mut writer = Writer::new(queue, chain, segment, offset, writer_spares, Some(keeper))
+        .enciphering(options.data_key.clone())
+        .knowing(read_from, epochs.clone());
+    if let Some(epoch) = epoch {
+        writer.begin_epoch(epoch)?;
+        writer.drain()?;
+    }
+    epochs.extend((chain.frames > 0).then(|| chain.point()));
+    let recovery = Recovery {
+        last_seq: chain.last_seq,
+        last_time: chain.last_time,
+        chain: chain.hash,
+        commit: chain.commit,
+        executed: chain.executed,
+        epoch: promised,
+        epochs,
+        read_from,
+        frames: chain.frames,
+        bytes: reader.bytes_read(),
+        commands: reader.commands_read(),
+        torn,
+    };
+    Ok((recovery, writer, maker))
+}
+
+/// The point behind the frame of this header.
+fn point(header: &FrameHeader) -> Point {
+    Point { frames: header.number + 1, epoch: header.epoch, seq: header.last_seq(), hash: header.chain }
+}
+
+impl Term {
+    /// The epoch to begin, if one is to be begun.
+    fn epoch(self, remembered: &Superblock, chain: &Chain) -> Result<Option<u64>, Error> {
+        let (promised, last) = (remembered.promised_epoch, chain.epoch);
+        match self {
+            Self::Next => Ok(Some(promised + 1)),
+            Self::At(epoch) if epoch < promised || epoch <= last => {
+                Err(Error::Promised { epoch, promised, last })
+            }
+            Self::At(epoch) => Ok(Some(epoch)),
+            Self::Copy => Ok(None),
+        }
+    }
 }
 
 /// Holds what was found against what the superblock remembers. A journal that was closed in order has no torn tail:
@@ -196,21 +255,6 @@ pub(crate) fn check_memory<D: Disk>(
         return wrong(format!("it was closed in order, and {} bytes follow", reader.tail().torn_bytes));
     }
     Ok(())
-}
-
-fn recovery<D: Disk>(chain: &Chain, epoch: u64, reader: &Reader<D>, torn: Option<TornTail>) -> Recovery {
-    Recovery {
-        last_seq: chain.last_seq,
-        last_time: chain.last_time,
-        chain: chain.hash,
-        commit: chain.commit,
-        executed: chain.executed,
-        epoch,
-        frames: chain.frames,
-        bytes: reader.bytes_read(),
-        commands: reader.commands_read(),
-        torn,
-    }
 }
 
 /// See [`ready`].

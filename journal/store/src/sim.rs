@@ -813,6 +813,10 @@ impl WriteQueue for SimQueue {
         &mut self.slots[slot]
     }
 
+    fn staged(&self, slot: usize) -> &[u8] {
+        &self.slots[slot]
+    }
+
     fn submit(&mut self, slot: usize, bytes: usize, offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let fate = state.step(self.disk.life, "begin a frame")?;

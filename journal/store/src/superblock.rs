@@ -81,6 +81,10 @@ impl<F: DiskFile> Keeper<F> {
         Ok(keeper)
     }
 
+    pub fn dir(&self) -> &Path {
+        self.path.parent().expect("it lies in the journal's directory")
+    }
+
     pub fn current(&self) -> &Superblock {
         &self.current
     }
@@ -91,6 +95,11 @@ impl<F: DiskFile> Keeper<F> {
         self.current = Superblock { update: self.current.update + 1, promised_epoch, end, ..self.current };
         self.write(&[0, 1])?;
         self.write(&[2, 3])
+    }
+
+    /// Durable on return: the highest epoch that this node will not go below.
+    pub fn promise(&mut self, epoch: u64) -> Result<(), Error> {
+        self.change(epoch, self.current.end)
     }
 
     /// Durable on return.

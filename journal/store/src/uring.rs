@@ -109,6 +109,16 @@ impl WriteQueue for Uring {
         }
     }
 
+    fn staged(&self, slot: usize) -> &[u8] {
+        assert!(slot < self.busy.len(), "there is no slot {slot}");
+        // SAFETY: the range lies within the map, as the line above has made sure. The kernel only reads a slot in flight,
+        // and whoever writes into one holds `self` exclusively, which this slice's borrow rules out.
+        unsafe {
+            let start = self.staging.as_mut_ptr().add(slot * FRAME_BYTES_MAX);
+            std::slice::from_raw_parts(start, FRAME_BYTES_MAX)
+        }
+    }
+
     fn submit(&mut self, slot: usize, bytes: usize, offset: u64) -> io::Result<()> {
         assert!(!self.busy[slot], "slot {slot} is being written");
         assert!(bytes <= FRAME_BYTES_MAX, "a slot holds {FRAME_BYTES_MAX} bytes, not {bytes}");

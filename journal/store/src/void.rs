@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use ironbell_record::superblock::Void;
+use ironbell_record::superblock::{Void, Voids};
 use ironbell_types::{Command, Control, Seq, Sequenced, VoidReason};
 
 use crate::dir::{self, Options};
@@ -15,6 +15,39 @@ use crate::disk::{Disk, Os};
 use crate::error::Error;
 use crate::recovery;
 use crate::superblock::Keeper;
+
+/// Why one more cannot be kept.
+pub(crate) const VOIDS_FULL: &str = "there are as many voids as there can be";
+
+/// The decisions recorded in `commands`, and where. What stands in the place of a void command records nothing.
+pub(crate) fn decisions(commands: &[Sequenced]) -> impl Iterator<Item = Void> {
+    commands.iter().filter_map(|at| match at.command {
+        Command::Control(Control::Void { seq, reason }) if (Seq(1)..at.seq).contains(&seq) => {
+            Some(Void { seq, recorded: at.seq, reason })
+        }
+        _ => None,
+    })
+}
+
+/// These and what `recorded` says of where they are recorded.
+pub(crate) fn noted(voids: &Voids, recorded: &[Void]) -> Voids {
+    recorded.iter().fold(*voids, |voids, void| match voids.get(void.seq) {
+        Some(known) if known.recorded == Seq(0) => voids.with(*void).expect("it has a place"),
+        _ => voids,
+    })
+}
+
+/// Puts nothing in the place of what is void among `commands`, which follow each other; `voided` then holds what stood there.
+pub(crate) fn put_void(voids: &Voids, commands: &mut [Sequenced], voided: &mut Vec<Sequenced>) {
+    voided.clear();
+    let Some(first) = commands.first().map(|at| at.seq) else { return };
+    for void in voids {
+        let nth = void.seq.0.checked_sub(first.0).and_then(|nth| usize::try_from(nth).ok());
+        let Some(sequenced) = nth.and_then(|nth| commands.get_mut(nth)) else { continue };
+        voided.push(*sequenced);
+        sequenced.command = Command::Control(Control::Void { seq: void.seq, reason: void.reason });
+    }
+}
 
 /// Makes the command at `seq` void in the journal in `dir`, for good; returns the Seq at which that is recorded, in an
 /// epoch of its own that is closed in order. Whether it may be is the caller's question: that the state machine cannot
@@ -62,7 +95,7 @@ fn begin<D: Disk>(disk: &D, dir: &Path, options: &Options, void: Void) -> Result
 /// The caller holds the lock.
 fn note<D: Disk>(disk: &D, dir: &Path, options: &Options, void: Void) -> Result<(), Error> {
     let mut keeper = Keeper::open(disk, dir, options.direct())?;
-    let full = || Error::Void { dir: dir.to_owned(), what: "there are as many voids as there can be" };
+    let full = || Error::Void { dir: dir.to_owned(), what: VOIDS_FULL };
     let voids = keeper.current().voids.with(void).ok_or_else(full)?;
     if voids == keeper.current().voids { Ok(()) } else { keeper.void(voids) }
 }
@@ -99,7 +132,7 @@ fn record<D: Disk>(disk: &D, dir: &Path, options: &Options, void: Void) -> Resul
 mod tests {
     use std::path::PathBuf;
 
-    use ironbell_record::superblock::{Voids, WrappedKey};
+    use ironbell_record::superblock::WrappedKey;
     use ironbell_types::Nanos;
 
     use super::*;

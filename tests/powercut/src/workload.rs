@@ -16,7 +16,7 @@ const OPENINGS: u64 = 4;
 
 fn options(durability: Durability) -> Options {
     // Segments of three of the longest frames, so that a short run begins many.
-    Options { durability, segment_bytes: 4096 + 3 * FRAME_BYTES_MAX as u64, in_flight: 4, data_key: None }
+    Options { durability, segment_bytes: 4096 + 3 * FRAME_BYTES_MAX as u64, ..Options::default() }
 }
 
 /// Command `seq`, a function of its Seq alone.

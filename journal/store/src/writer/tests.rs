@@ -58,6 +58,10 @@ impl WriteQueue for FakeQueue {
         &mut self.staging[slot]
     }
 
+    fn staged(&self, slot: usize) -> &[u8] {
+        &self.staging[slot]
+    }
+
     fn submit(&mut self, slot: usize, bytes: usize, offset: u64) -> io::Result<()> {
         let mut device = self.device.borrow_mut();
         if device.refuse_next {
@@ -111,7 +115,9 @@ impl Rig {
         let queue = FakeQueue { device: Rc::clone(&device), staging };
         let (maker_writer, spares) = ironbell_sync::ring(2);
         let chain = Chain::genesis(&VENUE);
-        let writer = Writer::new(queue, chain, 1, segment(1, segment_bytes), FRAMES_OFFSET, spares, None);
+        let segment = segment(1, segment_bytes);
+        let writer = Writer::new(queue, chain, segment, FRAMES_OFFSET, spares, None);
+        let writer = Writer { epoch: Some(1), promised: 1, ..writer };
         Self { writer, device, maker_writer, next: 1 }
     }
 

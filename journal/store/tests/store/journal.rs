@@ -63,7 +63,7 @@ fn what_was_written_is_read_across_segments_and_restarts() {
         let opened = open_replaying(scratch.dir(), &options, &mut replay);
         let (recovery, mut writer, mut maker) = opened.expect("nothing is wrong with it");
         assert_eq!((recovery.last_seq, recovery.last_time), (Seq(last_seq), Nanos(last_seq * 10)));
-        assert_eq!((recovery.epoch, writer.epoch()), (epoch, epoch));
+        assert_eq!((recovery.epoch, writer.epoch()), (epoch, Some(epoch)));
         assert_eq!((recovery.frames, recovery.bytes, recovery.commands), (frames, bytes, last_seq));
         assert_eq!((recovery.torn, replayed), (None, last_seq));
         assert_eq!(writer.durable().get(), last_seq);

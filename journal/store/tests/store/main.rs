@@ -8,3 +8,4 @@ mod journal;
 mod rig;
 mod simulated;
 mod snapshot;
+mod standby;

@@ -1,0 +1,406 @@
+//! A journal that copies another one's frames: the same history in other places, promises kept, and everything that was
+//! acknowledged there after any crash.
+
+use std::path::{Path, PathBuf};
+
+use ironbell_record::frame::{self, Stamp};
+use ironbell_record::{BLOCK_BYTES, Chain, ChainError, CopyError, Executed, Frame, FrameError, Place};
+use ironbell_store::sim::{End, Fault, SimDisk};
+use ironbell_store::{
+    Error, FRAME_BYTES_MAX, FrameCopy, Opened, Options, Point, Reader, SegmentMaker, Term, WrappedKey,
+    Writer, disk::Disk, format_on, open, open_on, queue::WriteQueue,
+};
+use ironbell_types::{Command, Control, Seq, Sequenced, VoidReason};
+
+use crate::rig::{Rng, Scratch, VENUE, commands};
+
+/// The command that the history of [`Primary`] makes void, and where it says so.
+const VOID: (u64, u64) = (3, 9);
+
+/// A primary's history, frame by frame as they are sent, and the points between them.
+struct Primary {
+    sent: Vec<Vec<u8>>,
+    points: Vec<Point>,
+}
+
+impl Primary {
+    /// Frames of these epochs and numbers of commands.
+    fn new(frames: &[(u64, usize)]) -> Self {
+        let place = Place { nonce: [7; 16], offset: BLOCK_BYTES as u64 };
+        let mut chain = Chain::genesis(&VENUE);
+        let mut primary = Self { sent: Vec::new(), points: vec![chain.point()] };
+        let mut bytes = vec![0; FRAME_BYTES_MAX];
+        for (epoch, count) in frames {
+            let mut commands = commands(chain.last_seq.0 + 1, *count);
+            for at in commands.iter_mut().filter(|at| at.seq == Seq(VOID.1)) {
+                at.command = void();
+            }
+            let executed = Executed { seq: chain.last_seq, output_hash: 1 };
+            let stamp = Stamp { place, epoch: *epoch, durable_frames: 0, commit: chain.last_seq, executed };
+            let header = frame::encode(&chain, &stamp, &commands, None, &mut bytes);
+            let copy = Frame::decode(&bytes, &VENUE.cluster, place).expect("it is sound").copy();
+            let mut sent = vec![0; copy.encoded_bytes()];
+            copy.encode_into(&mut sent);
+            primary.sent.push(sent);
+            chain.advance(&header);
+            primary.points.push(chain.point());
+        }
+        primary
+    }
+
+    fn copy(&self, nth: usize) -> FrameCopy<'_> {
+        FrameCopy::decode(&self.sent[nth]).expect("it is sound").0
+    }
+}
+
+fn void() -> Command {
+    let reason = VoidReason::new("it panics").expect("short");
+    Command::Control(Control::Void { seq: Seq(VOID.0), reason })
+}
+
+/// The commands of the history as a replay must get them.
+fn replayed(first: u64, count: usize) -> Vec<Sequenced> {
+    let mut commands = commands(first, count);
+    for at in commands.iter_mut().filter(|at| [VOID.0, VOID.1].contains(&at.seq.0)) {
+        at.command = void();
+    }
+    commands
+}
+
+/// Epochs 1, 2 and 4, with frames that fill segments, empty ones, and a void.
+fn history() -> Primary {
+    Primary::new(&[(1, 0), (1, 2), (1, 3), (2, 0), (2, 8), (2, 1024), (2, 1), (4, 0), (4, 900), (4, 1024)])
+}
+
+fn copying(options: &Options) -> Options {
+    Options { term: Term::Copy, ..options.clone() }
+}
+
+/// Appends what the primary sent, promising each epoch as it comes, and waits until all is durable.
+fn follow<Q: WriteQueue, D: Disk<File = Q::File>>(
+    primary: &Primary,
+    frames: std::ops::Range<usize>,
+    writer: &mut Writer<Q>,
+    maker: &mut SegmentMaker<D>,
+) -> Result<(), Error> {
+    for nth in frames {
+        let copy = primary.copy(nth);
+        let header = copy.header().expect("it is sound");
+        wait(writer, maker, Writer::can_begin)?;
+        writer.promise(header.epoch.max(writer.promised()))?;
+        let found = writer.append_copy(&copy)?;
+        assert!(found.iter().all(|at| at.seq != Seq(VOID.1) || at.command == void()));
+        assert_eq!(writer.last_copy(), Some(copy), "it may go on to a third node");
+    }
+    wait(writer, maker, |writer| writer.in_flight() == 0)
+}
+
+fn wait<Q: WriteQueue, D: Disk<File = Q::File>>(
+    writer: &mut Writer<Q>,
+    maker: &mut SegmentMaker<D>,
+    until: impl Fn(&Writer<Q>) -> bool,
+) -> Result<(), Error> {
+    while !until(writer) {
+        writer.poll()?;
+        maker.poll()?;
+    }
+    Ok(())
+}
+
+/// Every frame of a journal on the real disk: its link and its commands.
+fn read(dir: &Path) -> Vec<(Point, Vec<Sequenced>)> {
+    let mut reader = Reader::open(dir).expect("it is sound");
+    let mut found = Vec::new();
+    while let Some(frame) = reader.next_frame().expect("it is sound") {
+        let commands = frame.commands.to_vec();
+        found.push((reader.chain().point(), commands));
+    }
+    found
+}
+
+#[test]
+fn a_journal_of_copies_has_the_same_history_across_segments_and_restarts() {
+    let scratch = Scratch::formatted("copies");
+    let primary = history();
+    let options = copying(&scratch.small());
+    for (from, to) in [(0, 4), (4, 7), (7, 10)] {
+        let (recovery, mut writer, mut maker) = open(scratch.dir(), &options).expect("it is sound");
+        assert_eq!(recovery.frames, from as u64, "no frame of its own");
+        assert_eq!(writer.epoch(), None);
+        assert_eq!((writer.point(), writer.durable_point()), (primary.points[from], primary.points[from]));
+        assert_eq!(recovery.epoch, primary.points[from].epoch, "what was promised");
+        follow(&primary, from..to, &mut writer, &mut maker).expect("the disk is sound");
+        assert_eq!((writer.point(), writer.durable_point()), (primary.points[to], primary.points[to]));
+        writer.seal().expect("the disk is sound");
+    }
+    let found = read(scratch.dir());
+    assert_eq!(found.iter().map(|(point, _)| *point).collect::<Vec<_>>(), primary.points[1..]);
+    for (nth, (_, commands)) in found.iter().enumerate() {
+        assert_eq!(*commands, replayed(primary.points[nth].seq.0 + 1, commands.len()));
+    }
+    assert!(scratch.segments().len() > 2, "it went on in other segments");
+}
+
+/// One appends, the other copies what the first has just staged; then the other leads, and the first copies.
+#[test]
+fn two_nodes_end_with_equal_chains_and_change_places() {
+    let (one, two) = (Scratch::formatted("one"), Scratch::formatted("two"));
+    let (_, mut leader, mut maker) = open(one.dir(), &one.small()).expect("it is sound");
+    let (_, mut standby, mut its_maker) = open(two.dir(), &copying(&two.small())).expect("it is sound");
+    standby.promise(1).expect("the disk is sound");
+    let genesis = leader.last_copy().expect("the frame that began the epoch");
+    standby.append_copy(&genesis).expect("it comes first");
+    let mut next = 1;
+    for count in [1, 0, 1024, 7, 1024, 1024, 3] {
+        wait(&mut leader, &mut maker, Writer::can_begin).expect("the disk is sound");
+        wait(&mut standby, &mut its_maker, Writer::can_begin).expect("the disk is sound");
+        leader.append(&commands(next, count), Seq(0), (Seq(0), 0)).expect("the disk is sound");
+        next += count as u64;
+        standby.append_copy(&leader.last_copy().expect("there is one")).expect("it comes next");
+        assert_eq!(leader.point(), standby.point());
+    }
+    assert_eq!(leader.epochs().collect::<Vec<_>>(), [leader.point()]);
+    let last = standby.point();
+    wait(&mut standby, &mut its_maker, Writer::can_begin).expect("the disk is sound");
+    standby.begin_epoch(2).expect("it is new");
+    wait(&mut standby, &mut its_maker, Writer::can_begin).expect("the disk is sound");
+    standby.append(&[], Seq(0), (Seq(0), 0)).expect("the disk is sound");
+    assert_eq!(standby.epochs().collect::<Vec<_>>(), [last, standby.point()]);
+    standby.seal().expect("the disk is sound");
+
+    leader.seal().expect("the disk is sound");
+    drop((leader, maker));
+    let (recovery, mut follower, mut maker) = open(one.dir(), &copying(&one.small())).expect("it is sound");
+    assert_eq!(recovery.epochs, [last]);
+    let mut reader = Reader::open(two.dir()).expect("it is sound");
+    for _ in 0..last.frames {
+        reader.next_frame().expect("it is sound").expect("there are as many");
+    }
+    while reader.next_frame().expect("it is sound").is_some() {
+        follower.promise(2).expect("the disk is sound");
+        wait(&mut follower, &mut maker, Writer::can_begin).expect("the disk is sound");
+        follower.append_copy(&reader.last_copy().expect("it is sound")).expect("it comes next");
+    }
+    assert_eq!((follower.point(), follower.epochs().count()), (standby.point(), 2));
+    follower.seal().expect("the disk is sound");
+    assert_eq!(read(one.dir()), read(two.dir()));
+}
+
+#[test]
+fn what_is_refused_changes_nothing_and_what_comes_next_is_taken() {
+    let scratch = Scratch::formatted("refused");
+    let primary = history();
+    let (_, mut writer, mut maker) = open(scratch.dir(), &copying(&scratch.small())).expect("it is sound");
+    wait(&mut writer, &mut maker, Writer::can_begin).expect("the disk is sound");
+    let fault = |writer: &mut Writer, copy: &FrameCopy<'_>| match writer.append_copy(copy) {
+        Err(Error::Copy { behind, fault }) => {
+            assert_eq!(behind, writer.point());
+            fault
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fault(&mut writer, &primary.copy(0)), CopyError::NotPromised { promised: 0, epoch: 1 });
+    writer.promise(2).expect("the disk is sound");
+    let gap = fault(&mut writer, &primary.copy(2));
+    assert_eq!(gap, CopyError::Chain(ChainError::Seq { expected: Seq(1), found: Seq(3) }));
+    let mut changed = primary.copy(1);
+    changed.chain.0[5] ^= 1;
+    assert_eq!(fault(&mut writer, &changed), CopyError::Frame(FrameError::Chain));
+    let lower = writer.promise(1).expect_err("a promise is kept");
+    assert_eq!(
+        lower.to_string(),
+        "epoch 1 is refused: this node has promised epoch 2, and its last frame is of epoch 0"
+    );
+    follow(&primary, 0..6, &mut writer, &mut maker).expect("the disk is sound");
+    assert!(matches!(writer.begin_epoch(2), Err(Error::Promised { epoch: 2, promised: 2, last: 2 })));
+    writer.seal().expect("the disk is sound");
+    drop((writer, maker));
+    for epoch in [1, 2] {
+        let at = Options { term: Term::At(epoch), ..scratch.small() };
+        let before = scratch.image();
+        assert!(matches!(open(scratch.dir(), &at), Err(Error::Promised { promised: 2, last: 2, .. })));
+        assert_eq!(scratch.image(), before, "nothing was changed");
+    }
+    let at = Options { term: Term::At(7), ..scratch.small() };
+    let (recovery, writer, _maker) = open(scratch.dir(), &at).expect("it is new");
+    assert_eq!((recovery.epoch, writer.epoch(), writer.point().epoch), (7, Some(7), 7));
+}
+
+/// What a standby's user knows of its journal.
+#[derive(Clone, Default)]
+struct Story {
+    formatted: bool,
+    /// Frames that were called durable.
+    acknowledged: u64,
+    promised: u64,
+    /// The point behind the frames that it led itself, once it has.
+    own: Option<Point>,
+}
+
+fn dir() -> PathBuf {
+    PathBuf::from("/data/standby/journal")
+}
+
+fn sim_options() -> Options {
+    Options {
+        segment_bytes: (BLOCK_BYTES + 2 * FRAME_BYTES_MAX) as u64,
+        in_flight: 3,
+        term: Term::Copy,
+        ..Options::default()
+    }
+}
+
+impl Story {
+    fn open(&mut self, disk: &SimDisk, primary: &Primary) -> Result<Opened<SimDisk>, Error> {
+        let mut found = Vec::new();
+        let opened = open_on(disk, &dir(), &sim_options(), &mut |header, commands| {
+            let nth = header.number as usize;
+            if let Some(point) = primary.points.get(nth + 1).filter(|point| point.epoch == header.epoch) {
+                assert_eq!(header.chain, point.hash, "frame {nth} is the one that was sent");
+                found.push((nth, commands.to_vec()));
+            }
+            Ok(())
+        })?;
+        let (recovery, writer, _) = &opened;
+        let is_void = writer.voids().get(Seq(VOID.0)).is_some();
+        for (nth, found) in found {
+            let mut expected = replayed(primary.points[nth].seq.0 + 1, found.len());
+            for at in expected.iter_mut().filter(|at| at.seq.0 == VOID.0 && !is_void) {
+                *at = commands(VOID.0, 1)[0];
+            }
+            assert_eq!(found, expected, "frame {nth}");
+        }
+        assert!(recovery.frames >= self.acknowledged, "{} frames were acknowledged", self.acknowledged);
+        assert!(recovery.epoch >= self.promised, "epoch {} was promised", self.promised);
+        assert!(writer.promised() >= writer.point().epoch, "no frame is of an epoch that was not promised");
+        if let Some(own) = self.own {
+            assert_eq!(writer.point(), own);
+        }
+        if recovery.last_seq >= Seq(VOID.1) && self.acknowledged > 0 {
+            let void = *writer.voids().get(Seq(VOID.0)).expect("the journal says so");
+            assert_eq!(void.recorded, Seq(VOID.1), "an opening notes where it is recorded");
+        }
+        (self.formatted, self.acknowledged, self.promised) = (true, recovery.frames, recovery.epoch);
+        Ok(opened)
+    }
+
+    /// Follows up to `to`, remembering what was called durable.
+    fn follow(&mut self, primary: &Primary, to: usize, opened: &mut Opened<SimDisk>) -> Result<(), Error> {
+        let (_, writer, maker) = opened;
+        for nth in writer.point().frames as usize..to {
+            let followed = follow(primary, nth..nth + 1, writer, maker);
+            self.promised = self.promised.max(writer.promised());
+            self.acknowledged = self.acknowledged.max(writer.durable_point().frames);
+            followed?;
+        }
+        Ok(())
+    }
+}
+
+/// Formats, follows, dies, follows on, is closed in order, and is promoted.
+fn live(disk: &mut SimDisk, story: &mut Story, primary: &Primary) -> Result<(), Error> {
+    format_on(disk, &dir(), VENUE, &sim_options(), WrappedKey::NONE)?;
+    story.formatted = true;
+    let mut opened = story.open(disk, primary)?;
+    story.follow(primary, 5, &mut opened)?;
+    drop(opened);
+    *disk = disk.restart(End::Process);
+    let mut opened = story.open(disk, primary)?;
+    story.follow(primary, 8, &mut opened)?;
+    opened.1.seal()?;
+    drop(opened);
+    *disk = disk.restart(End::Process);
+    let mut opened = story.open(disk, primary)?;
+    story.follow(primary, primary.sent.len(), &mut opened)?;
+    let (_, mut writer, mut maker) = opened;
+    writer.promise(6)?;
+    story.promised = 6;
+    wait(&mut writer, &mut maker, Writer::can_begin)?;
+    writer.begin_epoch(6)?;
+    wait(&mut writer, &mut maker, |writer| writer.in_flight() == 0)?;
+    story.acknowledged = writer.durable_point().frames;
+    story.own = Some(writer.point());
+    Ok(())
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_that_a_standby_acknowledged_or_promised() {
+    let mut rng = Rng::new("standby crash");
+    let primary = history();
+    let (mut lives, mut refollowed) = (0, 0);
+    let seed = rng.next();
+    let mut whole = SimDisk::new(seed);
+    live(&mut whole, &mut Story::default(), &primary).expect("nothing goes wrong");
+    let operations = whole.history().len();
+    for fault in [Fault::Cut, Fault::Fail] {
+        for at in 1..=operations {
+            let mut disk = SimDisk::new(seed);
+            disk.plan(at, fault);
+            let mut story = Story::default();
+            println!("{fault:?} at operation {at} of seed {seed}");
+            let _ended = live(&mut disk, &mut story, &primary);
+            assert_eq!(disk.retried(), Vec::<String>::new());
+            disk.plan_nothing();
+            let end = if rng.below(3) == 0 { End::Process } else { End::Power };
+            let mut disk = disk.restart(end);
+            // And once more while it comes back.
+            disk.plan(disk.history().len() + 1 + rng.below(60) as usize, Fault::Cut);
+            match story.open(&disk, &primary) {
+                Ok(_) | Err(Error::Io { .. } | Error::Write { .. }) => {}
+                Err(Error::NotFormatted(_)) if !story.formatted => {}
+                Err(error) => panic!("it does not open: {error}"),
+            }
+            disk = disk.restart(End::Power);
+            disk.plan_nothing();
+            let mut opened = match story.open(&disk, &primary) {
+                Err(Error::NotFormatted(_)) if !story.formatted => continue,
+                opened => opened.unwrap_or_else(|error| panic!("it does not open: {error}")),
+            };
+            lives += 1;
+            if opened.1.point().epoch < 6 {
+                story.follow(&primary, primary.sent.len(), &mut opened).expect("nothing goes wrong");
+                assert_eq!(opened.1.durable_point(), *primary.points.last().expect("there are some"));
+                refollowed += 1;
+            }
+        }
+    }
+    println!("{lives} lives, {refollowed} followed on");
+    assert!(refollowed > 100, "hardly anything was left to follow: nothing was tried");
+}
+
+#[test]
+fn reading_goes_on_behind_any_point_of_the_history_and_no_other() {
+    let key = std::sync::Arc::new(ironbell_store::DataKey::new(&[4; 32]));
+    for data_key in [None, Some(key)] {
+        let scratch = Scratch::new(if data_key.is_some() { "after-enciphered" } else { "after" });
+        let options = Options { data_key: data_key.clone(), ..copying(&scratch.small()) };
+        let wrapped = WrappedKey::new(if data_key.is_some() { b"wrapped" } else { b"" }).expect("short");
+        ironbell_store::format(scratch.dir(), VENUE, &options, wrapped).expect("it is empty");
+        let primary = history();
+        let (_, mut writer, mut maker) = open(scratch.dir(), &options).expect("it is sound");
+        follow(&primary, 0..primary.sent.len(), &mut writer, &mut maker).expect("the disk is sound");
+        let mut reader = Reader::deciphering(scratch.dir(), data_key).expect("it is sound");
+        for (nth, point) in primary.points.iter().enumerate().rev() {
+            reader.after(point).unwrap_or_else(|error| panic!("{error}"));
+            for (number, sent) in primary.sent.iter().enumerate().skip(nth) {
+                let frame = reader.next_frame().expect("it is sound").expect("there are as many");
+                assert_eq!(frame.header.number, number as u64);
+                let copy = reader.last_copy().expect("it is sound");
+                let mut again = vec![0; copy.encoded_bytes()];
+                copy.encode_into(&mut again);
+                assert_eq!(again, *sent);
+            }
+            assert!(reader.next_frame().expect("it is sound").is_none());
+        }
+        let mut wrong: Vec<Point> = primary.points.clone();
+        wrong.iter_mut().for_each(|point| point.hash.0[0] ^= 1);
+        let last = *primary.points.last().expect("there are some");
+        wrong.push(Point { frames: last.frames + 1, ..last });
+        wrong.push(Point { epoch: 3, ..last });
+        for point in wrong {
+            let error = reader.after(&point).expect_err("it is not there");
+            assert!(matches!(error, Error::NotThere { seq, .. } if seq == point.seq), "{error}");
+        }
+        reader.after(&primary.points[3]).expect("a refusal leaves a reader that can be asked again");
+    }
+}
