@@ -250,6 +250,8 @@ pub fn some_superblock(update: u64) -> Vec<u8> {
         end,
         wrapped_key,
         voids: Voids::NONE,
+        durable_frames: update,
+        cut: None,
     };
     (0..COPIES).flat_map(|copy| superblock.encode(copy)).collect()
 }

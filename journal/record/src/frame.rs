@@ -63,7 +63,7 @@ const _: () = assert!(HEADER_BYTES + COMMANDS_MAX * RECORD_BYTES_MAX <= FRAME_BY
 const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 
 /// The version of the journal's layout: of superblock, segments and frames together.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 const MAGIC: [u8; 8] = *b"IBFRAME\n";
 

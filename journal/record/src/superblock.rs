@@ -7,11 +7,14 @@
 //!    ├───────┼───────┼──────┴──────────────┴─────────┴──────┴──────┴──────────────┴───────┴───┬───┴───┬────┤
 //!    │length │ zero  │ wrapped data key, then zeros                                           │ zero  │void│
 //!    ├───────┴───────┴────────────────────────────────────────────────────────────┬───────────┼───────┼────┘
-//!    │ 16 × (Seq, Seq of its record, reason of 48 bytes), then zeros              │ zero      │ CRC   │
-//!    └────────────────────────────────────────────────────────────────────────────┴───────────┴───────┘
+//!    │ 16 × (Seq, Seq of its record, reason of 48 bytes), then zeros                                  │
+//!    ├──────────────┬─────────────┬─────────────┬─────────────┬───────────────────┬───────────┬───────┤
+//!    │durable frames│ cut: segment│ offset      │ last Seq    │ frames            │ zero      │ CRC   │
+//!    └──────────────┴─────────────┴─────────────┴─────────────┴───────────────────┴───────────┴───────┘
 //! ```
 //!
-//! Length of the key: at 112; key: 120; number of voids: 636; voids: 640; CRC32C of all before it: 1,672.
+//! Length of the key: at 112; key: 120; number of voids: 636; voids: 640; durable frames: 1,664; CRC32C of all before it:
+//! 1,712.
 //!
 //! The file `superblock` holds four copies, each at the start of a 4 KiB block of its own. `copy` is
 //! the block's number, so that a misdirected write is none; `update` counts from 1, and two copies that
@@ -57,6 +60,23 @@ pub struct Superblock {
     pub wrapped_key: WrappedKey,
     /// Commands that have no effect.
     pub voids: Voids,
+    /// Frames that were durable here when this was written: fewer are damage.
+    pub durable_frames: u64,
+    /// The journal is being cut back: what lies behind is no longer part of it, and may be half gone.
+    pub cut: Option<Cut>,
+}
+
+/// Where a journal is being cut back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment that the next frame will be in.
+    pub segment: u64,
+    /// Where in it.
+    pub offset: u64,
+    /// The last Seq that stays.
+    pub seq: Seq,
+    /// Frames that stay.
+    pub frames: u64,
 }
 
 /// An operator's decision that a command has no effect, on every replay: for the day on which one crashes the state
@@ -112,6 +132,13 @@ impl Voids {
         self.count += 1;
         self.entries[..=used].sort_unstable_by_key(|void| void.seq);
         Some(self)
+    }
+
+    /// Those of them that `stay` says.
+    #[must_use]
+    pub fn filtered(&self, stay: impl Fn(&Void) -> bool) -> Self {
+        let staying = self.iter().filter(|void| stay(void));
+        staying.fold(Self::NONE, |voids, void| voids.with(*void).expect("there was room for all"))
     }
 
     fn layout(&self) -> [VoidLayout; VOIDS_MAX] {
@@ -252,6 +279,11 @@ impl Superblock {
             zero_key: U32::ZERO,
             voids: self.voids.count.into(),
             void: self.voids.layout(),
+            durable_frames: self.durable_frames.into(),
+            cut_segment: self.cut.map_or(0, |cut| cut.segment).into(),
+            cut_offset: self.cut.map_or(0, |cut| cut.offset).into(),
+            cut_seq: self.cut.map_or(0, |cut| cut.seq.0).into(),
+            cut_frames: self.cut.map_or(0, |cut| cut.frames).into(),
             zero_end: [0; 8],
             crc: U32::ZERO,
         };
@@ -294,6 +326,15 @@ impl Superblock {
             1 => Some(End { frames, chain }),
             _ => return Err(LayoutError::Field("clean flag")),
         };
+        let (segment, offset) = (layout.cut_segment.get(), layout.cut_offset.get());
+        let (seq, frames) = (Seq(layout.cut_seq.get()), layout.cut_frames.get());
+        let cut = match segment {
+            0 if offset == 0 && seq == Seq(0) && frames == 0 => None,
+            1.. if offset > 0 && offset.is_multiple_of(BLOCK_BYTES as u64) => {
+                Some(Cut { segment, offset, seq, frames })
+            }
+            _ => return Err(LayoutError::Field("cut")),
+        };
         Ok(Self {
             update: layout.update.get(),
             identity: Identity { cluster: layout.cluster, key: layout.key.get() },
@@ -302,6 +343,8 @@ impl Superblock {
             end,
             wrapped_key,
             voids,
+            durable_frames: layout.durable_frames.get(),
+            cut,
         })
     }
 
@@ -345,10 +388,15 @@ struct Layout {
     zero_key: U32,
     voids: U32,
     void: [VoidLayout; VOIDS_MAX],
+    durable_frames: U64,
+    cut_segment: U64,
+    cut_offset: U64,
+    cut_seq: U64,
+    cut_frames: U64,
     zero_end: [u8; 8],
     crc: U32,
 }
-const _: () = assert!(size_of::<Layout>() == 1676);
+const _: () = assert!(size_of::<Layout>() == 1716);
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -1,6 +1,6 @@
 //! The superblock: two of its four copies are enough, and a cut while it is changed loses nothing.
 
-use ironbell_record::superblock::{self, End, NoQuorum, VOIDS_MAX, Void, Voids, WrappedKey};
+use ironbell_record::superblock::{self, Cut, End, NoQuorum, VOIDS_MAX, Void, Voids, WrappedKey};
 use ironbell_record::{BLOCK_BYTES, ChainHash, Identity, LayoutError, Superblock};
 use ironbell_types::{Seq, VoidReason};
 use proptest::prelude::*;
@@ -11,6 +11,7 @@ const VENUE: Identity = Identity { cluster: *b"sixteen letters!", key: 0x5eed };
 fn superblock_of(update: u64) -> Superblock {
     let end = End { frames: update * 3, chain: ChainHash([update as u8; 32]) };
     let end = update.is_multiple_of(2).then_some(end);
+    let cut = update.is_multiple_of(3);
     let wrapped_key = WrappedKey::new(&[update as u8; 40]).expect("it is short");
     Superblock {
         update,
@@ -20,6 +21,13 @@ fn superblock_of(update: u64) -> Superblock {
         end,
         wrapped_key,
         voids: voids_of(update),
+        durable_frames: update * 7,
+        cut: cut.then_some(Cut {
+            segment: update,
+            offset: update * BLOCK_BYTES as u64,
+            seq: Seq(update),
+            frames: 5,
+        }),
     }
 }
 

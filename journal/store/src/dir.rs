@@ -8,6 +8,7 @@
 //! archived                 which of the first ones were moved to an archive, and where it is
 //! *.making                 being made; removed when the journal is opened
 //! 0000000001-4096.torn     a torn tail that was cut off, kept for whoever wants to look
+//! 0000000001-4096.cut      frames that the other node does not have, cut off when this one went back behind it
 //! ```
 
 use std::fs;
@@ -159,6 +160,8 @@ pub fn format_on<D: Disk>(
         end: None,
         wrapped_key,
         voids: Voids::NONE,
+        durable_frames: 0,
+        cut: None,
     };
     write_new(disk, &path, &superblock::encode(&first))
 }

@@ -179,6 +179,22 @@ pub enum Error {
         /// Epoch of the last frame.
         last: u64,
     },
+    /// A journal is not cut back behind what it knows to be committed.
+    #[error(
+        "{} is not cut back to {to}: Seq {commit} is committed here; nothing was changed: two nodes have told their members different things, look at both journals (`ironbell journal verify`) before you go on with one of them",
+        dir.display()
+    )]
+    CutBack {
+        /// The journal.
+        dir: PathBuf,
+        /// Where it was to end.
+        to: Point,
+        /// The last Seq that it knows to be committed.
+        commit: Seq,
+    },
+    /// A journal was being cut back when its process ended, and may be half cut.
+    #[error("the journal {} is being cut back: the next start of the node on it finishes that", .0.display())]
+    Cutting(PathBuf),
     /// A frame of another node was not appended. Nothing was changed.
     #[error("the frame that came behind {behind} was not taken: {fault}")]
     Copy {

@@ -8,6 +8,7 @@
 mod ahead;
 mod archived;
 mod cipher;
+mod cut;
 mod dir;
 pub mod disk;
 mod error;
@@ -28,6 +29,7 @@ mod writer;
 pub use ahead::read_ahead;
 pub use archived::{Archived, archived, note_archived, segment_path, segments};
 pub use cipher::DataKey;
+pub use cut::{CutTail, cut_back, cut_back_on};
 pub use dir::{Durability, Options, Term, format, format_on, identity};
 pub use disk::{Disk, Os};
 pub use error::Error;

@@ -127,6 +127,9 @@ impl<D: Disk> Reader<D> {
     fn new(disk: &D, dir: &Path, data_key: Option<Arc<DataKey>>, manner: Manner) -> Result<Self, Error> {
         let (superblock, _) = superblock::read(disk, dir, manner.direct())?;
         dir::check_key(dir, &superblock.wrapped_key, data_key.is_some())?;
+        if superblock.cut.is_some() {
+            return Err(Error::Cutting(dir.to_owned()));
+        }
         let identity = superblock.identity;
         Ok(Self {
             disk: disk.clone(),
@@ -521,6 +524,11 @@ impl<D: Disk> Reader<D> {
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// Where the next frame is looked for: segment and offset.
+    pub(crate) fn next_place(&self) -> (u64, u64) {
+        (self.segment_index().max(1), self.offset)
     }
 
     /// Index of the segment that the last frame was read from; 0 before the first.

@@ -10,6 +10,7 @@ use ironbell_record::{Chain, ChainHash, Executed, FRAME_BYTES_MAX, FrameHeader, 
 use ironbell_types::{Nanos, Seq, Sequenced};
 
 use crate::ahead::read_ahead;
+use crate::cut;
 use crate::dir::{self, Options, Term};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
@@ -145,6 +146,7 @@ pub fn open_from_on<D: Disk>(
     let lock = dir::lock(disk, dir)?;
     // Names are seen before they are durable: one that a killed process gave must not be lost with what comes next.
     dir::sync_dir(disk, dir)?;
+    cut::finish(disk, dir, direct)?;
     let (remembered, _) = superblock::read(disk, dir, direct)?;
     let mut reader = Reader::alone(disk, dir, options)?;
     from.map_or(Ok(()), |from| reader.resume(from))?;
@@ -172,13 +174,15 @@ pub fn open_from_on<D: Disk>(
         sync_found(disk, dir, first_index..=last_index)?;
     }
 
-    let voids = void::noted(&keeper.current().voids, &recorded);
-    if voids != keeper.current().voids {
-        keeper.void(voids)?;
-    }
     let promised = epoch.unwrap_or(keeper.current().promised_epoch);
-    // A journal that is open has no end, so that none is believed after a crash.
-    keeper.change(promised, None)?;
+    keeper.update(|current| Superblock {
+        promised_epoch: promised,
+        // None is believed after a crash.
+        end: None,
+        voids: void::noted(&current.voids, &recorded),
+        durable_frames: chain.frames,
+        ..current
+    })?;
     let mut workshop =
         Workshop::new(disk, dir, remembered.identity.cluster, options, last_index + 1, lock.clone())?;
     let (segment, offset, found) = ready(disk, dir, options, reader.tail(), last_index, &mut workshop)?;
@@ -243,6 +247,12 @@ pub(crate) fn check_memory<D: Disk>(
         let promised = remembered.promised_epoch;
         return wrong(format!("a frame is of epoch {}, and it has promised {promised} only", chain.epoch));
     }
+    if chain.frames < remembered.durable_frames {
+        let (there, kept) = (chain.frames, remembered.durable_frames);
+        return wrong(format!(
+            "{kept} frames were on the disk when the superblock was written; {there} are here"
+        ));
+    }
     let Some(end) = remembered.end else { return Ok(()) };
     if (chain.frames, chain.hash) != (end.frames, end.chain) {
         let Seq(last) = chain.last_seq;
@@ -305,7 +315,7 @@ fn cut<D: Disk>(disk: &D, dir: &Path, tail: &Tail, direct: bool) -> Result<Optio
     let opened = disk.open(&path, Access::Write, direct);
     let file = opened.map_err(Error::io("open for writing", &path))?;
     file.read_exact_at(&mut bytes, tail.offset).map_err(Error::io("read the torn tail of", &path))?;
-    let kept = kept_path(disk, dir, tail)?;
+    let kept = kept_path(disk, dir, tail.index, tail.offset, "torn")?;
     dir::write_new(disk, &kept, &bytes)?;
     bytes.fill(0);
     let zeroed = file.write_all_at(&bytes, tail.offset).and_then(|()| file.sync());
@@ -326,12 +336,18 @@ fn sync_found<D: Disk>(disk: &D, dir: &Path, found: RangeInclusive<u64>) -> Resu
     Ok(())
 }
 
-/// A name that no earlier torn tail has.
-pub(crate) fn kept_path<D: Disk>(disk: &D, dir: &Path, tail: &Tail) -> Result<PathBuf, Error> {
+/// A name for bytes that are set aside, which none before has.
+pub(crate) fn kept_path<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    index: u64,
+    offset: u64,
+    suffix: &str,
+) -> Result<PathBuf, Error> {
     let mut nth = 0_u32;
     loop {
         let again = if nth == 0 { String::new() } else { format!(".{nth}") };
-        let path = dir.join(format!("{:010}-{}{again}.torn", tail.index, tail.offset));
+        let path = dir.join(format!("{index:010}-{offset}{again}.{suffix}"));
         if !disk.exists(&path).map_err(Error::io("look for", &path))? {
             return Ok(path);
         }

@@ -194,7 +194,15 @@ fn parts(body: &[u8]) -> Option<Vec<(u64, std::ops::Range<usize>)>> {
 /// # Errors
 /// [`Error::Snapshot`], [`Error::Io`].
 pub fn header(path: &Path) -> Result<SnapshotHeader, Error> {
-    let file = Os.open(path, Access::Read, false).map_err(Error::io("open", path))?;
+    header_on(&Os, path)
+}
+
+/// [`header`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn header_on<D: Disk>(disk: &D, path: &Path) -> Result<SnapshotHeader, Error> {
+    let file = disk.open(path, Access::Read, false).map_err(Error::io("open", path))?;
     let mut bytes = [0; SNAPSHOT_HEADER_BYTES];
     let wrong = |what| Error::Snapshot { path: path.to_owned(), what };
     file.read_exact_at(&mut bytes, 0).map_err(|error| wrong(error.to_string()))?;
@@ -206,7 +214,15 @@ pub fn header(path: &Path) -> Result<SnapshotHeader, Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn list(dir: &Path) -> Result<Vec<(Seq, PathBuf)>, Error> {
-    let names = Os.names(dir).map_err(Error::io("read the directory", dir))?;
+    list_on(&Os, dir)
+}
+
+/// [`list`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn list_on<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<(Seq, PathBuf)>, Error> {
+    let names = disk.names(dir).map_err(Error::io("read the directory", dir))?;
     let seq = |name: &String| name.strip_suffix(SUFFIX).and_then(|seq| seq.parse().ok()).map(Seq);
     let mut found: Vec<_> = names.iter().filter_map(|name| Some((seq(name)?, dir.join(name)))).collect();
     found.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ironbell_record::superblock::{COPIES, End, QUORUM, SUPERBLOCK_FILE_BYTES, Voids};
+use ironbell_record::superblock::{COPIES, QUORUM, SUPERBLOCK_FILE_BYTES, Voids};
 use ironbell_record::{BLOCK_BYTES, Superblock};
 
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
@@ -55,6 +55,8 @@ pub(crate) struct Keeper<F> {
     path: PathBuf,
     file: F,
     current: Superblock,
+    /// What is called durable survives a loss of power, and so may be asked for afterwards.
+    on_disk: bool,
 }
 
 impl<F: DiskFile> Keeper<F> {
@@ -65,7 +67,7 @@ impl<F: DiskFile> Keeper<F> {
         let path = path(dir);
         let opened = disk.open(&path, Access::Write, false);
         let file = opened.map_err(Error::io("open for writing", &path))?;
-        let keeper = Self { path, file, current };
+        let keeper = Self { path, file, current, on_disk: direct };
         // What was read may be a killed process's that never got to sync it. Were the others overwritten before, a
         // power loss could take both halves.
         keeper.sync()?;
@@ -89,24 +91,22 @@ impl<F: DiskFile> Keeper<F> {
         &self.current
     }
 
-    /// Durable on return.
-    pub fn change(&mut self, promised_epoch: u64, end: Option<End>) -> Result<(), Error> {
-        assert!(promised_epoch >= self.current.promised_epoch, "a promise is not taken back");
-        self.current = Superblock { update: self.current.update + 1, promised_epoch, end, ..self.current };
+    /// Durable on return: what it says after `change`.
+    pub fn update(&mut self, change: impl FnOnce(Superblock) -> Superblock) -> Result<(), Error> {
+        let update = self.current.update + 1;
+        let mut changed = Superblock { update, ..change(self.current) };
+        if !self.on_disk {
+            changed.durable_frames = 0;
+        }
+        assert!(changed.promised_epoch >= self.current.promised_epoch, "a promise is not taken back");
+        self.current = changed;
         self.write(&[0, 1])?;
         self.write(&[2, 3])
-    }
-
-    /// Durable on return: the highest epoch that this node will not go below.
-    pub fn promise(&mut self, epoch: u64) -> Result<(), Error> {
-        self.change(epoch, self.current.end)
     }
 
     /// Durable on return.
     pub fn void(&mut self, voids: Voids) -> Result<(), Error> {
-        self.current = Superblock { update: self.current.update + 1, voids, ..self.current };
-        self.write(&[0, 1])?;
-        self.write(&[2, 3])
+        self.update(|current| Superblock { voids, ..current })
     }
 
     fn write(&self, copies: &[usize]) -> Result<(), Error> {

@@ -92,6 +92,7 @@ pub fn torn_tail(dir: &Path, reader: &Reader) -> Result<Option<TornTail>, Error>
     if tail.torn_bytes == 0 {
         return Ok(None);
     }
-    let (path, kept) = (dir::segment_path(dir, tail.index), recovery::kept_path(&Os, dir, tail)?);
+    let (path, kept) =
+        (dir::segment_path(dir, tail.index), recovery::kept_path(&Os, dir, tail.index, tail.offset, "torn")?);
     Ok(Some(TornTail { path, offset: tail.offset, bytes: tail.torn_bytes, kept }))
 }

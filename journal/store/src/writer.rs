@@ -8,7 +8,7 @@ use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::superblock::{End, Void, Voids};
 use ironbell_record::{
     COMMANDS_MAX, Chain, Cipher, CopyError, Executed, FRAME_BYTES_MAX, FrameCopy, FrameHeader, HEADER_BYTES,
-    Place, Point,
+    Place, Point, Superblock,
 };
 use ironbell_sync::{Consumer, CursorReader, CursorWriter};
 use ironbell_types::{Seq, Sequenced};
@@ -144,7 +144,9 @@ impl<Q: WriteQueue> Writer<Q> {
         }
         if epoch > self.promised {
             if let Some(keeper) = &mut self.keeper {
-                keeper.promise(epoch).inspect_err(|_| self.state = State::Poisoned)?;
+                let durable_frames = self.durable_point.frames;
+                let promise = |current| Superblock { promised_epoch: epoch, durable_frames, ..current };
+                keeper.update(promise).inspect_err(|_| self.state = State::Poisoned)?;
             }
             self.promised = epoch;
         }
@@ -409,9 +411,10 @@ impl<Q: WriteQueue> Writer<Q> {
         self.state = State::Sealed;
         self.drain()?;
         if let Some(keeper) = &mut self.keeper {
-            let end = End { frames: self.chain.frames, chain: self.chain.hash };
+            let end = Some(End { frames: self.chain.frames, chain: self.chain.hash });
+            let seal = |current| Superblock { end, durable_frames: self.chain.frames, ..current };
             // Not tried again either: half of the copies may say it already.
-            keeper.change(self.promised, Some(end)).inspect_err(|_| self.state = State::Poisoned)?;
+            keeper.update(seal).inspect_err(|_| self.state = State::Poisoned)?;
         }
         Ok(())
     }

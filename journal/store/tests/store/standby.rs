@@ -7,8 +7,9 @@ use ironbell_record::frame::{self, Stamp};
 use ironbell_record::{BLOCK_BYTES, Chain, ChainError, CopyError, Executed, Frame, FrameError, Place};
 use ironbell_store::sim::{End, Fault, SimDisk};
 use ironbell_store::{
-    Error, FRAME_BYTES_MAX, FrameCopy, Opened, Options, Point, Reader, SegmentMaker, Term, WrappedKey,
-    Writer, disk::Disk, format_on, open, open_on, queue::WriteQueue,
+    CutTail, Error, FRAME_BYTES_MAX, FrameCopy, Opened, Options, Point, Reader, SegmentMaker, Term,
+    WrappedKey, Writer, cut_back, cut_back_on, disk::Disk, format_on, open, open_on, queue::WriteQueue,
+    snapshot,
 };
 use ironbell_types::{Command, Control, Seq, Sequenced, VoidReason};
 
@@ -24,8 +25,13 @@ struct Primary {
 }
 
 impl Primary {
-    /// Frames of these epochs and numbers of commands.
+    /// Frames of these epochs and numbers of commands, each of which says that all before it is committed.
     fn new(frames: &[(u64, usize)]) -> Self {
+        Self::committed_up_to(u64::MAX, frames)
+    }
+
+    /// The same, of which no frame knows more than that to be committed.
+    fn committed_up_to(seq: u64, frames: &[(u64, usize)]) -> Self {
         let place = Place { nonce: [7; 16], offset: BLOCK_BYTES as u64 };
         let mut chain = Chain::genesis(&VENUE);
         let mut primary = Self { sent: Vec::new(), points: vec![chain.point()] };
@@ -36,7 +42,8 @@ impl Primary {
                 at.command = void();
             }
             let executed = Executed { seq: chain.last_seq, output_hash: 1 };
-            let stamp = Stamp { place, epoch: *epoch, durable_frames: 0, commit: chain.last_seq, executed };
+            let commit = chain.last_seq.min(Seq(seq));
+            let stamp = Stamp { place, epoch: *epoch, durable_frames: 0, commit, executed };
             let header = frame::encode(&chain, &stamp, &commands, None, &mut bytes);
             let copy = Frame::decode(&bytes, &VENUE.cluster, place).expect("it is sound").copy();
             let mut sent = vec![0; copy.encoded_bytes()];
@@ -403,4 +410,159 @@ fn reading_goes_on_behind_any_point_of_the_history_and_no_other() {
         }
         reader.after(&primary.points[3]).expect("a refusal leaves a reader that can be asked again");
     }
+}
+
+/// What a primary had that its standby never got, over some segments, and what the standby wrote instead.
+fn parted() -> (Primary, Primary, usize) {
+    let tail = [(1, 1024), (1, 1024), (1, 1024), (1, 3), (1, 0), (1, 1024), (1, 1024), (1, 1024), (1, 1024)];
+    let here = [&[(1, 0), (1, 2)], &tail[..]].concat();
+    (Primary::committed_up_to(2, &here), Primary::new(&[(1, 0), (1, 2), (2, 0), (2, 5), (2, 1024)]), 2)
+}
+
+/// The bytes of the segments of `primary`'s journal behind the first `frames`, as files by their names.
+fn kept(image: &std::collections::BTreeMap<PathBuf, Vec<u8>>) -> Vec<Vec<u8>> {
+    let is_cut = |path: &&PathBuf| path.extension().is_some_and(|suffix| suffix == "cut");
+    image.keys().filter(is_cut).map(|path| image[path].clone()).collect()
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_cut_leaves_the_old_history_or_the_cut_one() {
+    let mut rng = Rng::new("cut crash");
+    let (here, there, common) = parted();
+    let to = here.points[common];
+    let base = SimDisk::new(rng.next());
+    format_on(&base, &dir(), VENUE, &sim_options(), WrappedKey::NONE).expect("it is empty");
+    let (_, mut writer, mut maker) = open_on(&base, &dir(), &sim_options(), &mut |_, _| Ok(())).expect("new");
+    follow(&here, 0..here.sent.len(), &mut writer, &mut maker).expect("nothing goes wrong");
+    writer.seal().expect("nothing goes wrong");
+    drop((writer, maker));
+    let base = base.restart(End::Process);
+    let whole = base.fork(1);
+    let cut = cut_back_on(&whole, &dir(), &sim_options(), &to).expect("nothing goes wrong");
+    assert_eq!((cut.frames, cut.commands), (9, 7 * 1024 + 3));
+    let expected = kept(&whole.image(&dir()));
+    assert_eq!(expected.len(), cut.kept.len());
+    assert!(expected.len() > 1, "it lay in more than one segment");
+    let (mut old, mut new) = (0, 0);
+    for fault in [Fault::Cut, Fault::Fail] {
+        for at in base.history().len() + 1..=whole.history().len() {
+            let end = if rng.below(2) == 0 { End::Process } else { End::Power };
+            println!("{fault:?} at operation {at}, then {end:?}");
+            let disk = base.fork(rng.next());
+            disk.plan(at, fault);
+            let _cut = cut_back_on(&disk, &dir(), &sim_options(), &to);
+            disk.plan_nothing();
+            let disk = disk.restart(end);
+            // And once more while the next opening finishes it.
+            disk.plan(disk.history().len() + 1 + rng.below(60) as usize, Fault::Cut);
+            drop(open_on(&disk, &dir(), &sim_options(), &mut |_, _| Ok(())));
+            disk.plan_nothing();
+            let disk = disk.restart(End::Power);
+            let opened = open_on(&disk, &dir(), &sim_options(), &mut |_, _| Ok(()));
+            let (recovery, writer, maker) = opened.unwrap_or_else(|error| panic!("{error}"));
+            let point = writer.point();
+            assert_eq!(recovery.torn, None);
+            drop((writer, maker));
+            if point == to {
+                new += 1;
+            } else {
+                assert_eq!(point, *here.points.last().expect("there are some"));
+                old += 1;
+                cut_back_on(&disk, &dir(), &sim_options(), &to).expect("nothing goes wrong");
+            }
+            let kept = kept(&disk.image(&dir()));
+            assert!(expected.iter().all(|bytes| kept.contains(bytes)), "all that was cut is kept");
+            let opened = open_on(&disk, &dir(), &sim_options(), &mut |_, _| Ok(()));
+            let (_, mut writer, mut maker) = opened.unwrap_or_else(|error| panic!("{error}"));
+            follow(&there, common..there.sent.len(), &mut writer, &mut maker).expect("nothing goes wrong");
+            assert_eq!(writer.durable_point(), *there.points.last().expect("there are some"));
+        }
+    }
+    println!("{old} ends left the old history, {new} the cut one");
+    assert!(old > 20 && new > 20);
+}
+
+#[test]
+fn what_is_committed_is_not_cut_and_snapshots_go_with_what_is() {
+    let scratch = Scratch::formatted("cut");
+    let options = copying(&scratch.small());
+    let (here, there, common) = parted();
+    let (_, mut writer, mut maker) = open(scratch.dir(), &options).expect("it is sound");
+    follow(&here, 0..here.sent.len(), &mut writer, &mut maker).expect("the disk is sound");
+    assert!(matches!(cut_back(scratch.dir(), &options, &here.points[common]), Err(Error::Locked(_))));
+    writer.seal().expect("the disk is sound");
+    drop((writer, maker));
+    let mut reader = Reader::open(scratch.dir()).expect("it is sound");
+    let mut snapshots = Vec::new();
+    while reader.next_frame().expect("it is sound").is_some() {
+        let position = reader.position().expect("a frame was read");
+        let of = snapshot::Of { position, state_hash: [0; 32], output_hash: 0 };
+        snapshots.push(snapshot::write(scratch.dir(), &of, &[(1, b"state")], None).expect("there is room"));
+    }
+    let before = scratch.image();
+    for (to, why) in [
+        (here.points[1], "Seq 2 is committed here"),
+        (*there.points.last().expect("there are some"), "its history goes through"),
+    ] {
+        let error = cut_back(scratch.dir(), &options, &to).expect_err("it may not be");
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(scratch.image(), before, "nothing was changed");
+    }
+    let last = *here.points.last().expect("there are some");
+    assert_eq!(cut_back(scratch.dir(), &options, &last).expect("it ends there"), CutTail::default());
+    assert_eq!(scratch.image(), before, "nothing was changed");
+    let cut = cut_back(scratch.dir(), &options, &here.points[common]).expect("it may be");
+    assert_eq!(cut.frames, 9);
+    let left: Vec<_> =
+        snapshot::list(scratch.dir()).expect("it is there").into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(left, [Seq(2), Seq(0)], "those that hold nothing of it");
+    let (recovery, mut writer, mut maker) = open(scratch.dir(), &options).expect("it is sound");
+    assert_eq!((recovery.frames, recovery.epoch, recovery.torn), (2, 1, None));
+    follow(&there, common..there.sent.len(), &mut writer, &mut maker).expect("the disk is sound");
+    writer.seal().expect("the disk is sound");
+    let found: Vec<_> = read(scratch.dir()).into_iter().map(|(point, _)| point).collect();
+    assert_eq!(found, there.points[1..]);
+}
+
+/// A void that was recorded in what is cut is no decision any more; the other node has not taken it.
+#[test]
+fn a_void_goes_with_the_frame_that_recorded_it() {
+    let scratch = Scratch::formatted("cut-void");
+    let options = copying(&scratch.small());
+    let frames = [(1, 0), (1, 5), (1, 8)];
+    let here = Primary::committed_up_to(5, &frames);
+    let (_, mut writer, mut maker) = open(scratch.dir(), &options).expect("it is sound");
+    follow(&here, 0..3, &mut writer, &mut maker).expect("the disk is sound");
+    assert!(writer.voids().get(Seq(VOID.0)).is_some_and(|void| void.recorded == Seq(0)), "not noted yet");
+    writer.seal().expect("the disk is sound");
+    drop((writer, maker));
+    drop(open(scratch.dir(), &options).expect("it is sound"));
+    let noted = ironbell_store::superblock(scratch.dir()).expect("it is sound").voids;
+    assert!(noted.get(Seq(VOID.0)).is_some_and(|void| void.recorded == Seq(VOID.1)));
+    cut_back(scratch.dir(), &options, &here.points[2]).expect("it may be");
+    assert_eq!(read(scratch.dir())[1].1, commands(1, 5), "what was void is not");
+}
+
+/// Fewer frames than a standby knew to be on its disk when it wrote its superblock are damage, not a torn tail.
+#[test]
+fn a_frame_that_the_superblock_knows_is_not_taken_for_torn() {
+    let disk = SimDisk::new(5);
+    format_on(&disk, &dir(), VENUE, &sim_options(), WrappedKey::NONE).expect("it is empty");
+    let primary = Primary::new(&[(1, 0), (1, 2), (1, 3)]);
+    let open = |disk: &SimDisk| open_on(disk, &dir(), &sim_options(), &mut |_, _| Ok(()));
+    let (_, mut writer, mut maker) = open(&disk).expect("it is sound");
+    follow(&primary, 0..3, &mut writer, &mut maker).expect("nothing goes wrong");
+    drop((writer, maker));
+    let image = disk.image(&dir());
+    let path = dir().join("0000000001.segment");
+    let last = 3 * BLOCK_BYTES;
+    assert!(image[&path][last..last + 64].iter().any(|byte| *byte != 0));
+    let (torn, known) = (disk.fork(1), disk.fork(2));
+    torn.tamper(&path, last, |bytes| bytes[100] ^= 1);
+    let (recovery, ..) = open(&torn).expect("a write that never ended, for all that is known");
+    assert_eq!((recovery.frames, recovery.torn.is_some()), (2, true));
+    drop(open(&known).expect("it is sound"));
+    known.tamper(&path, last, |bytes| bytes[100] ^= 1);
+    let error = open(&known).expect_err("it was there at the last opening");
+    assert!(error.to_string().contains("3 frames were on the disk"), "{error}");
 }
