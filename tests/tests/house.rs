@@ -35,6 +35,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hsm", &["types", "record"]),
     ("load", &["types", "wire", "session", "device", "client"]),
     ("powercut", &["types", "store"]),
+    ("etcd", &[]),
+    ("etcd-cluster", &[]),
     (
         "appliance",
         &[
@@ -42,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "core",
             "sync",
             "runtime",
+            "etcd",
             "wire",
             "session",
             "sessionlog",
