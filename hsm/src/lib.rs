@@ -3,6 +3,7 @@
 //!
 //! It refuses to know what is enciphered or signed with them. Start with [`Signer`] and [`KeyWrap`]; each has an
 //! implementation on a token ([`TokenSigner`], [`TokenWrap`]) and one in a file ([`SoftwareSigner`], [`KeyFile`]).
+//! What is signed is a [`Checkpoint`] of the [`Tree`] whose leaves are [`entry`]s; what an auditor holds is a [`Receipt`].
 
 #![forbid(unsafe_code)]
 
@@ -12,16 +13,34 @@ mod signer;
 mod software;
 mod token;
 
+pub mod merkle;
+
+pub mod entry;
+
+mod checkpoint;
+mod head;
+mod note;
+mod receipt;
+mod tree;
+mod witness;
+
 #[cfg(test)]
 mod scratch;
 #[cfg(test)]
 mod softhsm;
 
+pub use checkpoint::Checkpoint;
+pub use head::{Head, HeadFile};
 pub use key_file::KeyFile;
+pub use merkle::{Hash, Nodes};
+pub use note::{Form, Note, SignatureLine, VerifierKey, parse_keys};
 pub use pin::PinSource;
+pub use receipt::{Receipt, Shown, Verified};
 pub use signer::{ALGORITHMS, Algorithm, PublicKey, Signer};
 pub use software::SoftwareSigner;
 pub use token::{PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token};
+pub use tree::Tree;
+pub use witness::{AddCheckpoint, Answer, Witness};
 
 use std::io;
 use std::path::PathBuf;
@@ -174,6 +193,49 @@ pub enum Error {
         /// What was asked.
         what: &'static str,
         /// What it said.
+        why: String,
+    },
+    /// A text is not of the form that it must have.
+    #[error("{0}")]
+    Note(&'static str),
+    /// A line of a receipt is wrong.
+    #[error("line {line} of the receipt: {why}")]
+    Receipt {
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A note lacks a signature.
+    #[error("it is not signed by {0}")]
+    Unsigned(String),
+    /// A note's signature does not verify.
+    #[error("the {algorithm} signature of {key} does not verify: text or signature was changed")]
+    SignatureOf {
+        /// Whose, as name and id.
+        key: String,
+        /// Of which algorithm.
+        algorithm: Algorithm,
+    },
+    /// A proof does not hold.
+    #[error("{0}")]
+    Proof(&'static str),
+    /// A tree head that would make a second history.
+    #[error("a head of size {next} is not signed after one of size {last}: {why}")]
+    Equivocation {
+        /// The size that was signed.
+        last: u64,
+        /// The size that was asked.
+        next: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A file of the log's state cannot be used.
+    #[error("{}: {why}", path.display())]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
         why: String,
     },
 }

@@ -125,6 +125,12 @@ impl PublicKey {
         }
     }
 
+    /// The P-256 key in this SubjectPublicKeyInfo.
+    pub(crate) fn from_p256_spki(der: &[u8]) -> Result<Self, Error> {
+        let point = der.strip_prefix(&P256_SPKI).ok_or(Error::PublicKey(Algorithm::EcdsaP256))?;
+        Self::from_raw(Algorithm::EcdsaP256, point)
+    }
+
     /// Whether this key signed `message`.
     ///
     /// # Errors

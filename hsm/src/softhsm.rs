@@ -50,7 +50,10 @@ pub fn again(name: &str, directory: &Path) -> Command {
         "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
         tokens.display()
     );
-    fs::write(&conf, text).expect("a scratch file");
+    // Another process may be reading it.
+    if !conf.exists() {
+        fs::write(&conf, text).expect("a scratch file");
+    }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
     command.env("SOFTHSM2_CONF", conf).env(DIRECTORY, directory);
