@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Checks an Ironbell receipt with nothing but the log's public keys. Written from hsm/README.md alone.
 
     verify_receipt.py RECEIPT KEYS
 
 KEYS holds verifier keys, one a line; all of them must have signed. Ed25519 and ECDSA signatures are checked by
-the `openssl` program. Exit code 0: it holds; 1: it does not, and why; 2: wrong usage.
+the `openssl` program. Exit code 0: it holds; 1: it does not, and why.
 """
 import base64
 import hashlib
@@ -50,13 +49,12 @@ def openssl_verifies(spki, message, signature, hashing):
         for name, data in (("key", spki), ("message", message), ("signature", signature)):
             with open(f"{scratch}/{name}", "wb") as file:
                 file.write(data)
-        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", f"{scratch}/key", "-rawin"]
-        command += hashing + ["-in", f"{scratch}/message", "-sigfile", f"{scratch}/signature"]
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", f"{scratch}/key"]
+        command += ["-rawin", *hashing, "-in", f"{scratch}/message", "-sigfile", f"{scratch}/signature"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def check_signature(vkey, text, lines):
-    """Returns the name of the key that signed."""
     name, key_id, material = vkey.split("+", 2)
     material = unbase64(material)
     kind, key = material[0], material[1:]
@@ -125,8 +123,8 @@ def verify(receipt, keys):
     record, proof, text, signatures = receipt.split("\n\n")
     title, seq, *part_lines = record.split("\n")
     proof_title, index, *hashes = proof.split("\n")
-    titles = (title, proof_title, signatures[-1])
-    need(titles == ("ironbell receipt v1", "c2sp.org/tlog-proof@v1", "\n"), "not a receipt of a known version")
+    need((title, proof_title) == ("ironbell receipt v1", "c2sp.org/tlog-proof@v1"), "not a receipt of a known version")
+    need(signatures[-1] == "\n", "the last line has no end")
     seq, index = number(seq.removeprefix("seq ")), number(index.removeprefix("index "))
     names = {check_signature(key, text + "\n", signatures[:-1].split("\n")) for key in keys}
     origin, size, root = text.split("\n")
@@ -142,8 +140,7 @@ def verify(receipt, keys):
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        print(__doc__, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as receipt_file, open(sys.argv[2], encoding="utf-8") as key_file:
         key_lines = [line.strip() for line in key_file if line.strip() and not line.startswith("#")]
         try:
