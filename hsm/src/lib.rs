@@ -18,8 +18,11 @@ pub mod merkle;
 pub mod entry;
 
 mod checkpoint;
+mod desk;
 mod head;
+mod history;
 mod note;
+mod payment;
 mod receipt;
 mod tree;
 mod witness;
@@ -30,10 +33,13 @@ mod scratch;
 mod softhsm;
 
 pub use checkpoint::Checkpoint;
+pub use desk::{Desk, DeskParts, Health, Request, Ticket};
 pub use head::{Head, HeadFile};
+pub use history::{KeyChange, KeyHistory};
 pub use key_file::KeyFile;
 pub use merkle::{Hash, Nodes};
 pub use note::{Form, Note, SignatureLine, VerifierKey, parse_keys};
+pub use payment::{Payment, PaymentLog};
 pub use pin::PinSource;
 pub use receipt::{Receipt, Shown, Verified};
 pub use signer::{ALGORITHMS, Algorithm, PublicKey, Signer};
@@ -44,6 +50,7 @@ pub use witness::{AddCheckpoint, Answer, Witness};
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -230,6 +237,26 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
+    /// Too few officers approved.
+    #[error("{signed} officers approved, and {quorum} must")]
+    Quorum {
+        /// How many did.
+        signed: u64,
+        /// How many must.
+        quorum: u64,
+    },
+    /// A payment is not signed.
+    #[error("{0}")]
+    Payment(&'static str),
+    /// The signing desk's queue is full.
+    #[error("the queue of the signing desk is full: its key is slow or gone")]
+    QueueFull,
+    /// The key takes too long.
+    #[error("nothing was signed within {0:?}: the key is slow or gone; it may still be signed")]
+    SignTimeout(Duration),
+    /// The signing desk ended.
+    #[error("the signing desk is closed")]
+    DeskGone,
     /// A file of the log's state cannot be used.
     #[error("{}: {why}", path.display())]
     State {
@@ -244,6 +271,13 @@ impl Error {
     /// Whether the same may go well later, with nothing changed but the token: plugged in again, or less busy.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::TokenLost { .. } | Self::Sessions { .. } | Self::NoToken { .. })
+        matches!(
+            self,
+            Self::TokenLost { .. }
+                | Self::Sessions { .. }
+                | Self::NoToken { .. }
+                | Self::QueueFull
+                | Self::SignTimeout(_)
+        )
     }
 }
