@@ -152,20 +152,7 @@ impl KeyHistory {
     /// What does not hold of the first entry that is wrong.
     pub fn parse(origin: &str, text: &str) -> Result<Self, Error> {
         let mut history = Self::new(origin);
-        let mut note = String::new();
-        let mut in_signatures = false;
-        for line in text.split_inclusive('\n') {
-            let is_signature = line.starts_with("— ");
-            if in_signatures && !is_signature {
-                history.append(Note::parse(&note)?)?;
-                note.clear();
-            }
-            in_signatures = is_signature;
-            note.push_str(line);
-        }
-        if !note.is_empty() {
-            history.append(Note::parse(&note)?)?;
-        }
+        Note::parse_all(text)?.into_iter().try_for_each(|note| history.append(note))?;
         Ok(history)
     }
 

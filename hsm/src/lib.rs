@@ -34,7 +34,7 @@ mod softhsm;
 
 pub use checkpoint::Checkpoint;
 pub use desk::{Desk, DeskParts, Health, Request, Ticket};
-pub use head::{Head, HeadFile};
+pub use head::{Head, HeadFile, write_durably};
 pub use history::{KeyChange, KeyHistory};
 pub use key_file::KeyFile;
 pub use merkle::{Hash, Nodes};

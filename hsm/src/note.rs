@@ -272,6 +272,28 @@ impl Note {
         Ok(Self { text: format!("{body}\n"), signatures })
     }
 
+    /// The notes in a file that holds one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Note`] when one is none.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, Error> {
+        let (mut notes, mut note, mut in_signatures) = (Vec::new(), String::new(), false);
+        for line in text.split_inclusive('\n') {
+            let is_signature = line.starts_with("— ");
+            // A text begins where signatures end.
+            if in_signatures && !is_signature {
+                notes.push(Self::parse(&note)?);
+                note.clear();
+            }
+            in_signatures = is_signature;
+            note.push_str(line);
+        }
+        if !note.is_empty() {
+            notes.push(Self::parse(&note)?);
+        }
+        Ok(notes)
+    }
+
     /// Whether this key signed it.
     ///
     /// # Errors

@@ -28,6 +28,13 @@ const ROWS: usize = (u64::BITS / TILE_LEVELS) as usize;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
 
+/// Whether a tree may grow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
 /// A file that grows at its end, through a buffer.
 #[derive(Debug)]
 struct Row {
@@ -39,11 +46,15 @@ struct Row {
 }
 
 impl Row {
-    fn open(path: PathBuf, bytes: u64) -> Result<Self, Error> {
+    fn open(path: PathBuf, bytes: u64, access: Access) -> Result<Self, Error> {
         let open = || -> io::Result<(File, u64)> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let is_write = access == Access::Write;
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(is_write).create(is_write).truncate(false).open(&path)?;
             let found = file.metadata()?.len();
-            file.set_len(bytes.min(found))?;
+            if is_write {
+                file.set_len(bytes.min(found))?;
+            }
             Ok((file, found))
         };
         let (file, found) =
@@ -109,10 +120,22 @@ impl Tree {
     /// [`Error::State`] when it cannot be read, or does not lead to that head: it is to be made again from the journal.
     pub fn open(dir: &Path, head: &Head) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(|error| Error::State { path: dir.into(), why: error.to_string() })?;
-        let entries = Row::open(dir.join("entries"), head.size * HASH_BYTES)?;
+        Self::open_for(dir, head, Access::Write)
+    }
+
+    /// Opens what is in `dir` up to `head` to read it, beside whoever makes it grow.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read(dir: &Path, head: &Head) -> Result<Self, Error> {
+        Self::open_for(dir, head, Access::Read)
+    }
+
+    fn open_for(dir: &Path, head: &Head, access: Access) -> Result<Self, Error> {
+        let entries = Row::open(dir.join("entries"), head.size * HASH_BYTES, access)?;
         let row = |number: usize| {
             let count = head.size >> (TILE_LEVELS * number as u32);
-            Row::open(dir.join(format!("tile-{number}")), count * HASH_BYTES)
+            Row::open(dir.join(format!("tile-{number}")), count * HASH_BYTES, access)
         };
         let rows = (0..ROWS).map(row).collect::<Result<_, _>>()?;
         let mut tree = Self { entries, rows, frontier: Frontier::default() };

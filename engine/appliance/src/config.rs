@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::genesis::Genesis;
+use crate::signing::Signing;
 use crate::words::Span;
 
 /// The whole file.
@@ -32,6 +33,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[snapshot]`.
     pub snapshot: Snapshot,
+    /// `[signing]`; without it nothing is signed.
+    pub signing: Option<Signing>,
     /// `[placement]`.
     pub placement: Placement,
     /// `[shards]`.
@@ -199,6 +202,7 @@ impl Default for Config {
             service: Service::default(),
             journal: Journal::default(),
             snapshot: Snapshot::default(),
+            signing: None,
             placement: Placement::default(),
             shards: Shards::default(),
             host: Host::default(),
@@ -286,6 +290,9 @@ impl Config {
         config.data_dir = folder.join(&config.data_dir);
         config.file = path.to_owned();
         config.journal.key_file = config.journal.key_file.map(|file| folder.join(file));
+        if let Some(signing) = &mut config.signing {
+            signing.from_folder(folder);
+        }
         config.check().map_err(|what| Failure::file(path, what, "correct it"))?;
         Ok(config)
     }
@@ -309,6 +316,9 @@ impl Config {
                     address.ip()
                 ));
             }
+        }
+        if let Some(signing) = &self.signing {
+            signing.check()?;
         }
         if !self.feed.group.ip().is_multicast() {
             return Err(format!("feed.group = {} is no multicast address", self.feed.group.ip()));

@@ -65,6 +65,7 @@ macro_rules! refused {
 }
 refused!(
     ironbell_archive::Error,
+    ironbell_hsm::Error,
     ironbell_store::Error,
     ironbell_sessionlog::Error,
     ironbell_gateway::Error,

@@ -16,6 +16,7 @@ pub mod recovery;
 pub mod roles;
 pub mod service;
 pub mod shadow;
+pub mod signing;
 pub mod snapshot;
 pub mod space;
 
@@ -27,11 +28,13 @@ pub mod failure;
 pub mod format;
 pub mod genesis;
 pub mod hlog;
+pub mod hsm;
 pub mod inspect;
 pub mod inspection;
 pub mod journal;
 pub mod moment;
 pub mod operator;
+pub mod receipt;
 pub mod words;
 
 pub mod demo;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ironbell_appliance::moment::Moment;
 use ironbell_appliance::{
-    Failure, archive, ctl, demo, format, inspect, journal, lobster, node, snapshot, topology, trial, tune,
+    Failure, archive, ctl, demo, format, hsm, inspect, journal, lobster, node, receipt, signing, snapshot,
+    topology, trial, tune,
 };
 
 /// An exchange and settlement venue in one Linux box.
@@ -54,6 +55,16 @@ enum Command {
     /// or of a stopped one.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Follow a node's committed journal and sign checkpoints of it, until SIGTERM: in a process of its own, which may be
+    /// another user's, alone with the PIN.
+    Sign(SignArgs),
+    /// Print a proof that something happened, which anybody can check with the venue's public key alone.
+    Receipt(receipt::Options),
+    /// Check a receipt. It asks nobody. Exit code 1: it does not hold.
+    VerifyReceipt(receipt::Verify),
+    /// Look after signing keys: tokens, keys, the key journal, and the ceremony around them.
+    #[command(subcommand)]
+    Hsm(Box<hsm::Options>),
     /// Replay a journal, behind its newest snapshot or from its first command, and print the state's hashes; with
     /// --until the state, books and balances as of a moment.
     Replay(ReplayArgs),
@@ -93,6 +104,15 @@ struct RunArgs {
     /// The process that this one must not outlive: a trial's.
     #[arg(long, value_name = "PID", hide = true)]
     trial_of: Option<u32>,
+}
+
+#[derive(Args)]
+struct SignArgs {
+    #[command(flatten)]
+    config: WithConfig,
+    /// End when what is committed now is signed.
+    #[arg(long)]
+    once: bool,
 }
 
 #[derive(Args)]
@@ -215,6 +235,10 @@ fn main() -> ExitCode {
         Command::Snapshot(SnapshotCommand::Verify { args, from_genesis }) => {
             snapshot::verify(&args.config.config, from_genesis, args.json)
         }
+        Command::Sign(args) => signing::run(&args.config.config, args.once),
+        Command::Receipt(options) => receipt::make(&options),
+        Command::VerifyReceipt(options) => receipt::verify(&options),
+        Command::Hsm(options) => hsm::run(&options),
         Command::Replay(args) => inspect::replay(&inspect::Replaying {
             dir: &args.dir,
             key_file: args.key_file.as_deref(),

@@ -48,7 +48,7 @@ pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), F
 
 /// Set by SIGTERM or SIGINT; a second one ends the process at once, with the exit code of a process that a
 /// signal ended (128 and its number).
-fn signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn signals() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         let registered =

@@ -136,7 +136,7 @@ impl Logs {
 }
 
 /// What a state machine has defined, as the events that define it; then the day, and logins.
-fn definitions(engine: &Engine) -> Vec<EventBody> {
+pub(crate) fn definitions(engine: &Engine) -> Vec<EventBody> {
     let mut bodies: Vec<EventBody> = engine.assets().map(|asset| EventBody::AssetDefined(*asset)).collect();
     for instrument in engine.instruments() {
         bodies.push(EventBody::InstrumentDefined(*instrument));

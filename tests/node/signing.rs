@@ -1,0 +1,358 @@
+//! Checkpoints of a trading node, signed by a real PKCS#11 module (SoftHSM2): a member's receipt holds without the
+//! venue; a token that is taken out, processes that are killed and a tree that is lost change nothing of what was
+//! signed; and nothing is signed that would be another history.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use ironbell_appliance::trial::TrialNode;
+use ironbell_hsm::merkle::{consistency_proof, verify_consistency};
+use ironbell_hsm::{Checkpoint, Head, Note, Tree, parse_keys};
+use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Login, Mix, Traded, Until};
+use ironbell_types::{Symbol, Username};
+
+const ORIGIN: &str = "venue.example/ironbell";
+const LONG: Duration = Duration::from_secs(120);
+
+fn sections(dir: &Path) -> String {
+    let (module, pin, site) = (module(), dir.join("pin"), dir.join("site"));
+    format!(
+        r#"segment_bytes = 4194304
+
+[snapshot]
+every = "off"
+every_commands = 0
+
+[signing]
+origin = "{ORIGIN}"
+every = "100ms"
+waiting_max = 5
+publish = "{}"
+
+[[signing.keys]]
+module = "{}"
+token = "venue"
+key = "log-1"
+pin_file = "{}"
+
+[genesis]
+assets = [{{ code = "USD", decimals = 4 }}, {{ code = "ANVL", decimals = 0 }}]
+instruments = [{{ symbol = "ANVL", base = "ANVL", quote = "USD", tick = "0.01", maker_fee_bps = 1, taker_fee_bps = 3 }}]
+firms = [{{ mpid = "ALFA" }}, {{ mpid = "BETA" }}]
+ports = [
+    {{ username = "ALFA01", password = "bell", firm = "ALFA", account = 1 }},
+    {{ username = "BETA01", password = "bell", firm = "BETA", account = 2 }},
+]
+funds = [
+    {{ account = 1, asset = "USD", amount = "1000000000" }}, {{ account = 1, asset = "ANVL", amount = "10000000" }},
+    {{ account = 2, asset = "USD", amount = "1000000000" }}, {{ account = 2, asset = "ANVL", amount = "10000000" }},
+]
+"#,
+        site.display(),
+        module.display(),
+        pin.display()
+    )
+}
+
+fn module() -> PathBuf {
+    let places = [
+        "/usr/lib/softhsm/libsofthsm2.so",
+        "/usr/lib64/softhsm/libsofthsm2.so",
+        "/usr/lib64/pkcs11/libsofthsm2.so",
+        "/usr/local/lib/softhsm/libsofthsm2.so",
+    ];
+    let found = places.into_iter().map(PathBuf::from).find(|path| path.exists());
+    found.expect("SoftHSM2 is missing: run tests/setup.sh, or apt-get install softhsm2")
+}
+
+fn driver_config() -> DriverConfig {
+    let login = |name: &str| Login { username: Username::new(name).expect("short"), password: "bell".into() };
+    let symbol = Symbol::new("ANVL").expect("short");
+    let instruments = vec![Traded { symbol, mid: 1_890_000, tick: 100, qty_max: 500 }];
+    let flow = FlowConfig { seed: 9, instruments, mix: Mix::default(), standing_max: 200 };
+    DriverConfig {
+        remember: true,
+        ..DriverConfig::new(vec![login("ALFA01"), login("BETA01")], flow, 1_000.0)
+    }
+}
+
+/// A node, a token, and a process that signs.
+struct Venue {
+    dir: PathBuf,
+    node: TrialNode,
+    driver: Driver,
+    signer: Option<Child>,
+}
+
+impl Venue {
+    fn new(name: &str) -> Self {
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("signing-{name}-token"));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("tokens")).expect("a scratch directory");
+        let conf =
+            format!("directories.tokendir = {}\nobjectstore.backend = file\n", dir.join("tokens").display());
+        fs::write(dir.join("softhsm2.conf"), conf).expect("a scratch file");
+        for (name, pin) in [("pin", "1234 user"), ("officer-pin", "5678 officer")] {
+            fs::write(dir.join(name), pin).expect("a scratch file");
+            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o400)).expect("it is ours");
+        }
+        let node_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("signing-{name}"));
+        let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
+        let mut node = TrialNode::prepare(&node_dir, &sections(&dir), Some(program)).expect("a node");
+        node.start().expect("it starts");
+        let address = node.status().expect("it answers").order_entry.parse().expect("an address");
+        let driver = Driver::connect(address, driver_config()).expect("members are let in");
+        let venue = Self { dir, node, driver, signer: None };
+        let officer = venue.dir.join("officer-pin");
+        venue.must(&["hsm", "init", "--officer-pin-file", officer.to_str().expect("UTF-8")], true);
+        venue.must(&["hsm", "generate", "--key", "log-1", "--name", ORIGIN], true);
+        venue
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ironbell"));
+        command.args(arguments).env("SOFTHSM2_CONF", self.dir.join("softhsm2.conf"));
+        command
+    }
+
+    /// `ironbell ARGUMENTS`, which goes well; with the token, or the node's configuration.
+    fn must(&self, arguments: &[&str], with_token: bool) -> String {
+        let mut command = self.command(arguments);
+        if with_token {
+            command.args(["--token", "venue", "--module"]).arg(module());
+            command.arg("--pin-file").arg(self.dir.join("pin"));
+        } else {
+            command.arg("--config").arg(self.node.config_path());
+        }
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn start_signing(&mut self) {
+        let log = fs::File::create(self.dir.join("sign.log")).expect("a scratch file");
+        let mut command = self.command(&["sign", "--config"]);
+        self.signer = Some(command.arg(self.node.config_path()).stderr(log).spawn().expect("it runs"));
+    }
+
+    /// Ends it with this signal; its exit code.
+    fn end_signing(&mut self, signal: &str) -> Option<i32> {
+        let mut child = self.signer.take().expect("it runs");
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+        assert!(killed.success());
+        child.wait().expect("it ends").code()
+    }
+
+    fn signing_once(&self) -> Output {
+        let mut command = self.command(&["sign", "--once", "--config"]);
+        command.arg(self.node.config_path()).output().expect("it runs")
+    }
+
+    fn trade(&mut self, acks: u64) {
+        let until = self.driver.outcome().counts.acks() + acks;
+        while self.driver.outcome().counts.acks() < until {
+            self.driver.run(Until::Elapsed(Duration::from_millis(100)), |_| {});
+            assert_eq!(self.driver.outcome().ended, Ended::Completed);
+        }
+    }
+
+    fn files(&self) -> PathBuf {
+        self.node.config().data_dir.join("signing")
+    }
+
+    fn checkpoint(&self) -> Option<(Note, Checkpoint)> {
+        let note = Note::parse(&fs::read_to_string(self.files().join("checkpoint")).ok()?).expect("a note");
+        let checkpoint = Checkpoint::parse(&note.text).expect("a checkpoint");
+        Some((note, checkpoint))
+    }
+
+    fn size(&self) -> u64 {
+        self.checkpoint().map_or(0, |(_, checkpoint)| checkpoint.size)
+    }
+
+    /// Waits until all that is committed now is signed.
+    fn all_is_signed(&mut self) -> u64 {
+        let seq = self.node.status().expect("it answers").seq;
+        let begun = Instant::now();
+        while self.size() < seq {
+            if let Some(status) = self.signer.as_mut().and_then(|child| child.try_wait().expect("a child")) {
+                panic!("it ended with {status}: {}", self.said());
+            }
+            assert!(begun.elapsed() < LONG, "{} of {seq}: {}", self.size(), self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.size()
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.dir.join("sign.log")).expect("its log")
+    }
+
+    /// Every checkpoint ever signed is by the log's key, and grew out of the one before it.
+    fn history_is_one(&self) -> usize {
+        let keys =
+            parse_keys(&fs::read_to_string(self.files().join("log.pub")).expect("the keys")).expect("keys");
+        let text = fs::read_to_string(self.files().join("checkpoints")).expect("the checkpoints");
+        let last = self.checkpoint().expect("it signed").1;
+        let tree =
+            Tree::read(&self.files().join("tree"), &Head { epoch: 0, size: last.size, root: last.root })
+                .expect("the tree leads to the last of them");
+        let mut before: Option<Checkpoint> = None;
+        let mut count = 0;
+        for note in Note::parse_all(&text).expect("notes") {
+            note.verify_all(&keys).expect("it verifies");
+            let next = Checkpoint::parse(&note.text).expect("a checkpoint");
+            if let Some(before) = before {
+                let proof = consistency_proof(&tree, before.size, next.size).expect("nodes");
+                verify_consistency((before.size, &before.root), (next.size, &next.root), &proof)
+                    .expect("it grew");
+            }
+            before = Some(next);
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Drop for Venue {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.signer {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_member_holds_a_receipt_that_needs_no_venue() {
+    let mut venue = Venue::new("receipt");
+    venue.trade(300);
+    venue.start_signing();
+    let size = venue.all_is_signed();
+    // The newest command that told this port something.
+    let dir = venue.dir.clone();
+    let receipt = (1..=size).rev().find_map(|seq| {
+        let mut command =
+            venue.command(&["receipt", &seq.to_string(), "--show", "port=ALFA01,time", "--config"]);
+        let output = command.arg(venue.node.config_path()).output().expect("it runs");
+        output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8"))
+    });
+    let receipt = receipt.expect("ALFA01 was told something");
+    let (file, keys) = (dir.join("receipt"), venue.files().join("log.pub"));
+    fs::write(&file, &receipt).expect("a scratch file");
+    let verify = |venue: &Venue| {
+        let mut command = venue.command(&["verify-receipt"]);
+        command.arg(&file).arg("--key").arg(&keys).output().expect("it runs")
+    };
+    let output = verify(&venue);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("holds") && said.contains("port: "), "{output:?}");
+    assert!(!receipt.contains("part account") && !receipt.contains("part command"), "{receipt}");
+    // Another program, in another language, with OpenSSL.
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/node/interop/verify_receipt.py");
+    let python = || Command::new("python3").arg(program).arg(&file).arg(&keys).output().expect("python3");
+    assert!(python().status.success(), "{:?}", python());
+    // One changed letter of what was said.
+    let place = receipt.find("content ").expect("it has one") + 30;
+    let mut changed = receipt.clone().into_bytes();
+    changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+    fs::write(&file, changed).expect("a scratch file");
+    let output = verify(&venue);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!python().status.success());
+    // What was not signed yet, and what is not there.
+    for arguments in [["receipt", "999999999", "--show", "time"], ["receipt", "1", "--show", "account=77"]] {
+        let output = venue.command(&arguments).arg("--config").arg(venue.node.config_path()).output();
+        assert_eq!(output.expect("it runs").status.code(), Some(2), "{arguments:?}");
+    }
+    // Static files that any transparency log client reads.
+    assert!(dir.join("site/checkpoint").exists());
+    assert!(dir.join("site/tile/0/000").exists(), "genesis and 300 orders fill a tile");
+    let attested =
+        venue.must(&["hsm", "attest", "--key", "log-1", "--name", ORIGIN, "--challenge", "today"], true);
+    assert!(attested.contains("key log-1 ed25519 sensitive yes extractable no never-left yes"), "{attested}");
+    assert_eq!(venue.end_signing("-TERM"), Some(0));
+}
+
+#[test]
+fn what_was_signed_stays_one_history() {
+    let mut venue = Venue::new("history");
+    venue.start_signing();
+    venue.trade(100);
+    venue.all_is_signed();
+
+    // The token is taken out: trading goes on, checkpoints wait, and there is an alarm; put back, all is signed.
+    let (tokens, away) = (venue.dir.join("tokens"), venue.dir.join("away"));
+    fs::rename(&tokens, &away).expect("taken out");
+    fs::create_dir(&tokens).expect("an empty slot");
+    let begun = Instant::now();
+    while !venue.said().contains("ALARM: checkpoints wait") {
+        assert!(begun.elapsed() < LONG, "{}", venue.said());
+        venue.trade(20);
+    }
+    let unsigned = venue.size();
+    fs::remove_dir_all(&tokens).expect("the empty slot");
+    fs::rename(&away, &tokens).expect("put back");
+    assert!(venue.all_is_signed() > unsigned);
+
+    // Killed in the midst, as often as it likes.
+    for _ in 0..3 {
+        venue.trade(30);
+        venue.end_signing("-KILL");
+        venue.trade(10);
+        venue.start_signing();
+    }
+    venue.all_is_signed();
+    assert_eq!(venue.end_signing("-TERM"), Some(0));
+    assert!(venue.history_is_one() > 3);
+
+    // The tree is a shortcut: lost or changed, it is made again from the journal, and comes to the same root.
+    let signed = venue.checkpoint().expect("it signed").1;
+    fs::remove_dir_all(venue.files().join("tree")).expect("it is ours");
+    let output = venue.signing_once();
+    assert!(output.status.success(), "{output:?}");
+    venue.trade(10);
+    let output = venue.signing_once();
+    assert!(output.status.success(), "{output:?}");
+    assert!(venue.size() > signed.size);
+    venue.history_is_one();
+
+    // What was signed last is never guessed, and never set back.
+    let head = venue.files().join("head");
+    let kept = fs::read_to_string(&head).expect("it is there");
+    fs::remove_file(&head).expect("it is ours");
+    assert_eq!(venue.signing_once().status.code(), Some(2));
+    fs::write(&head, kept.replace("size ", "size 1")).expect("a scratch file");
+    assert_eq!(venue.signing_once().status.code(), Some(2));
+    fs::write(&head, kept).expect("a scratch file");
+    assert!(venue.signing_once().status.success());
+}
+
+#[test]
+fn a_wrong_pin_ends_the_process_and_is_not_tried_again() {
+    let mut venue = Venue::new("pin");
+    let pin = venue.dir.join("pin");
+    let right = fs::read_to_string(&pin).expect("it is there");
+    let write = |text: &str| {
+        fs::remove_file(&pin).expect("it is ours");
+        fs::write(&pin, text).expect("a scratch file");
+        fs::set_permissions(&pin, fs::Permissions::from_mode(0o400)).expect("it is ours");
+    };
+    write("0000");
+    for line in ["refused the PIN", "was told a wrong PIN since", "was told a wrong PIN since"] {
+        let output = venue.signing_once();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(line), "{output:?}");
+    }
+    write(&right);
+    assert_eq!(venue.signing_once().status.code(), Some(2), "a person has to say that it was corrected");
+    let tested = venue.must(&["hsm", "test", "--key", "log-1"], true);
+    assert!(tested.contains("20 ed25519 signatures made and verified"), "{tested}");
+    venue.trade(10);
+    let output = venue.signing_once();
+    assert!(output.status.success(), "{output:?}");
+    assert!(venue.size() > 10);
+}
