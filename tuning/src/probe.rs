@@ -38,6 +38,11 @@ pub enum Probe {
         #[serde(default)]
         absent: Absent,
     },
+    /// So many CPUs are the order path's.
+    OwnCpus {
+        /// At least.
+        min: usize,
+    },
     /// A file with a list of CPUs holds all CPUs of the order path, or none of them.
     CpuList {
         /// Which file.
@@ -220,6 +225,11 @@ impl Probe {
                 let within = min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max);
                 within.then_some(()).ok_or(())
             })?,
+            Self::OwnCpus { min } => {
+                let cpus = &host.order;
+                let found = if cpus.is_empty() { "none".into() } else { cpus.to_string() };
+                Reading::of(cpus.len() >= *min, found)
+            }
             Self::CpuList { path, holds_order, absent } => {
                 need_order(host)?;
                 let Some(text) = read(host, path)? else { return Ok(without(path, *absent)) };

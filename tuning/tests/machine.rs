@@ -130,6 +130,7 @@ fn what_a_machine_does_not_have_is_unmet_or_harmless_or_skipped_as_the_item_says
 fn without_cpus_of_its_own_a_node_is_told_what_to_name() {
     let mut machine = Machine::tuned("shared");
     machine.host.order = ironbell_tuning::CpuSet::default();
+    assert_eq!(machine.finding("cpus-own").0, Verdict::Fail);
     for id in ["cpus-isolated", "cpus-ticks", "interrupts", "sleep-states"] {
         let (verdict, found) = machine.finding(id);
         assert_eq!(verdict, Verdict::Skip, "{id}");
