@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet demo test setup test-lobster mutants fuzz bench fmt lint
+.PHONY: help preflight release parquet demo test setup test-host test-lobster mutants fuzz bench fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ setup: ## Install what the tests need (as root), or say what to install.
 
 test: setup preflight ## Run every check and every test.
 	@tests/run.sh
+
+test-host: release ## Lint the Ansible roles, and play them on a machine that boots for it (as root).
+	@tests/host.sh
 
 test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder with one message and one orderbook file.
 	@test -n "$(DIR)" || { echo 'say where the data is: make test-lobster DIR=folder' >&2; exit 2; }

@@ -143,6 +143,7 @@ site() {
 unchanged() {
     local out
     out=$(play playbooks/site.yml "$@") || { echo "$out"; return 1; }
+    grep -B 3 '^changed:' <<<"$out" >&2 || true
     grep -E '^lab-1 +: ' <<<"$out" | tee /dev/stderr | grep -q 'changed=0 .*failed=0'
 }
 

@@ -51,7 +51,17 @@ pub struct Restore {
 /// moved until then is in the archive, the rest in the journal.
 pub fn archive(options: &Archive) -> Result<(), Failure> {
     let (journal, depot) = open(&options.config, &options.place)?;
-    let before = options.before.map_or_else(|| not_needed(&options.config), |before| Ok(Seq(before)))?;
+    let before = match options.before {
+        Some(before) => Seq(before),
+        None => match not_needed(&options.config)? {
+            Ok(before) => before,
+            // A young node has nothing for a nightly job to do, and that is no failure of the job.
+            Err(why) => {
+                say(&why);
+                return Ok(());
+            }
+        },
+    };
     let archiving = Archiving { before, copy: options.copy };
     let moved = ironbell_archive::archive(&journal, &*depot, archiving, &mut told)?;
     let done = if options.copy { "are in" } else { "were moved to" };
@@ -59,17 +69,17 @@ pub fn archive(options: &Archive) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Up to where a start needs nothing of the journal.
-fn not_needed(config: &Path) -> Result<Seq, Failure> {
+/// Up to where a start needs nothing of the journal; or why it may need all of it.
+fn not_needed(config: &Path) -> Result<Result<Seq, String>, Failure> {
     let config = Config::read(config)?;
     let keep = config.snapshot.keep;
     let needed = ironbell_store::snapshot::oldest_needed(&config.journal_dir(), keep)?;
-    needed.map(|needed| needed.seq).ok_or_else(|| {
-        Failure::refused(format_args!(
-            "there are fewer than {keep} snapshots (snapshot.keep), so that a start may need all of the journal; let them be made, \
-             or say with --before how far to go"
-        ))
-    })
+    Ok(needed.map(|needed| needed.seq).ok_or_else(|| {
+        format!(
+            "nothing to archive yet: there are fewer than {keep} snapshots (snapshot.keep), and a start may need all of the \
+             journal; --before says how far to go all the same"
+        )
+    }))
 }
 
 /// `ironbell restore`.
