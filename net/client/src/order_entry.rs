@@ -26,6 +26,8 @@ use ironbell_wire::ouch::{self, OptionsBuf, OuchMessage, Outbound};
 use ironbell_wire::soup::LoginRequest;
 use ironbell_wire::{DecodeError, Type, U32, U64};
 
+use crate::in_flight::InFlight;
+
 /// What the world did to the session.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -342,6 +344,8 @@ pub struct OrderEntry {
     first: u64,
     next_user_ref_num: u32,
     buffer: [u8; REQUEST_LEN_MAX],
+    /// What was not answered, if it is to be sent again.
+    in_flight: Option<InFlight>,
 }
 
 impl OrderEntry {
@@ -360,7 +364,36 @@ impl OrderEntry {
             first: 1,
             next_user_ref_num: 1,
             buffer: [0; REQUEST_LEN_MAX],
+            in_flight: None,
         })
+    }
+
+    /// The same, which keeps what is not answered, with room for so many requests before it allocates, and sends it again
+    /// over the next connection: [`send_again`](Self::send_again). Until that is done nothing new is taken.
+    #[must_use]
+    pub fn sending_again(self, requests: usize) -> Self {
+        Self { in_flight: Some(InFlight::with_capacity(requests)), ..self }
+    }
+
+    /// Requests that were not answered, as far as they are kept.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.as_ref().map_or(0, InFlight::len)
+    }
+
+    /// Sends again what was not answered on an earlier connection, as far as there is room; to be called until the session
+    /// takes requests again. Says how many it sent.
+    pub fn send_again(&mut self) -> usize {
+        let Some(in_flight) = &mut self.in_flight else { return 0 };
+        let mut sent = 0;
+        while let Some(length) = in_flight.next_to_send(&mut self.buffer) {
+            if !self.session.send(&self.buffer[..length]) {
+                break;
+            }
+            in_flight.sent_again();
+            sent += 1;
+        }
+        sent
     }
 
     /// Asks to be let in: the first time to the current session at `first` (1: everything of the day;
@@ -385,6 +418,9 @@ impl OrderEntry {
     /// Another connection takes the place of a broken one.
     pub fn reset(&mut self, now: Nanos) {
         self.session.reset(now);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.broken();
+        }
     }
 
     /// Begins anew: the next login is to the venue's current session, and numbers start from 1. To be
@@ -392,6 +428,9 @@ impl OrderEntry {
     pub fn forget_session(&mut self) {
         self.reached = None;
         self.next_user_ref_num = 1;
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.clear();
+        }
     }
 
     /// The session below, for whoever moves its bytes: `space`, `received`, `output`, `sent`, `on_time`.
@@ -399,10 +438,15 @@ impl OrderEntry {
         &mut self.session
     }
 
-    /// Whether requests can be sent.
+    /// Whether requests can be sent: there is a session, and nothing is left that is to be sent again first.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.session.is_up()
+        self.session.is_up() && !self.has_older()
+    }
+
+    /// Whether requests of an earlier connection are to be sent again before anything new.
+    fn has_older(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| !in_flight.is_sent())
     }
 
     /// Number of the next sequenced message; 0 before the first login.
@@ -439,10 +483,16 @@ impl OrderEntry {
                 if is_native(bytes) {
                     // Whatever uses a number is told of in OUCH.
                     let message = native::Outbound::parse(bytes).map_err(failed)?;
+                    if let Some(in_flight) = &mut self.in_flight {
+                        in_flight.heard_native(&message);
+                    }
                     Event::Native { number, message, bytes }
                 } else {
                     let message = Outbound::parse(bytes).map_err(failed)?;
                     self.next_user_ref_num = self.next_user_ref_num.max(next_after(&message));
+                    if let Some(in_flight) = &mut self.in_flight {
+                        in_flight.heard(&message);
+                    }
                     Event::Message { number, message, bytes }
                 }
             }
@@ -759,7 +809,17 @@ impl OrderEntry {
     }
 
     fn send_encoded(&mut self, length: usize) -> Result<(), NotSent> {
-        if self.session.send(&self.buffer[..length]) { Ok(()) } else { Err(NotSent) }
+        // Numbers must reach the venue in order: what is to be sent again goes first.
+        if self.has_older() {
+            return Err(NotSent);
+        }
+        if !self.session.send(&self.buffer[..length]) {
+            return Err(NotSent);
+        }
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.keep(&self.buffer[..length]);
+        }
+        Ok(())
     }
 }
 

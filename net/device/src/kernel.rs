@@ -93,6 +93,58 @@ impl Connection {
     }
 }
 
+/// A handshake that is under way.
+#[derive(Debug)]
+pub struct Connecting {
+    socket: Option<Socket>,
+    addr: SocketAddr,
+}
+
+impl Connecting {
+    /// Begins to connect to `addr`, without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when that is known to be in vain already.
+    pub fn to(addr: SocketAddr) -> Result<Self, Error> {
+        let begin = || {
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            match socket.connect(&addr.into()) {
+                Err(error) if !is_under_way(&error) => Err(error),
+                _ => Ok(Self { socket: Some(socket), addr }),
+            }
+        };
+        begin().map_err(|source| Error::Connect { addr, source })
+    }
+
+    /// The connection, once it stands; never waits. Who drops this before gives up.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    ///
+    /// # Panics
+    /// After it gave the connection.
+    pub fn poll(&mut self) -> Result<Option<Connection>, Error> {
+        let socket = self.socket.as_ref().expect("it gave no connection yet");
+        let failed = |source| Error::Connect { addr: self.addr, source };
+        if let Some(source) = socket.take_error().map_err(failed)? {
+            return Err(failed(source));
+        }
+        match socket.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        }
+        let stream = TcpStream::from(self.socket.take().expect("it was there"));
+        prepare(stream, self.addr).map(Some).map_err(failed)
+    }
+}
+
+/// connect(2) on a socket that does not wait.
+fn is_under_way(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EAGAIN))
+}
+
 impl Stream for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Closed> {
         assert!(!buffer.is_empty(), "a read needs room");
@@ -162,6 +214,35 @@ mod tests {
             }
         };
         assert_eq!((got.as_slice(), end), (b"ack".as_slice(), Closed::ByPeer));
+    }
+
+    #[test]
+    fn a_handshake_is_polled_and_says_when_nobody_listens() {
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
+        let addr = acceptor.local_addr();
+        let mut connecting = Connecting::to(addr).expect("loopback can be reached");
+        let mut member = loop {
+            if let Some(connection) = connecting.poll().expect("somebody listens") {
+                break connection;
+            }
+            std::thread::yield_now();
+        };
+        let mut venue = accept_one(&mut acceptor);
+        assert_eq!(member.write(b"order"), Ok(5));
+        let mut buffer = [0; 5];
+        while venue.read(&mut buffer) == Ok(0) {}
+        assert_eq!((&buffer, member.peer_addr()), (b"order", addr));
+        drop((acceptor, venue));
+        let refused = Connecting::to(addr).and_then(|mut connecting| {
+            loop {
+                match connecting.poll() {
+                    Ok(None) => std::thread::yield_now(),
+                    other => break other,
+                }
+            }
+        });
+        let error = refused.expect_err("nobody listens any more");
+        assert!(matches!(&error, Error::Connect { addr: to, .. } if *to == addr), "{error}");
     }
 
     #[test]
