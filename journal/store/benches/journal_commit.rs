@@ -9,12 +9,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use io_uring::{IoUring, opcode, types};
 use ironbell_store::{Identity, Options, Reader, SegmentMaker, WrappedKey, Writer, format, open};
 use ironbell_types::{
     Capacity, ClOrdId, Command, Display, EnterOrder, InstrumentId, Nanos, OrderOptions, OrderTerms, PortId,
@@ -94,15 +96,14 @@ fn bench(dir: &Path) -> Result<()> {
         );
     }
 
-    let alone = 1e9 / rows[0].took.mean();
-    println!("4 in flight; one frame at a time makes {alone:.0} commits/s");
-    for count in [1, 48, 1024] {
+    in_flight(&mut writer, &mut maker, &mut BareQueue::new(&dir.join("queued"))?)?;
+    println!("{IN_FLIGHT} in flight, larger frames");
+    for count in [48, 1024] {
         let (frames, took) = flood(&mut writer, &mut maker, count, 3000)?;
         let (commits, commands) = (frames / took.as_secs_f64(), frames * count as f64 / took.as_secs_f64());
         println!(
-            "  {:<30}{commits:>8.0} commits/s, {:.1} times as many{commands:>12.0} commands/s",
-            format!("{count} commands a frame"),
-            commits / alone
+            "  {:<30}{commits:>8.0} commits/s{commands:>12.0} commands/s",
+            format!("{count} commands a frame")
         );
     }
     println!("frames of {PACED_COMMANDS} commands as they fall due, the thread asleep in between");
@@ -124,6 +125,84 @@ fn bench(dir: &Path) -> Result<()> {
     println!("read back and checked");
     println!("  {commands} commands, {} bytes: {:.0} commands/s", reader.bytes_read(), commands / took);
     Ok(())
+}
+
+/// The writer's default.
+const IN_FLIGHT: usize = 4;
+
+/// How many commits a second one in flight makes and several do, ours and bare ones, in turns.
+fn in_flight(writer: &mut Writer, maker: &mut SegmentMaker, bare: &mut BareQueue) -> Result<()> {
+    let mut rates = [Duration::ZERO; 4];
+    for _ in 0..TURNS {
+        let begun = Instant::now();
+        for _ in 0..COMMITS_A_TURN {
+            commit(writer, maker)?;
+        }
+        rates[0] += begun.elapsed();
+        rates[1] += flood(writer, maker, 1, COMMITS_A_TURN as u32)?.1;
+        rates[2] += bare.write(1)?;
+        rates[3] += bare.write(IN_FLIGHT)?;
+    }
+    let commits = (TURNS * COMMITS_A_TURN) as f64;
+    let [one, several, bare_one, bare_several] = rates.map(|took| commits / took.as_secs_f64());
+    println!("commits/s of 4 KiB          1 in flight  {IN_FLIGHT} in flight      ratio");
+    println!("  {:<26}{one:>11.0}{several:>13.0}{:>11.2}", "journal, 1 command", several / one);
+    println!("  {:<26}{bare_one:>11.0}{bare_several:>13.0}{:>11.2}", "bare O_DIRECT + RWF_DSYNC", bare_several / bare_one);
+    println!(
+        "  journal of bare {:>21.2}{:>13.2}{:>11.2}",
+        one / bare_one,
+        several / bare_several,
+        several / one / (bare_several / bare_one)
+    );
+    let bound = if bare_several / bare_one < FLIGHT_BAR { ", and a bare writer does not come to it here" } else { "" };
+    println!("  the ratio is {:.2} x the bar of {FLIGHT_BAR}{bound}", several / one / FLIGHT_BAR);
+    Ok(())
+}
+
+/// Commits a second with several in flight, of those with one.
+const FLIGHT_BAR: f64 = 3.0;
+
+/// Bare direct, synced writes of a block through io_uring, one behind the other in a zero-written file.
+struct BareQueue {
+    ring: IoUring,
+    bare: Bare,
+}
+
+impl BareQueue {
+    fn new(path: &Path) -> Result<Self> {
+        Ok(Self { ring: IoUring::new(IN_FLIGHT as u32)?, bare: Bare::new(path, true)? })
+    }
+
+    /// How long a turn's writes take with so many in flight.
+    fn write(&mut self, in_flight: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        let (mut begun_writes, mut ended) = (0, 0);
+        while ended < COMMITS_A_TURN {
+            while begun_writes < COMMITS_A_TURN && begun_writes - ended < in_flight {
+                let fd = types::Fd(self.bare.file.as_raw_fd());
+                let write = opcode::Write::new(fd, self.bare.block.as_ptr(), BLOCK_BYTES as u32)
+                    .offset(self.bare.offset)
+                    .rw_flags(ReadWriteFlags::DSYNC.bits() as i32)
+                    .build();
+                self.bare.offset = (self.bare.offset + BLOCK_BYTES as u64) % FILE_BYTES;
+                // SAFETY: the block is only read, by all of them, and lives until all of them have ended: below, and
+                // on an error until the process ends.
+                unsafe { self.ring.submission().push(&write) }?;
+                begun_writes += 1;
+            }
+            self.ring.submit()?;
+            match self.ring.completion().next() {
+                Some(entry) if entry.result() != BLOCK_BYTES as i32 => {
+                    eprintln!("journal_commit: a bare write failed: {}", entry.result());
+                    std::process::exit(2);
+                }
+                Some(_) => ended += 1,
+                // As our own writer waits.
+                None => std::thread::yield_now(),
+            }
+        }
+        Ok(begun.elapsed())
+    }
 }
 
 /// The block device below a directory.

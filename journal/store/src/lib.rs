@@ -41,7 +41,7 @@ pub use segment::SegmentMaker;
 pub use superblock::superblock;
 pub use uring::Uring;
 pub use uring_stream::UringStream;
-pub use void::void;
+pub use void::{void, void_on};
 pub use writer::Writer;
 
 pub use ironbell_record::snapshot::{Position, SnapshotHeader};

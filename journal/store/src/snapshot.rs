@@ -235,13 +235,21 @@ pub fn list_on<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<(Seq, PathBuf)>, Err
 /// # Errors
 /// [`Error::Io`].
 pub fn retain(dir: &Path, keep: usize) -> Result<usize, Error> {
+    retain_on(&Os, dir, keep)
+}
+
+/// [`retain`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn retain_on<D: Disk>(disk: &D, dir: &Path, keep: usize) -> Result<usize, Error> {
     let (mut kept, mut removed) = (0, 0);
-    for (_, path) in list(dir)? {
-        if header(&path).is_ok() && kept < keep {
+    for (_, path) in list_on(disk, dir)? {
+        if header_on(disk, &path).is_ok() && kept < keep {
             kept += 1;
             continue;
         }
-        Os.remove(&path).map_err(Error::io("remove", &path))?;
+        disk.remove(&path).map_err(Error::io("remove", &path))?;
         removed += 1;
     }
     Ok(removed)

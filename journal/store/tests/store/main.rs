@@ -5,6 +5,7 @@ mod bodies;
 mod crash;
 mod fuzzed;
 mod journal;
+mod maintenance;
 mod rig;
 mod simulated;
 mod snapshot;
