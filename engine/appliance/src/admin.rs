@@ -75,6 +75,15 @@ pub struct Context {
     pub threads: Vec<String>,
 }
 
+/// A stage of a start.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Stage {
+    /// What was done.
+    pub what: String,
+    /// Milliseconds that it took.
+    pub ms: f64,
+}
+
 /// What was found in the journal at start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Recovered {
@@ -86,6 +95,9 @@ pub struct Recovered {
     pub ms: f64,
     /// Commands a second.
     pub commands_per_s: f64,
+    /// How long each stage of the start took until then, in order.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
     /// What was cut off the journal's end, if anything.
     pub torn_tail: Option<String>,
     /// Messages of session and feed logs that were missing or damaged and written again.
