@@ -4,9 +4,7 @@
 //! each step durable before the next. Whatever ends it in between, every segment is whole in one of the two places, and
 //! doing it again goes on where it ended.
 
-use std::fs;
-
-use ironbell_store::Archived;
+use ironbell_store::{Archived, Disk};
 use ironbell_types::Seq;
 
 use crate::error::Error;
@@ -31,14 +29,16 @@ pub struct Archiving {
 /// Nothing is lost by any. [`Error::Segment`] when a segment is damaged, [`Error::Fit`] when the archive is not this
 /// journal's, or does not end where the journal begins; [`Error::Object`] when what was written is not read back;
 /// [`Error::Depot`], [`Error::Io`], [`Error::Journal`].
-pub fn archive(
-    journal: &Journal,
+pub fn archive<D: Disk>(
+    journal: &Journal<D>,
     depot: &dyn Depot,
     archiving: Archiving,
     told: &mut dyn FnMut(&Entry),
 ) -> Result<usize, Error> {
+    // What the manifest lists is removed here without being put there again.
+    depot.settle()?;
     let mut manifest = Manifest::read(depot, journal)?.unwrap_or_else(|| Manifest::new(journal));
-    let indices = ironbell_store::segments(&journal.dir)?;
+    let indices = ironbell_store::segments_on(&journal.disk, &journal.dir)?;
     let mut moved = 0;
     for index in indices {
         let Some(whole) = sealed(journal, index)? else { break };
@@ -69,11 +69,11 @@ pub fn archive(
 }
 
 /// The segment `index`, read, if it is sealed: the next one goes on with the link that it ends with.
-fn sealed(journal: &Journal, index: u64) -> Result<Option<Whole>, Error> {
+fn sealed<D: Disk>(journal: &Journal<D>, index: u64) -> Result<Option<Whole>, Error> {
     let next = ironbell_store::segment_path(&journal.dir, index + 1);
-    let Some(link) = first_link(&next, &journal.cluster)? else { return Ok(None) };
+    let Some(link) = first_link(journal, &next)? else { return Ok(None) };
     let path = ironbell_store::segment_path(&journal.dir, index);
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = journal.read(&path)?;
     let whole = segment::read(bytes, index, &journal.cluster, journal.data_key.as_deref());
     let damaged = |offset, seq, what| Error::Segment { path: path.clone(), offset, seq, what };
     let whole = whole.map_err(|fault| damaged(fault.offset, fault.seq, fault.what))?;
@@ -108,19 +108,19 @@ fn misfit<T>(depot: &dyn Depot, what: String) -> Result<T, Error> {
 }
 
 /// Writes the object, and reads it back as a restore would.
-fn put(whole: &Whole, depot: &dyn Depot, journal: &Journal) -> Result<Entry, Error> {
+fn put<D: Disk>(whole: &Whole, depot: &dyn Depot, journal: &Journal<D>) -> Result<Entry, Error> {
     let (entry, object) = pack(whole, journal)?;
     depot.put(&entry.object, &object)?;
     fetch(&entry, depot, journal)?;
     Ok(entry)
 }
 
-fn remove(journal: &Journal, entry: &Entry, depot: &dyn Depot) -> Result<(), Error> {
+fn remove<D: Disk>(journal: &Journal<D>, entry: &Entry, depot: &dyn Depot) -> Result<(), Error> {
     let facts = &entry.facts;
     let (first, last, last_seq) = (facts.index, facts.index, Seq(facts.last_seq));
-    ironbell_store::note_archived(&journal.dir, &Archived { first, last, last_seq, place: depot.place() })?;
+    let archived = Archived { first, last, last_seq, place: depot.place() };
+    ironbell_store::note_archived_on(&journal.disk, &journal.dir, &archived)?;
     let path = ironbell_store::segment_path(&journal.dir, facts.index);
-    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-    let synced = fs::File::open(&journal.dir).and_then(|dir| dir.sync_all());
-    synced.map_err(Error::io("sync the directory", &journal.dir))
+    journal.disk.remove(&path).map_err(Error::io("remove", &path))?;
+    journal.disk.sync_dir(&journal.dir).map_err(Error::io("sync the directory", &journal.dir))
 }

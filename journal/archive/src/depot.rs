@@ -1,9 +1,9 @@
 //! Where an archive lies.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use ironbell_store::{Disk, Os};
 
 use crate::error::Error;
 
@@ -14,6 +14,13 @@ pub trait Depot {
     /// # Errors
     /// [`Error::Depot`].
     fn put(&self, object: &str, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Makes durable what an earlier process put there, and may have been killed before it was: its names are seen before
+    /// they are.
+    ///
+    /// # Errors
+    /// [`Error::Depot`].
+    fn settle(&self) -> Result<(), Error>;
 
     /// An object; `None` when there is none of that name.
     ///
@@ -54,43 +61,51 @@ fn open_url(place: &str) -> Result<Box<dyn Depot>, Error> {
 
 /// A folder. Own code, because the local store of the `object_store` crate does not sync what it writes.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder<D: Disk = Os> {
+    disk: D,
+    path: PathBuf,
+}
 
 impl Folder {
-    /// The folder at this path; made when something is first put there.
+    /// The folder at this path; made when it is first used to put something there.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self::on(&Os, path)
+    }
+}
+
+impl<D: Disk> Folder<D> {
+    /// [`new`](Folder::new), in another world.
+    #[must_use]
+    pub fn on(disk: &D, path: impl Into<PathBuf>) -> Self {
+        Self { disk: disk.clone(), path: path.into() }
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        if !self.0.is_dir() {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-            File::open(self.0.parent().unwrap_or(&self.0))?.sync_all()?;
-        }
-        let mut making = path.as_os_str().to_owned();
-        making.push(".making");
-        let mut options = File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&making)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&making, path)?;
-        File::open(&self.0)?.sync_all()
-    }
-
-    fn failed(&self, what: &'static str, object: &str) -> impl FnOnce(io::Error) -> Error {
+    fn failed<E: std::fmt::Display>(
+        &self,
+        what: &'static str,
+        object: &str,
+    ) -> impl FnOnce(E) -> Error + use<D, E> {
         let (object, place) = (object.to_owned(), self.place());
         move |error| Error::Depot { what, object, place, why: error.to_string() }
     }
 }
 
-impl Depot for Folder {
+impl<D: Disk> Depot for Folder<D> {
     fn put(&self, object: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.write(&self.0.join(object), bytes).map_err(self.failed("write", object))
+        let written = ironbell_store::make_dirs(&self.disk, &self.path)
+            .and_then(|()| ironbell_store::write_new(&self.disk, &self.path.join(object), bytes));
+        written.map_err(self.failed("write", object))
+    }
+
+    fn settle(&self) -> Result<(), Error> {
+        let made = ironbell_store::make_dirs(&self.disk, &self.path);
+        made.map_err(self.failed("make the folder of", "manifest.json"))?;
+        self.disk.sync_dir(&self.path).map_err(self.failed("sync the folder of", "manifest.json"))
     }
 
     fn get(&self, object: &str) -> Result<Option<Vec<u8>>, Error> {
-        match fs::read(self.0.join(object)) {
+        match crate::read(&self.disk, &self.path.join(object)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("read", object)(error)),
@@ -98,6 +113,6 @@ impl Depot for Folder {
     }
 
     fn place(&self) -> String {
-        self.0.display().to_string()
+        self.path.display().to_string()
     }
 }

@@ -1,6 +1,7 @@
 //! What an archive says of itself: `manifest.json`.
 
 use ironbell_record::superblock::WrappedKey;
+use ironbell_store::Disk;
 use serde::{Deserialize, Serialize};
 
 use crate::Journal;
@@ -68,13 +69,13 @@ pub struct Facts {
 }
 
 impl Manifest {
-    pub(crate) fn new(journal: &Journal) -> Self {
+    pub(crate) fn new<D: Disk>(journal: &Journal<D>) -> Self {
         let (cluster, wrapped_key) = (hex(&journal.cluster), wrapped(&journal.wrapped_key));
         Self { format: FORMAT, cluster, wrapped_key, segments: Vec::new() }
     }
 
     /// The manifest in `depot`, if there is one; refused when it is another journal's.
-    pub(crate) fn read(depot: &dyn Depot, journal: &Journal) -> Result<Option<Self>, Error> {
+    pub(crate) fn read<D: Disk>(depot: &dyn Depot, journal: &Journal<D>) -> Result<Option<Self>, Error> {
         let Some(bytes) = depot.get(NAME)? else { return Ok(None) };
         let refused = |what: String| Err(Error::Fit { place: depot.place(), what });
         let manifest: Self = match serde_json::from_slice(&bytes) {

@@ -13,7 +13,7 @@
 
 use std::io::Read;
 
-use ironbell_store::DataKey;
+use ironbell_store::{DataKey, Disk};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -26,7 +26,7 @@ use crate::{Depot, Journal};
 const LEVEL: i32 = 3;
 
 /// The entry and the object of a segment.
-pub(crate) fn pack(whole: &Whole, journal: &Journal) -> Result<(Entry, Vec<u8>), Error> {
+pub(crate) fn pack<D: Disk>(whole: &Whole, journal: &Journal<D>) -> Result<(Entry, Vec<u8>), Error> {
     let index = whole.facts.index;
     let compressed = zstd::encode_all(whole.plain.as_slice(), LEVEL);
     let object = compressed.map_err(Error::io("compress a segment of", &journal.dir))?;
@@ -44,7 +44,11 @@ pub(crate) fn pack(whole: &Whole, journal: &Journal) -> Result<(Entry, Vec<u8>),
 }
 
 /// The segment of `entry` as `depot` has it: its file's bytes, which are what the manifest says in every respect.
-pub(crate) fn fetch(entry: &Entry, depot: &dyn Depot, journal: &Journal) -> Result<Vec<u8>, Error> {
+pub(crate) fn fetch<D: Disk>(
+    entry: &Entry,
+    depot: &dyn Depot,
+    journal: &Journal<D>,
+) -> Result<Vec<u8>, Error> {
     let index = entry.facts.index;
     let damaged = |what: String| Error::Object { index, place: depot.place(), what };
     let object = depot.get(&entry.object)?;
@@ -76,7 +80,7 @@ pub(crate) fn fetch(entry: &Entry, depot: &dyn Depot, journal: &Journal) -> Resu
     Ok(bytes)
 }
 
-fn place(journal: &Journal, index: u64) -> [u8; 24] {
+fn place<D: Disk>(journal: &Journal<D>, index: u64) -> [u8; 24] {
     let mut place = [0; 24];
     place[..16].copy_from_slice(&journal.cluster);
     place[16..].copy_from_slice(&index.to_le_bytes());

@@ -1,12 +1,7 @@
 //! Bringing segments back, and checking that they could be.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
+use ironbell_store::Disk;
 use ironbell_types::Seq;
-use rustix::fs::{CWD, RenameFlags};
 
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest};
@@ -21,14 +16,16 @@ use crate::{Depot, Journal};
 /// # Errors
 /// [`Error::NoManifest`], [`Error::Fit`] when the archive lacks what comes right before the journal's first segment or is
 /// not this journal's, [`Error::Object`] when it is damaged; [`Error::Depot`], [`Error::Io`], [`Error::Journal`].
-pub fn restore(
-    journal: &Journal,
+pub fn restore<D: Disk>(
+    journal: &Journal<D>,
     depot: &dyn Depot,
     from: Seq,
     told: &mut dyn FnMut(&Entry),
 ) -> Result<usize, Error> {
     let manifest = read(depot, journal)?;
-    let indices = ironbell_store::segments(&journal.dir)?;
+    // A segment that a killed restore brought back is seen before its name is durable, and is not brought back again.
+    journal.disk.sync_dir(&journal.dir).map_err(Error::io("sync the directory", &journal.dir))?;
+    let indices = ironbell_store::segments_on(&journal.disk, &journal.dir)?;
     let misfit = |what: String| Error::Fit { place: depot.place(), what };
     let Some(&first) = indices.first() else {
         return Err(misfit(
@@ -36,7 +33,7 @@ pub fn restore(
         ));
     };
     let path = ironbell_store::segment_path(&journal.dir, first);
-    let mut link = first_link(&path, &journal.cluster)?
+    let mut link = first_link(journal, &path)?
         .ok_or_else(|| misfit(format!("{} holds no frame that it could go on to", path.display())))?;
     let mut restored = 0;
     for index in (1..first).rev() {
@@ -51,7 +48,9 @@ pub fn restore(
             return Err(misfit(format!("its segment {index} is not the one that the journal goes on from")));
         }
         let bytes = fetch(entry, depot, journal)?;
-        write_new(&ironbell_store::segment_path(&journal.dir, index), &bytes)?;
+        // Whole and on disk under its name, or not there at all. Only segments behind the first are ever made by others, so
+        // that none of that name is there while the lock is held.
+        ironbell_store::write_new(&journal.disk, &ironbell_store::segment_path(&journal.dir, index), &bytes)?;
         link.clone_from(&entry.facts.previous);
         told(entry);
         restored += 1;
@@ -63,7 +62,11 @@ pub fn restore(
 ///
 /// # Errors
 /// As [`restore`].
-pub fn check(journal: &Journal, depot: &dyn Depot, told: &mut dyn FnMut(&Entry)) -> Result<Manifest, Error> {
+pub fn check<D: Disk>(
+    journal: &Journal<D>,
+    depot: &dyn Depot,
+    told: &mut dyn FnMut(&Entry),
+) -> Result<Manifest, Error> {
     let manifest = read(depot, journal)?;
     for entry in &manifest.segments {
         fetch(entry, depot, journal)?;
@@ -72,29 +75,6 @@ pub fn check(journal: &Journal, depot: &dyn Depot, told: &mut dyn FnMut(&Entry))
     Ok(manifest)
 }
 
-fn read(depot: &dyn Depot, journal: &Journal) -> Result<Manifest, Error> {
+fn read<D: Disk>(depot: &dyn Depot, journal: &Journal<D>) -> Result<Manifest, Error> {
     Manifest::read(depot, journal)?.ok_or_else(|| Error::NoManifest { place: depot.place() })
-}
-
-/// A file, new and whole on disk under its name, or not there at all.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut making = path.as_os_str().to_owned();
-    // A node that starts removes what it finds of these.
-    making.push(".making");
-    let making = Path::new(&making);
-    let mut options = File::options();
-    let written =
-        options.write(true).create(true).truncate(true).mode(0o600).open(making).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-    let placed = written.and_then(|()| {
-        rustix::fs::renameat_with(CWD, making, CWD, path, RenameFlags::NOREPLACE)?;
-        File::open(path.parent().expect("a file lies in a directory"))?.sync_all()
-    });
-    placed.map_err(|error| {
-        // What cannot be removed now is removed when the node next starts.
-        let _ = fs::remove_file(making);
-        Error::io("write", path)(error)
-    })
 }

@@ -1,13 +1,14 @@
 //! Reading one whole segment: every frame of it, and that nothing stands behind the last.
 
-use std::fs;
 use std::path::Path;
 
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::{BLOCK_BYTES, Chain, Executed, Frame, FrameHeader, Place, SegmentHeader};
-use ironbell_store::DataKey;
+use ironbell_store::disk::{Access, DiskFile as _};
+use ironbell_store::{DataKey, Disk};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
+use crate::Journal;
 use crate::error::Error;
 use crate::manifest::{Facts, hex, sha256};
 
@@ -116,15 +117,14 @@ pub(crate) fn encipher(plain: &mut [u8], cluster: &[u8; 16], data_key: &DataKey)
 
 /// The link before the first frame of the segment in `path`; `None` when there is no such segment, or no frame in it
 /// yet.
-pub(crate) fn first_link(path: &Path, cluster: &[u8; 16]) -> Result<Option<String>, Error> {
-    use std::io::Read;
+pub(crate) fn first_link<D: Disk>(journal: &Journal<D>, path: &Path) -> Result<Option<String>, Error> {
     let mut bytes = vec![0; 2 * BLOCK_BYTES];
-    match fs::File::open(path) {
+    match journal.disk.open(path, Access::Read, false) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::io("read", path))?,
+        file => file.and_then(|file| file.read_exact_at(&mut bytes, 0)).map_err(Error::io("read", path))?,
     }
     let Ok(segment) = SegmentHeader::decode(&bytes) else { return Ok(None) };
     let place = Place { nonce: segment.nonce, offset: FRAMES_OFFSET };
-    let header = FrameHeader::decode(&bytes[FRAMES_OFFSET as usize..], cluster, place);
+    let header = FrameHeader::decode(&bytes[FRAMES_OFFSET as usize..], &journal.cluster, place);
     Ok(header.ok().map(|header| hex(&header.previous.0)))
 }

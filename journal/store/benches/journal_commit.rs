@@ -147,14 +147,22 @@ fn in_flight(writer: &mut Writer, maker: &mut SegmentMaker, bare: &mut BareQueue
     let [one, several, bare_one, bare_several] = rates.map(|took| commits / took.as_secs_f64());
     println!("commits/s of 4 KiB          1 in flight  {IN_FLIGHT} in flight      ratio");
     println!("  {:<26}{one:>11.0}{several:>13.0}{:>11.2}", "journal, 1 command", several / one);
-    println!("  {:<26}{bare_one:>11.0}{bare_several:>13.0}{:>11.2}", "bare O_DIRECT + RWF_DSYNC", bare_several / bare_one);
+    println!(
+        "  {:<26}{bare_one:>11.0}{bare_several:>13.0}{:>11.2}",
+        "bare O_DIRECT + RWF_DSYNC",
+        bare_several / bare_one
+    );
     println!(
         "  journal of bare {:>21.2}{:>13.2}{:>11.2}",
         one / bare_one,
         several / bare_several,
         several / one / (bare_several / bare_one)
     );
-    let bound = if bare_several / bare_one < FLIGHT_BAR { ", and a bare writer does not come to it here" } else { "" };
+    let bound = if bare_several / bare_one < FLIGHT_BAR {
+        ", and a bare writer does not come to it here"
+    } else {
+        ""
+    };
     println!("  the ratio is {:.2} x the bar of {FLIGHT_BAR}{bound}", several / one / FLIGHT_BAR);
     Ok(())
 }

@@ -43,7 +43,15 @@ impl FromStr for Archived {
 /// # Errors
 /// [`Error::Io`].
 pub fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut indices = dir::indices(&Os, dir)?;
+    segments_on(&Os, dir)
+}
+
+/// [`segments`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn segments_on<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<u64>, Error> {
+    let mut indices = dir::indices(disk, dir)?;
     indices.sort_unstable();
     Ok(indices)
 }
@@ -69,9 +77,9 @@ pub fn archived(dir: &Path) -> Result<Vec<Archived>, Error> {
 ///
 /// # Panics
 /// When the place's name holds a line end.
-pub fn note_archived(dir: &Path, more: &Archived) -> Result<(), Error> {
+pub fn note_archived_on<D: Disk>(disk: &D, dir: &Path, more: &Archived) -> Result<(), Error> {
     assert!(!more.place.contains('\n'), "a place is one line");
-    let mut stretches = archived(dir)?;
+    let mut stretches = read(disk, dir)?;
     match stretches
         .iter_mut()
         .find(|known| known.place == more.place && known.first <= more.first && more.first <= known.last + 1)
@@ -81,7 +89,7 @@ pub fn note_archived(dir: &Path, more: &Archived) -> Result<(), Error> {
         None => stretches.push(more.clone()),
     }
     let line = |it: &Archived| format!("{} {} {} {}\n", it.first, it.last, it.last_seq.0, it.place);
-    write_new(&Os, &path(dir), stretches.iter().map(line).collect::<String>().as_bytes())
+    write_new(disk, &path(dir), stretches.iter().map(line).collect::<String>().as_bytes())
 }
 
 pub(crate) fn read<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<Archived>, Error> {

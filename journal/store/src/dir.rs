@@ -166,8 +166,11 @@ pub fn format_on<D: Disk>(
     write_new(disk, &path, &superblock::encode(&first))
 }
 
-/// Makes `dir` and what is missing above it, durably: a journal is there as long as its directory is.
-fn make_dirs<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
+/// Makes `dir` and what is missing above it, durably: what is in it is there as long as its directory is.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn make_dirs<D: Disk>(disk: &D, dir: &Path) -> Result<(), Error> {
     let above: Vec<_> = dir.ancestors().filter(|above| !above.as_os_str().is_empty()).collect();
     for dir in above.into_iter().rev() {
         let missing = !disk.exists(dir).map_err(Error::io("look for", dir))?;
@@ -214,8 +217,11 @@ pub(crate) fn making(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A file, new and whole on disk under its name, or not there at all.
-pub(crate) fn write_new<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// A file, new and whole on disk under its name, or not there at all. One of that name is replaced.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_new<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let making = making(path);
     let file = disk.open(&making, Access::Create, false).map_err(Error::io("make", &making))?;
     let written = file.write_all_at(bytes, 0).and_then(|()| file.sync());

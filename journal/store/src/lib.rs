@@ -27,10 +27,10 @@ mod void;
 mod writer;
 
 pub use ahead::read_ahead;
-pub use archived::{Archived, archived, note_archived, segment_path, segments};
+pub use archived::{Archived, archived, note_archived_on, segment_path, segments, segments_on};
 pub use cipher::DataKey;
 pub use cut::{CutTail, cut_back, cut_back_on};
-pub use dir::{Durability, Options, Term, format, format_on, identity};
+pub use dir::{Durability, Options, Term, format, format_on, identity, make_dirs, write_new};
 pub use disk::{Disk, Os};
 pub use error::Error;
 pub use reader::{Frame, Reader, Tail};
@@ -38,7 +38,7 @@ pub use recovery::{
     Opened, Recovery, Replay, TornTail, open, open_from, open_from_on, open_on, open_replaying,
 };
 pub use segment::SegmentMaker;
-pub use superblock::superblock;
+pub use superblock::{superblock, superblock_on};
 pub use uring::Uring;
 pub use uring_stream::UringStream;
 pub use void::{void, void_on};

@@ -14,7 +14,15 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::NotFormatted`], [`Error::Superblock`], [`Error::Io`].
 pub fn superblock(dir: &Path) -> Result<Superblock, Error> {
-    read(&Os, dir, false).map(|(superblock, _)| superblock)
+    superblock_on(&Os, dir)
+}
+
+/// [`superblock`], in another world.
+///
+/// # Errors
+/// As there.
+pub fn superblock_on<D: Disk>(disk: &D, dir: &Path) -> Result<Superblock, Error> {
+    read(disk, dir, false).map(|(superblock, _)| superblock)
 }
 
 /// The superblock and the bytes it was read from; past the page cache where `direct` says so.

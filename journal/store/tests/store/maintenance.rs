@@ -58,7 +58,10 @@ fn journal(seed: u64, torn: bool) -> SimDisk {
 }
 
 /// Every operation of some work, from 1, on a fork of `disk`.
-fn operations<T>(disk: &SimDisk, work: impl FnOnce(&SimDisk) -> Result<T, Error>) -> std::ops::RangeInclusive<usize> {
+fn operations<T>(
+    disk: &SimDisk,
+    work: impl FnOnce(&SimDisk) -> Result<T, Error>,
+) -> std::ops::RangeInclusive<usize> {
     let whole = disk.fork(1);
     let from = whole.history().len();
     let _ = work(&whole).unwrap_or_else(|error| panic!("without a fault: {error}"));
@@ -252,6 +255,8 @@ fn a_snapshot_that_is_ended_anywhere_is_whole_or_not_there_and_those_to_be_kept_
     };
     // There are few operations, and much of what a fault does is luck.
     let endings: usize = (0..6).map(|_| ended(&disk, &mut rng, next, &mut each)).sum();
-    println!("{endings} endings: {without} without it, {with} with it, {removed} of those with the oldest removed");
+    println!(
+        "{endings} endings: {without} without it, {with} with it, {removed} of those with the oldest removed"
+    );
     assert!(without > 10 && with > 5 && removed > 2, "hardly anything was ended: nothing was tried");
 }
