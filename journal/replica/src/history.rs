@@ -5,7 +5,8 @@
 
 use ironbell_record::{Chain, Identity, Point};
 
-use crate::message::{EPOCHS_MAX, Hello};
+use crate::message::{EPOCHS_MAX, Hello, Refusal};
+use crate::register::{AckPolicy, NodeId};
 
 /// How a peer's history stands to ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,41 @@ pub enum Relation {
     NoCommonPoint,
 }
 
+/// What a primary answers to a hello: where the standby's history goes on.
+///
+/// # Errors
+/// Why there is no link between the two.
+pub fn answer(
+    ours: &Epochs,
+    node: NodeId,
+    ack: AckPolicy,
+    epoch: u64,
+    hello: &Hello,
+) -> Result<Point, Refusal> {
+    if hello.identity != ours.identity {
+        return Err(Refusal::Venue);
+    }
+    if hello.node == node {
+        return Err(Refusal::Node);
+    }
+    if hello.ack != ack {
+        return Err(Refusal::Policy);
+    }
+    if hello.leading.is_some() {
+        return Err(Refusal::Leads);
+    }
+    if hello.promised > epoch {
+        return Err(Refusal::Epoch);
+    }
+    match ours.relation(hello) {
+        Relation::Same | Relation::Behind => Ok(hello.last),
+        Relation::Parted(common) => Ok(common),
+        Relation::NoCommonPoint => Err(Refusal::NoCommonPoint),
+        // Ours holds the first frame of an epoch that nobody else can have.
+        Relation::Ahead | Relation::Diverged { .. } => Err(Refusal::Diverged),
+    }
+}
+
 /// The last point of each of the newest epochs in a journal, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epochs {
@@ -37,13 +73,16 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Of a journal of this venue with these last points of its epochs, ascending.
+    /// Of a journal of this venue that was read from `from` on (its beginning, or where a snapshot stands), with these
+    /// last points of the epochs found there, ascending.
     ///
     /// # Panics
     /// When they do not ascend.
     #[must_use]
-    pub fn new(identity: Identity, points: &[Point]) -> Self {
-        let mut epochs = Self { identity, points: Vec::with_capacity(EPOCHS_MAX + 1), cut: false };
+    pub fn new(identity: Identity, from: Point, points: &[Point]) -> Self {
+        let cut = from != Chain::genesis(&identity).point();
+        let mut epochs = Self { identity, points: Vec::with_capacity(EPOCHS_MAX + 1), cut };
+        epochs.reach(from);
         points.iter().for_each(|point| epochs.reach(*point));
         epochs
     }

@@ -21,7 +21,7 @@ pub mod standby;
 
 pub use backlog::Backlog;
 pub use commit::{CommitRule, Reached};
-pub use control::{Action, Input};
+pub use control::{Action, Control, Input};
 pub use history::Relation;
 pub use message::{Ack, Hello, Message, MessageError};
 pub use register::{AckPolicy, InSync, Mode, NodeId, Register};

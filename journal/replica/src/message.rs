@@ -147,7 +147,8 @@ pub struct Hello {
     pub promised: u64,
     /// The epoch it leads in; `None` when it does not lead.
     pub leading: Option<u64>,
-    /// The end of its history on disk.
+    /// The end of its history. A node that does not lead says hello when all of it is on its disk, and after its last link
+    /// has ended.
     pub last: Point,
     /// The last point of each of the newest 1,024 epochs in its journal, ascending.
     pub epochs: Vec<Point>,

@@ -172,7 +172,7 @@ impl Link {
                 return Err(NotOurs { acknowledged: point, known });
             }
         }
-        let latest = self.acked.get_or_insert(*ack);
+        let latest = self.acked.get_or_insert(Ack { echo: Nanos(0), ..*ack });
         if ack.received.frames > latest.received.frames {
             latest.received = ack.received;
         }
@@ -182,11 +182,18 @@ impl Link {
         if ack.applied.seq > latest.applied.seq {
             latest.applied = ack.applied;
         }
-        latest.echo = latest.echo.max(ack.echo);
+        // Nobody has heard what was not sent yet.
+        latest.echo = latest.echo.max(ack.echo.min(self.sent_at));
         if latest.durable.frames == backlog.last().frames {
             self.whole_at = now;
         }
         Ok(())
+    }
+
+    /// The end of what was sent: what is read from the journal for [`catch_up`](Self::catch_up) stands behind it.
+    #[must_use]
+    pub fn sent(&self) -> Point {
+        self.sent
     }
 
     /// The epoch in which acknowledgements count.

@@ -116,6 +116,8 @@ pub struct Link {
     /// What was acknowledged last, and when.
     acked: Option<Ack>,
     acked_at: Option<Nanos>,
+    /// The first commit that was heard in this epoch.
+    to_hold: Option<Seq>,
     holds_commit: bool,
     expected: VecDeque<Executed>,
 }
@@ -137,6 +139,7 @@ impl Link {
             heard_at: None,
             acked: None,
             acked_at: None,
+            to_hold: None,
             holds_commit: false,
             expected: VecDeque::with_capacity(EXPECTED_MAX),
         }
@@ -180,6 +183,7 @@ impl Link {
         if epoch > self.epoch {
             self.epoch = epoch;
             self.newest_sent_at = Nanos(0);
+            self.to_hold = None;
             self.holds_commit = false;
             self.acked = None;
         }
@@ -207,14 +211,18 @@ impl Link {
         self.newest_sent_at = self.newest_sent_at.max(sent_at);
         self.commit = self.commit.max(commit);
         self.heard_at = Some(now);
-        self.note_commit_held(commit);
+        self.to_hold = self.to_hold.or(Some(commit));
+        self.note_commit_held();
         Ok(())
     }
 
-    /// Everything that was committed when the primary said this is on this disk; from then on nothing is committed
-    /// without this node.
-    fn note_commit_held(&mut self, commit: Seq) {
-        self.holds_commit |= self.epoch == self.promised && commit <= self.durable.seq;
+    /// What the primary said first is committed, and everything that it had when its epoch began, is on this disk: from
+    /// then on nothing is committed without this node. A primary that has just started says less than was once committed;
+    /// so its epoch's first frame must be there too, which stands behind all of it.
+    fn note_commit_held(&mut self) {
+        let holds =
+            self.durable.epoch == self.epoch && self.to_hold.is_some_and(|commit| commit <= self.durable.seq);
+        self.holds_commit |= holds;
     }
 
     fn frame<'a>(&mut self, head: &FrameHead, copy: FrameCopy<'a>, now: Nanos) -> Result<Heard<'a>, Fault> {
@@ -261,6 +269,7 @@ impl Link {
         assert!(point.frames >= self.durable.frames, "durable goes back from {} to {point}", self.durable);
         assert!(point.frames <= self.received.frames, "{point} is beyond {}", self.received);
         self.durable = point;
+        self.note_commit_held();
     }
 
     /// A frame was executed; call it at the end of each.
