@@ -383,6 +383,8 @@ pub struct Control {
     /// Swaps of unknown outcome, from the same old value, that another took the place of: they may still be done.
     stray: Vec<Register>,
     peer: Option<Peer>,
+    /// The highest epoch that the other node is known to have promised.
+    peer_promised: u64,
     pulling: bool,
     heard_at: Nanos,
     acked_at: Nanos,
@@ -451,6 +453,13 @@ enum Why {
     HandOver,
 }
 
+impl Why {
+    /// Somebody waits to hear what became of it.
+    fn is_ordered(self) -> bool {
+        matches!(self, Self::Order | Self::Bootstrap | Self::RestartSolo)
+    }
+}
+
 /// A swap that was asked for.
 #[derive(Debug)]
 struct Swap {
@@ -516,6 +525,7 @@ impl Control {
             asked: None,
             stray: Vec::new(),
             peer: None,
+            peer_promised: 0,
             pulling: false,
             heard_at: now,
             // An earlier life may have acknowledged up to now.
@@ -673,6 +683,7 @@ impl Control {
             Input::LinkUp(peer) => {
                 self.pulling = false;
                 self.peer = Some(peer);
+                self.peer_promised = self.peer_promised.max(peer.promised);
                 self.alarm(Alarm::Diverged, matches!(peer.relation, Relation::Diverged { .. }));
                 match (&mut self.role, peer.leading) {
                     (Role::Primary(lead), Some(epoch)) if epoch > lead.register.epoch => {
@@ -704,9 +715,7 @@ impl Control {
             }
             Input::Durable(point) => self.last = point,
             Input::PeerRefused { promised } => {
-                if let Some(peer) = &mut self.peer {
-                    peer.promised = peer.promised.max(promised);
-                }
+                self.peer_promised = self.peer_promised.max(promised);
                 if let Role::Primary(lead) = &mut self.role {
                     lead.outbid(promised, now);
                 }
@@ -843,10 +852,9 @@ impl Control {
     /// Above every epoch that this node knows anybody to have promised or asked for.
     fn next_epoch(&self) -> u64 {
         let known = self.view.register.as_ref().map_or(0, |register| register.epoch);
-        let peer = self.peer.map_or(0, |peer| peer.promised);
         let asked = self.stray.iter().chain(self.swap.as_ref().map(|swap| &swap.to));
         let asked = asked.map(|register| register.epoch).max().unwrap_or(0);
-        known.max(peer).max(asked).max(self.promised) + 1
+        known.max(self.peer_promised).max(asked).max(self.promised) + 1
     }
 
     // On a node that does not lead.
@@ -902,7 +910,7 @@ impl Control {
             Err(NotNow::Never(why)) => {
                 self.role = Role::Standby(None);
                 self.waits = why;
-                if !matches!(wish.why, Why::Silence | Why::Restart) {
+                if wish.why.is_ordered() {
                     self.actions.push_back(Action::Report(Err(why.into())));
                 }
             }
@@ -1068,7 +1076,7 @@ impl Control {
     fn give_up(&mut self, why: &'static str, now: Nanos) {
         let role = std::mem::replace(&mut self.role, Role::Standby(None));
         if let Role::Promising { wish, .. } | Role::Swapping(wish) = role
-            && matches!(wish.why, Why::Order | Why::Bootstrap | Why::RestartSolo)
+            && wish.why.is_ordered()
         {
             self.actions.push_back(Action::Report(Err(why.into())));
         }
@@ -1107,7 +1115,7 @@ impl Control {
                 let rule = Self::rule_of(register.in_sync);
                 self.actions.push_back(Action::HoldLease);
                 self.actions.push_back(Action::Lead { register: register.clone(), rule });
-                if matches!(wish.why, Why::Order | Why::Bootstrap | Why::RestartSolo) {
+                if wish.why.is_ordered() {
                     let done = format!("this node leads in epoch {}", register.epoch);
                     self.actions.push_back(Action::Report(Ok(done)));
                 }

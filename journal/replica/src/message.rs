@@ -627,3 +627,6 @@ impl<'a> Body<'a> {
         std::mem::take(&mut self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;
