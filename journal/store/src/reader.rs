@@ -451,7 +451,7 @@ impl<D: Disk> Reader<D> {
     /// What it means that no sound frame is read where the next one belongs.
     ///
     /// A write that never ended is judged by what it cannot have left behind: later frames that count
-    /// it as durable or committed, a later segment with frames, bytes further on than writes in flight
+    /// it as durable, a later segment with frames, bytes further on than writes in flight
     /// reach. The evidence is gathered first and the frame read again then: on a live journal it may
     /// have been finished meanwhile, and the evidence is only good against what came before it.
     fn judge(&mut self, unreadable: FrameError) -> Result<Verdict, Error> {
@@ -478,9 +478,8 @@ impl<D: Disk> Reader<D> {
             use FrameError::{HeaderCrc, Magic, PayloadCrc, Truncated};
             !matches!(error, Truncated | Magic | HeaderCrc | PayloadCrc)
         };
-        let knows = |later: &&FrameHeader| {
-            later.durable_frames > self.chain.frames || later.commit > self.chain.last_seq
-        };
+        // The commit that it carries is no evidence: with two nodes, what is committed may be on the other's disk.
+        let knows = |later: &&FrameHeader| later.durable_frames > self.chain.frames;
         let what = if never_torn(unreadable) {
             unreadable.to_string()
         } else if let Some(wrong) = later_wrong {
