@@ -3,7 +3,7 @@
 //! A rule names who must hold a command before it is. While a change of the in-sync set is under way and its outcome may
 //! be unknown, the rules of both sets apply at once: whichever of them a restart finds, nothing acknowledged is lost.
 
-use ironbell_types::Seq;
+use ironbell_types::{Nanos, Seq};
 
 use crate::register::AckPolicy;
 
@@ -21,11 +21,16 @@ pub enum CommitRule {
 }
 
 impl CommitRule {
-    /// Whether outcomes are released only as long as the standby's last acknowledgement is fresh
-    /// ([`crate::primary::Link::permission_end`]).
+    /// Whether an open primary may release what is committed, and serve reads, at `now`; `permission_end` is
+    /// [`crate::primary::Link::permission_end`] of its link to the standby, if it has one. Ask again before every release:
+    /// a process may have stood still meanwhile.
     #[must_use]
-    pub const fn needs_permission(self) -> bool {
-        matches!(self, Self::Pair | Self::Joint)
+    pub fn may_release(self, permission_end: Option<Nanos>, now: Nanos) -> bool {
+        match self {
+            Self::Hold => false,
+            Self::Alone => true,
+            Self::Pair | Self::Joint => permission_end.is_some_and(|end| now < end),
+        }
     }
 
     /// The last command that is committed, of a primary that has come as far as `own` and whose standby has acknowledged
@@ -63,6 +68,17 @@ mod tests {
 
     fn reached(received: u64, durable: u64) -> Reached {
         Reached { received: Seq(received), durable: Seq(durable) }
+    }
+
+    #[test]
+    fn nobody_releases_in_a_pair_without_a_fresh_acknowledgement() {
+        for rule in [CommitRule::Pair, CommitRule::Joint] {
+            assert!(rule.may_release(Some(Nanos(10)), Nanos(9)));
+            assert!(!rule.may_release(Some(Nanos(10)), Nanos(10)));
+            assert!(!rule.may_release(None, Nanos(0)));
+        }
+        assert!(CommitRule::Alone.may_release(None, Nanos(99)));
+        assert!(!CommitRule::Hold.may_release(Some(Nanos(10)), Nanos(9)));
     }
 
     #[test]

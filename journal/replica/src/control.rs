@@ -994,7 +994,8 @@ impl Control {
             _ if register.primary == me => Err(NotNow::Never("the register names this node already")),
             _ => {
                 let may = self.may_be_promoted(&register).map_err(NotNow::Never);
-                self.alarm(Alarm::HistoryMissing, self.last.frames < register.start.frames);
+                let is_missing = register.in_sync.contains(me) && self.last.frames < register.start.frames;
+                self.alarm(Alarm::HistoryMissing, is_missing);
                 may
             }
         }

@@ -25,3 +25,6 @@ pub use control::{Action, Control, Input};
 pub use history::Relation;
 pub use message::{Ack, Hello, Message, MessageError};
 pub use register::{AckPolicy, InSync, Mode, NodeId, Register};
+
+#[cfg(test)]
+mod links;

@@ -276,11 +276,13 @@ mod tests {
         let hash = "ab".repeat(32);
         assert_eq!(
             text,
-            format!(
-                r#"{{"epoch":7,"primary":2,"in_sync":[1,2],"mode":"pair","ack":"both-durable","reason":"joined","#
-            ) + &format!(
-                r#""approver":"ann \"the SRE\"","start":{{"frames":12,"epoch":6,"seq":345,"hash":"{hash}"}}}}"#
-            )
+            [
+                r#"{"epoch":7,"primary":2,"in_sync":[1,2],"mode":"pair","ack":"both-durable","reason":"joined","#,
+                r#""approver":"ann \"the SRE\"","start":{"frames":12,"epoch":6,"seq":345,"hash":""#,
+                &hash,
+                r#""}}"#,
+            ]
+            .concat()
         );
         assert_eq!(Register::from_text(&text), Ok(register()));
     }

@@ -174,6 +174,10 @@ impl Link {
         if epoch < self.epoch {
             return Err(Fault::Protocol("an epoch that goes back"));
         }
+        if epoch == self.epoch {
+            // It came twice.
+            return Ok(Heard::Nothing);
+        }
         if from != self.received {
             if from.frames > self.received.frames {
                 return Err(Fault::Gap { expected: self.received.frames, found: from.frames });

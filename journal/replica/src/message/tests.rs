@@ -75,7 +75,7 @@ fn hello() -> impl Strategy<Value = Hello> {
 /// What a message is made of; the bytes that some borrow stand in the test.
 #[derive(Clone, Debug)]
 enum Made {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Words(u8, [u64; 4], Point, Point, u128),
     Frame([u64; 4], u64),
     Name(String, u64),
@@ -84,7 +84,7 @@ enum Made {
 
 fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
-        hello().prop_map(Made::Hello),
+        hello().prop_map(|hello| Made::Hello(Box::new(hello))),
         (0..8_u8, any::<[u64; 4]>(), point(), point(), any::<u128>())
             .prop_map(|(kind, words, one, other, wide)| Made::Words(kind, words, one, other, wide)),
         (any::<[u64; 4]>(), 0..60_u64).prop_map(|(words, count)| Made::Frame(words, count)),
@@ -99,7 +99,7 @@ fn made() -> impl Strategy<Value = Made> {
 /// Calls `check` with the message that `made` says.
 fn with_message(made: &Made, check: impl FnOnce(Message<'_>)) {
     match made {
-        Made::Hello(hello) => check(Message::Hello(Box::new(hello.clone()))),
+        Made::Hello(hello) => check(Message::Hello(hello.clone())),
         Made::Words(kind, [one, two, three, four], from, last, wide) => {
             let epoch = (*one).max(1);
             check(match kind {
