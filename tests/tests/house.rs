@@ -37,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("powercut", &["types", "store"]),
     ("etcd", &[]),
     ("etcd-cluster", &[]),
+    ("sim", &["types", "core", "record", "store", "replica", "tests"]),
     (
         "appliance",
         &[
