@@ -32,6 +32,8 @@ pub(crate) struct Ahead {
     pub(crate) superstep: u64,
     /// One entry a command, in their order.
     log: Vec<Undo>,
+    /// One for each entry that has rates.
+    rates: Vec<UndoRates>,
     doubts: Vec<Doubt>,
     /// Replacements that turned out to replace nothing.
     lapsed: Vec<OrderKey>,
@@ -44,13 +46,20 @@ pub(crate) struct Ahead {
 /// comes again; and a quote of orders that are not open, which counts as none.
 #[derive(Clone)]
 struct Undo {
-    place: usize,
+    place: u32,
     port: PortId,
     idx: UserRefIdx,
     last: UserRefNum,
+    opened: [Option<u32>; 2],
+    /// Of a port that has such rules; kept apart, since most have none.
+    has_rates: bool,
+}
+
+/// How a port's rates were before a command.
+#[derive(Clone)]
+struct UndoRates {
     bucket: Bucket,
     row: Option<Row>,
-    opened: [Option<u32>; 2],
 }
 
 /// The number of a replacement, which is only consumed if there is something to replace.
@@ -67,6 +76,7 @@ impl Ahead {
     pub(crate) fn new(commands: usize) -> Self {
         Self {
             log: Vec::with_capacity(commands),
+            rates: Vec::with_capacity(commands),
             doubts: Vec::with_capacity(commands),
             lapsed: Vec::with_capacity(commands),
             ..Self::default()
@@ -78,6 +88,7 @@ impl Desk {
     pub(crate) fn begin_superstep(&mut self) {
         self.ahead.superstep += 1;
         self.ahead.log.clear();
+        self.ahead.rates.clear();
         self.ahead.doubts.clear();
         debug_assert!(self.ahead.lapsed.is_empty());
     }
@@ -197,27 +208,25 @@ impl Desk {
         short.is_some_and(|(entry, hold)| hold > self.ledger.total(entry) && !self.ledger.is_credited(entry))
     }
 
-    fn before(&self, place: usize, port: PortId, idx: UserRefIdx) -> Undo {
+    fn before(&mut self, place: usize, port: PortId, idx: UserRefIdx) -> Undo {
         let state = self.directory.port(port).expect("its home is this shard");
-        Undo {
-            place,
-            port,
-            idx,
-            last: state.last(idx),
-            bucket: state.bucket,
-            row: state.row,
-            opened: [None; 2],
+        let has_rates = state.rules.rate_per_second > 0 || state.rules.duplicates_max > 0;
+        if has_rates {
+            self.ahead.rates.push(UndoRates { bucket: state.bucket, row: state.row });
         }
+        Undo { place: place as u32, port, idx, last: state.last(idx), opened: [None; 2], has_rates }
     }
 
     /// Undoes what was admitted from the place `cut` of the superstep on.
     pub(crate) fn take_back(&mut self, cut: usize) {
-        while let Some(undo) = self.ahead.log.pop_if(|undo| undo.place >= cut) {
+        while let Some(undo) = self.ahead.log.pop_if(|undo| undo.place as usize >= cut) {
             undo.opened.into_iter().rev().flatten().for_each(|slot| self.close(slot));
             let state = self.directory.port_mut(undo.port).expect("it was known before");
             state.put_back(undo.idx, undo.last);
-            state.bucket = undo.bucket;
-            state.row = undo.row;
+            if undo.has_rates {
+                let UndoRates { bucket, row } = self.ahead.rates.pop().expect("one for each");
+                (state.bucket, state.row) = (bucket, row);
+            }
         }
         while self.ahead.doubts.pop_if(|doubt| doubt.place >= cut).is_some() {}
     }

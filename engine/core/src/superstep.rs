@@ -34,6 +34,8 @@ use ironbell_types::{Command, Event, Nanos, PortId, Sequenced, Stage};
 #[derive(Clone)]
 pub struct Part {
     homes: Homes,
+    /// By port's id less 1, its shard: what stage 1 asks of every command, whosever it is.
+    port_homes: Vec<u8>,
     pub(crate) desk: Desk,
     pub(crate) matching: Matching,
     said: Said,
@@ -169,16 +171,27 @@ impl Said {
 
 /// Takes from the list whose head is first as long as it stays so.
 fn merge_lists(lists: &mut [&[Event]], out: &mut Vec<Event>) {
-    let place = |event: &Event| (event.seq, event.stage, event.step);
-    loop {
-        let heads = || lists.iter().enumerate().filter_map(|(at, list)| Some((place(list.first()?), at)));
-        let Some((_, first)) = heads().min() else { return };
-        let next = heads().filter(|(_, at)| *at != first).min().map(|(place, _)| place);
+    let place = |event: &Event| (event.seq.0, u64::from(event.stage as u8) << 32 | u64::from(event.step));
+    while let Some((first, next)) = two_first(lists, &place) {
         let list = lists[first];
         let run = next.map_or(list.len(), |next| list.iter().take_while(|event| place(event) < next).count());
         out.extend_from_slice(&list[..run]);
         lists[first] = &list[run..];
     }
+}
+
+/// The list whose head has the least place, and the least place of the others' heads. `None` when all are empty.
+#[inline(always)]
+fn two_first<T, P: Ord + Copy>(lists: &[&[T]], place: &impl Fn(&T) -> P) -> Option<(usize, Option<P>)> {
+    let (mut least, mut next): (Option<(P, usize)>, Option<P>) = (None, None);
+    for (at, list) in lists.iter().enumerate() {
+        let Some(head) = list.first().map(place) else { continue };
+        match least {
+            Some((so_far, _)) if so_far < head => next = Some(next.map_or(head, |next| next.min(head))),
+            _ => (next, least) = (least.map(|(so_far, _)| so_far), Some((head, at))),
+        }
+    }
+    least.map(|(_, at)| (at, next))
 }
 
 /// Whether a command can run beside others: it touches one account, one book, and those that it trades with, and what
@@ -205,6 +218,7 @@ impl Part {
         let [orders, accounts, legs] = [orders, accounts, legs].map(|count| count.div_ceil(shards));
         Self {
             homes,
+            port_homes: Vec::new(),
             desk: Desk::new(shard, shards > 1, orders, accounts, legs, key),
             matching: Matching::new(orders, key),
             said: Said::new(if shards > 1 { SPAN_WARM } else { 0 }),
@@ -229,11 +243,13 @@ impl Part {
     /// included, by shard.
     pub fn risk(&mut self, span: &[Sequenced], outbox: &mut [Mail]) {
         self.desk.begin_superstep();
+        self.note_ports();
         outbox.iter_mut().for_each(|mail| mail.requests.clear());
         let mut cut = span.len();
+        let here = self.shard() as u8;
         for (place, sequenced) in span.iter().enumerate() {
-            let port = risk::port_of(&sequenced.command).expect("orders come in on a port");
-            if self.home_of_port(port) != Some(self.shard()) {
+            let PortId(port) = risk::port_of(&sequenced.command).expect("orders come in on a port");
+            if self.port_homes.get((port as usize).wrapping_sub(1)) != Some(&here) {
                 continue;
             }
             let admitted = if place == 0 {
@@ -269,17 +285,16 @@ impl Part {
             said.truncate(kept);
         }
         outbox.iter_mut().for_each(|mail| mail.effects.clear());
-        let mut heads = [0; SHARDS_MAX];
-        while let Some((place, request)) = next(inbox, &mut heads, |mail| &mail.requests, |(place, _)| *place)
-        {
+        let Self { matching, effects, said, .. } = self;
+        let apply = |place: usize, request: &(u32, Request)| {
             if place >= cut {
-                break;
+                return false;
             }
             let Sequenced { seq, time, .. } = span[place];
-            let voice = &mut Voice::new(&mut self.said.stages[1], seq, time, Stage::Matching);
-            self.matching.apply(&request.1, voice, &mut self.effects);
+            let voice = &mut Voice::new(&mut said.stages[1], seq, time, Stage::Matching);
+            matching.apply(&request.1, voice, effects);
             let mut step = 0;
-            for effect in self.effects.drain(..) {
+            for effect in effects.drain(..) {
                 let posted = Posted { place: place as u32, step, effect };
                 let [one, other] = effect.tokens().map(|token| token.map(shard_of));
                 let one = one.expect("what orders do to each other has an order");
@@ -289,19 +304,22 @@ impl Part {
                 }
                 step += effect.steps();
             }
-        }
+            true
+        };
+        in_order(inbox, |mail| &mail.requests, |(place, _)| *place, apply);
         cut
     }
 
     /// Stage 3 of a span, as far as [`Part::matching`] cut it: postings to the accounts at home here.
     pub fn settle(&mut self, span: &[Sequenced], inbox: &[Mail]) {
-        let mut heads = [0; SHARDS_MAX];
-        while let Some((place, posted)) = next(inbox, &mut heads, |mail| &mail.effects, |posted| posted.place)
-        {
+        let Self { desk, said, .. } = self;
+        let settle = |place: usize, posted: &Posted| {
             let Sequenced { seq, time, .. } = span[place];
-            let voice = &mut Voice::new(&mut self.said.stages[2], seq, time, Stage::Settlement);
-            self.desk.settle_one(&posted.effect, posted.step, voice);
-        }
+            let voice = &mut Voice::new(&mut said.stages[2], seq, time, Stage::Settlement);
+            desk.settle_one(&posted.effect, posted.step, voice);
+            true
+        };
+        in_order(inbox, |mail| &mail.effects, |posted| posted.place, settle);
         self.desk.end_superstep();
         self.said.hash(&mut self.hasher);
     }
@@ -312,23 +330,37 @@ impl Part {
         core::mem::swap(&mut self.said, said);
     }
 
-    fn home_of_port(&self, port: PortId) -> Option<usize> {
-        Some(self.homes.of_firm(self.desk.directory.port(port)?.port.firm))
+    /// Ports stay at home where they were defined.
+    fn note_ports(&mut self) {
+        let new = &self.desk.directory.ports[self.port_homes.len()..];
+        self.port_homes.extend(new.iter().map(|state| self.homes.of_firm(state.port.firm) as u8));
     }
 }
 
-/// The next item of all mails by its place in the span. No place has items in two mails.
-fn next<'a, T>(
+/// Does something with the items of all mails in the order of their places in the span, as long as it returns true. No
+/// place has items in two mails.
+#[inline(always)]
+fn in_order<'a, T: 'a>(
     inbox: &'a [Mail],
-    heads: &mut [usize; SHARDS_MAX],
     items: impl Fn(&'a Mail) -> &'a [T],
     place: impl Fn(&T) -> u32,
-) -> Option<(usize, &'a T)> {
-    let head = |(shard, mail): (usize, &'a Mail)| Some((place(items(mail).get(heads[shard])?), shard));
-    let (place, shard) = inbox.iter().enumerate().filter_map(head).min()?;
-    let item = &items(&inbox[shard])[heads[shard]];
-    heads[shard] += 1;
-    Some((place as usize, item))
+    mut act: impl FnMut(usize, &T) -> bool,
+) {
+    let mut lists: [&[T]; SHARDS_MAX] = [&[]; SHARDS_MAX];
+    let lists = &mut lists[..inbox.len()];
+    lists.iter_mut().zip(inbox).for_each(|(list, mail)| *list = items(mail));
+    while let Some((first, next)) = two_first(lists, &place) {
+        let mut list = lists[first];
+        while let [item, rest @ ..] = list
+            && next.is_none_or(|next| place(item) < next)
+        {
+            if !act(place(item) as usize, item) {
+                return;
+            }
+            list = rest;
+        }
+        lists[first] = list;
+    }
 }
 
 impl Engine {

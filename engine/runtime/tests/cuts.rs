@@ -7,7 +7,7 @@ use ironbell_runtime::frame::COMMANDS_MAX;
 use ironbell_runtime::shard::Batch;
 use ironbell_runtime::shards::{CUTS_MAX, Lead, Lending, Output, Worker, lead};
 use ironbell_runtime::{FramePool, Role, SharedFrame};
-use ironbell_types::{Command, Event, Nanos, PortId, Sequenced};
+use ironbell_types::{Command, DeadMan, Event, Nanos, PortId, Sequenced};
 
 #[expect(dead_code, reason = "core's tests use the rest")]
 #[path = "../../core/tests/venue/mod.rs"]
@@ -66,6 +66,7 @@ impl Twins {
         let frame = frame(&sequenced, deferred);
         let is = self.execute(&frame);
         assert_eq!(is, said);
+        assert_eq!(self.lead.next_due(), self.venue.engine.next_due());
         self.lead.cut_by().map(|PortId(port)| port).collect()
     }
 
@@ -112,6 +113,24 @@ fn a_run_ends_with_its_last_cut_and_the_rest_is_executed_at_home() {
         twins.run(&frame, 0);
     }
     assert_eq!(twins.lead.counters().commands_lent, 46);
+}
+
+/// A timer of a part that is lent is told all the same, until it fires.
+#[test]
+fn what_is_due_on_a_part_that_is_lent_is_known() {
+    let mut twins = Twins::new();
+    let armed = Command::DeadMan(DeadMan { port: PortId(HOSTILE), timeout_ns: 60 });
+    twins.run(&[armed], 0);
+    let due = twins.lead.next_due();
+    assert!(due.is_some());
+    let calm: Vec<_> = (0..20).map(|_| twins.calm()).collect();
+    twins.run(&calm, 0);
+    assert_eq!(twins.lead.counters().commands_lent, 20);
+    assert_eq!(twins.lead.next_due(), due);
+    let calm: Vec<_> = (0..40).map(|_| twins.calm()).collect();
+    twins.run(&calm, 0);
+    twins.run(&[Command::Tick], 0);
+    assert_eq!(twins.lead.next_due(), None);
 }
 
 #[test]
