@@ -36,7 +36,7 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
 	cargo build --release --locked -p ironbell-parquet
 
-mutants: preflight ## Plant bugs in the journal's code, one after the other, and see that its tests fail.
+mutants: preflight ## Plant bugs in the code of journal and shards, one after the other, and see that its tests fail.
 	@tests/mutants.sh
 
 fuzz: ## Fuzz what reads the journal's files, a minute each (nightly Rust): make fuzz SECONDS=600.
@@ -44,7 +44,8 @@ fuzz: ## Fuzz what reads the journal's files, a minute each (nightly Rust): make
 
 bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)
-	cargo bench --locked -p ironbell-runtime --bench superstep_scaling
+	cargo bench --locked -p ironbell-runtime --bench superstep_scaling -- $(if $(shell command -v valgrind),--instructions)
+	cargo bench --locked -p ironbell-appliance --bench idle_node
 	cargo bench --locked -p ironbell-store --bench journal_commit
 	cargo bench --locked -p ironbell-wire
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Plants a bug in a copy of the journal's code and sees that the test named for it fails: a test that cannot fail proves
-# nothing. tests/mutants/*.patch are the bugs; the head of each says what it plants and who must catch it.
+# Plants a bug in a copy of the code of the journal or of the shards and sees that the test named for it fails: a test that
+# cannot fail proves nothing. tests/mutants/*.patch are the bugs; the head of each says what it plants, who must catch it
+# (Caught by:) and where that is, as cargo's arguments (Tests:, the journal's if it does not say).
 # Without arguments all of them; with names those alone.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,8 +27,8 @@ mkdir -p "$tree"
 tar --exclude=./target --exclude=./.git --exclude=./tests/fuzz/corpus -c . | tar -x -C "$tree" || exit 1
 log=$folder/log
 
-store_test() {
-    (cd "$tree" && timeout 900 cargo test -p ironbell-store --locked --quiet --test store "$@") >"$log" 2>&1
+run_tests() {
+    (cd "$tree" && timeout 900 cargo test --locked --quiet "${tests[@]}" "$@") >"$log" 2>&1
 }
 
 # Patched and restored files get a new time: cargo looks at nothing else.
@@ -43,12 +44,13 @@ failed=0
 for name; do
     patch=tests/mutants/$name.patch
     test=$(sed -n 's/^Caught by: //p' "$patch")
+    read -ra tests < <(sed -n 's/^Tests: //p' "$patch"; echo '-p ironbell-store --test store')
     mapfile -t patched < <(sed -n 's|^+++ b/||p' "$patch" | sort -u)
     if ! patch --quiet --forward --no-backup-if-mismatch -p1 -d "$tree" <"$patch" >"$log" 2>&1; then
         verdict='does not apply any more: plant it in the code as it is now'
-    elif ! store_test --no-run; then
+    elif ! run_tests --no-run; then
         verdict='does not build'
-    elif store_test -- --exact "$test"; then
+    elif run_tests -- --exact "$test"; then
         verdict="is NOT caught by $test"
     elif grep -q "^test result: FAILED. 0 passed; 1 failed" "$log"; then
         echo "mutant $name: caught by $test"
