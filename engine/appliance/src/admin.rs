@@ -427,7 +427,8 @@ impl Status {
     pub fn stage_table(&self) -> String {
         let heading = ["µs, in the node", "p50", "p90", "p99", "p99.9", "p99.99", "max", "count"];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
-        for stage in ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out"] {
+        for stage in ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out", "feed_out"]
+        {
             let Some(l) = self.roles.iter().flat_map(|role| &role.latencies).find(|l| l.stage == stage)
             else {
                 continue;

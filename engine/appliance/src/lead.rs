@@ -79,7 +79,9 @@ impl Warm {
         let specs: Vec<_> =
             roles::SPECS.into_iter().chain(names.iter().map(|name| idle_spec(name.as_str()))).collect();
         let mut metrics = metrics::create(&metrics_path, &specs).map_err(Failure::refused)?.into_iter();
-        let mut next_metrics = || -> RoleMetrics { metrics.next().expect("one section a role") };
+        let mut next_metrics = || -> RoleMetrics {
+            metrics.next().expect("one section a role").counting_latencies(config.metrics.latency)
+        };
         let (stop, draining, quiet) = (Stop::default(), Stop::default(), Stop::default());
         let (fatal, spent) = (Fatal::default(), Fatal::default());
         let halted = engine.order_entry_halted();

@@ -1,7 +1,7 @@
 //! The roles of crates that do not know [`Role`]: journal, gateway and feed, with their metrics.
 //!
 //! Stage latencies are counted from the moment a gateway had read the message, so that each stage
-//! includes those before it: gateway_in ≤ sequenced ≤ executed, durable ≤ released ≤ gateway_out.
+//! includes those before it: gateway_in ≤ sequenced ≤ executed, durable ≤ released ≤ gateway_out, feed_out.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -55,7 +55,7 @@ pub const SPECS: [Spec<'static>; 7] = [
     Spec {
         role: "feed",
         counters: &["sequence", "packets", "packets_dropped", "rerequests"],
-        histograms: &[],
+        histograms: &["feed_out"],
     },
     Spec {
         role: "shard",
@@ -402,6 +402,7 @@ impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayR
 pub struct FeedRole<D> {
     feed: Feed<D>,
     metrics: RoleMetrics,
+    scale: TickScale,
     fatal: Fatal,
     stop: Stop,
     polls: u32,
@@ -411,7 +412,7 @@ impl<D: Datagrams> FeedRole<D> {
     /// The role over a feed.
     #[must_use]
     pub fn new(feed: Feed<D>, metrics: RoleMetrics, fatal: Fatal, stop: Stop) -> Self {
-        Self { feed, metrics, fatal, stop, polls: 0 }
+        Self { feed, metrics, scale: TickScale::new(), fatal, stop, polls: 0 }
     }
 }
 
@@ -421,7 +422,8 @@ impl<D: Datagrams + Send> Role for FeedRole<D> {
     }
 
     fn poll(&mut self, now: Nanos) -> usize {
-        let work = self.feed.poll(now);
+        let Self { feed, metrics, scale, .. } = self;
+        let work = feed.poll_observed(now, &mut |ticks| metrics.record(0, scale.nanos(0, ticks)));
         if let Some(failure) = self.feed.failure() {
             self.fatal.stop(failure.to_string(), &self.stop);
         }

@@ -88,6 +88,7 @@ impl Section {
 pub struct RoleMetrics {
     map: Arc<Mapped>,
     section: Section,
+    counts_latencies: bool,
 }
 
 #[derive(Debug)]
@@ -157,7 +158,10 @@ pub fn create(path: &Path, specs: &[Spec<'_>]) -> Result<Vec<RoleMetrics>, Error
         page[PAGE - 1] = std::hint::black_box(0);
     }
     let map = Arc::new(Mapped { base: map.as_mut_ptr(), len: end, _map: map });
-    Ok(sections.into_iter().map(|section| RoleMetrics { map: Arc::clone(&map), section }).collect())
+    Ok(sections
+        .into_iter()
+        .map(|section| RoleMetrics { map: Arc::clone(&map), section, counts_latencies: true })
+        .collect())
 }
 
 fn put_name(field: &mut [u8], name: &str) {
@@ -179,10 +183,20 @@ impl RoleMetrics {
         self.counter(index).store(value, Ordering::Relaxed);
     }
 
+    /// Whether [`Self::record`] counts; it does unless it was told not to.
+    #[must_use]
+    pub fn counting_latencies(mut self, counts: bool) -> Self {
+        self.counts_latencies = counts;
+        self
+    }
+
     /// Counts `nanos` in histogram `index`.
     #[inline]
     pub fn record(&mut self, index: usize, nanos: u64) {
         assert!(index < self.section.histograms);
+        if !self.counts_latencies {
+            return;
+        }
         Histogram(self.map.cells(self.section.histograms_at + index * SLOTS * 8, SLOTS)).record(nanos);
     }
 
@@ -324,6 +338,19 @@ mod tests {
         assert_eq!(read[0].histograms[0].0, "gateway_in");
         assert_eq!(read[0].histograms[0].1.total(), 1_000);
         assert_eq!(read[1].counters, [("frames".to_owned(), 7)]);
+        std::fs::remove_file(file).expect("it was there");
+    }
+
+    #[test]
+    fn latencies_are_not_counted_where_they_are_not_wanted() {
+        let file = path("unwanted");
+        let spec = Spec { role: "gateway", counters: &["messages"], histograms: &["gateway_in"] };
+        let role = create(&file, &[spec]).expect("the segment is made").remove(0);
+        let mut role = role.counting_latencies(false);
+        role.record(0, 5);
+        role.add(0, 1);
+        let read = Reader::open(&file).expect("it opens").read();
+        assert_eq!((read[0].histograms[0].1.total(), read[0].counters[0].1), (0, 1));
         std::fs::remove_file(file).expect("it was there");
     }
 

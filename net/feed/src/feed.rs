@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ironbell_sessionlog::{Recovered, SessionLog};
-use ironbell_sync::Consumer;
+use ironbell_sync::{Consumer, ticks};
 use ironbell_types::{Event, EventBody, Nanos, Outbound};
 use ironbell_wire::mold::Header;
 use zerocopy::IntoBytes;
@@ -95,9 +95,14 @@ pub struct Feed<D = Udp> {
     rerequests: Rerequests,
     from_release: Consumer<Outbound>,
     datagrams: D,
+    /// When gateways had read the messages whose events wait to be sent; room is made once.
+    unsent: Vec<u64>,
     counters: Counters,
     failure: Option<Error>,
 }
+
+/// Of so many events at most it is noted when they were read; of more that wait at once, latency is not told.
+const UNSENT_MAX: usize = 1 << 12;
 
 /// A request is 20 bytes; whatever is longer is none, and is cut off.
 const REQUEST_BUFFER_SIZE: usize = 64;
@@ -150,6 +155,7 @@ impl<D: Datagrams> Feed<D> {
             log,
             from_release,
             datagrams,
+            unsent: Vec::with_capacity(UNSENT_MAX),
             counters: Counters::default(),
             failure: None,
             config,
@@ -194,10 +200,16 @@ impl<D: Datagrams> Feed<D> {
     /// Takes what was released, sends what it makes, answers re-requests, keeps the heartbeat. Returns how
     /// many events, packets and requests it handled. Never waits. After a [`Self::failure`] it does nothing.
     pub fn poll(&mut self, now: Nanos) -> usize {
+        self.poll_observed(now, &mut |_| {})
+    }
+
+    /// As [`Feed::poll`]; `observe` is called for each event that left, with the ticks since a gateway had read the
+    /// message that caused it.
+    pub fn poll_observed(&mut self, now: Nanos, observe: &mut impl FnMut(u64)) -> usize {
         if self.failure.is_some() {
             return 0;
         }
-        self.try_poll(now).unwrap_or_else(|failure| {
+        self.try_poll(now, observe).unwrap_or_else(|failure| {
             self.failure = Some(failure);
             0
         })
@@ -233,7 +245,7 @@ impl<D: Datagrams> Feed<D> {
         &self.counters
     }
 
-    fn try_poll(&mut self, now: Nanos) -> Result<usize, Error> {
+    fn try_poll(&mut self, now: Nanos, observe: &mut impl FnMut(u64)) -> Result<usize, Error> {
         let mut work = 0;
         while work < self.config.events_max
             && let Ok(outbound) = self.from_release.pop()
@@ -242,10 +254,18 @@ impl<D: Datagrams> Feed<D> {
                 self.end_session(now)?;
             }
             self.counters.events += 1;
-            self.counters.messages += self.take(&outbound.event)?;
+            let messages = self.take(&outbound.event)?;
+            self.counters.messages += messages;
+            if messages > 0 && outbound.received > 0 && self.unsent.len() < UNSENT_MAX {
+                self.unsent.push(outbound.received);
+            }
             work += 1;
         }
         work += self.publish(now, self.config.packets_max, !self.from_release.is_empty())?;
+        if self.published == self.encoder.sequence() && !self.unsent.is_empty() {
+            let sent = ticks();
+            self.unsent.drain(..).for_each(|received| observe(sent.saturating_sub(received)));
+        }
         self.heartbeat(now);
         work += self.answer_requests()?;
         Ok(work)
