@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet demo test setup test-host test-lobster mutants fuzz bench fmt lint
+.PHONY: help preflight release parquet demo test setup test-host test-lobster mutants fuzz bench bench-parts instructions fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -42,7 +42,13 @@ mutants: preflight ## Plant bugs in the code of journal and shards, one after th
 fuzz: ## Fuzz what reads the journal's files, a minute each (nightly Rust): make fuzz SECONDS=600.
 	@tests/fuzz.sh $(or $(SECONDS),60)
 
-bench: preflight ## Measure matching, the journal's commit beside bare writes, and the codecs.
+bench: release ## Measure the standard set in under ten minutes: one table, benches/results/latest.json and .html.
+	$(or $(CARGO_TARGET_DIR),target)/release/ironbell bench suite
+
+instructions: preflight ## Count instructions of a fixed subset beside the committed baseline; ACCEPT=1 writes it.
+	@benches/instructions.py $(if $(ACCEPT),--accept)
+
+bench-parts: preflight ## Measure the parts by themselves: matching, supersteps, the journal beside bare writes, codecs.
 	cargo bench --locked -p ironbell-core --bench matching_throughput -- $(if $(shell command -v valgrind),--instructions)
 	cargo bench --locked -p ironbell-runtime --bench superstep_scaling -- $(if $(shell command -v valgrind),--instructions)
 	cargo bench --locked -p ironbell-appliance --bench idle_node

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold, in one go: formatting, lints, and every test of every crate. It goes on after a
 # failure, so that one run shows them all, and its last line counts them: 'N passed, N failed[, N skipped]'.
-# Formatting and lints count as one test each; so does a build or a test program that ends without a result.
+# Formatting, lints and the count of instructions are one test each; so does a build or a test program that ends without a result.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,6 +21,8 @@ check() {
 
 check cargo fmt --all --check
 check cargo clippy --workspace --all-targets --locked -- -D warnings
+
+check benches/instructions.py
 
 # IRONBELL_SKIP='name …' leaves out the tests whose names contain one of these; they are counted.
 skips=()

@@ -9,8 +9,11 @@ use ironbell_client::order_entry::{self, Event, Member, NewOrder, NotSent, Repla
 use ironbell_session::{Config as SessionConfig, Refusal};
 use ironbell_types::{Nanos, Side, Symbol, Username};
 use ironbell_wire::ouch::{OptionsBuf, Outbound};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// Requests handed out between two sweeps of the sessions at most, so that a late generator that
@@ -18,6 +21,9 @@ use std::time::{Duration, Instant};
 const BURST_MAX: usize = 64;
 /// Answers taken from one session between two looks at the schedule at most.
 const EVENTS_MAX: usize = 256;
+
+/// While others log in, from one look at the sessions that have to the next.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// Who trades.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +172,10 @@ pub struct Outcome {
     pub ended: Ended,
     /// Time of sending, of all runs.
     pub elapsed: Duration,
+    /// From the start of each run until its last request was answered, of all runs.
+    pub answered_in: Duration,
+    /// Requests that the schedules meant to have gone while they were sent by, whether they have or not.
+    pub intended: u64,
     /// What was sent and heard.
     pub counts: Counts,
     /// The latencies.
@@ -210,7 +220,10 @@ pub struct Driver {
     load: Load,
     runs: u64,
     elapsed: Duration,
+    answered_in: Duration,
+    intended: u64,
     ended: Ended,
+    ready: Ready,
 }
 
 impl std::fmt::Debug for Driver {
@@ -231,6 +244,7 @@ impl Driver {
         let clock = Instant::now();
         let mut seats = Vec::new();
         let mut first_nums = Vec::new();
+        let mut looked = clock.elapsed();
         for login in &config.logins {
             let username = login.username;
             let failed = |source| Error::Session { username, source };
@@ -247,12 +261,34 @@ impl Driver {
                 matches!(event, Event::Message { message: Outbound::AccountQueryResponse(..), .. })
             })?;
             first_nums.push(member.entry().next_user_ref_num());
-            seats.push(Seat { username, member, waiting: VecDeque::with_capacity(1_024) });
+            seats.push(Seat { username, member, waiting: VecDeque::new() });
+            // Thousands of logins take longer than a session may be silent.
+            if clock.elapsed() - looked > HEARTBEAT_EVERY {
+                looked = clock.elapsed();
+                for seat in &mut seats {
+                    let username = seat.username;
+                    seat.member.poll(at(clock)).map_err(|source| Error::Session { username, source })?;
+                    while seat.member.next().is_ok_and(|event| event.is_some()) {}
+                }
+            }
         }
+        let ready = Ready::of(&seats);
         let load = Load::new(config.flow.clone(), &first_nums, config.capacity, config.remember);
         let symbols = config.flow.instruments.iter().map(|traded| traded.symbol).collect();
         let ended = Ended::Completed;
-        Ok(Self { config, symbols, clock, seats, load, runs: 0, elapsed: Duration::ZERO, ended })
+        Ok(Self {
+            config,
+            symbols,
+            clock,
+            seats,
+            load,
+            runs: 0,
+            elapsed: Duration::ZERO,
+            answered_in: Duration::ZERO,
+            intended: 0,
+            ended,
+            ready,
+        })
     }
 
     /// Sends at the intended times until `until`, then waits for the last answers. A broken session
@@ -265,7 +301,7 @@ impl Driver {
         // Each run draws other times than the one before.
         let seed = self.config.flow.seed ^ (self.runs << 32) ^ 0x5eed;
         self.runs += 1;
-        self.load.schedule(Some(Schedule::new(self.config.arrivals, self.config.rate, start, seed)));
+        self.load.schedule(Some(Schedule::new(self.config.arrivals.clone(), self.config.rate, start, seed)));
         let sent_before = self.load.counts().sent.total();
         let mut ticker = Ticker::new(start);
         self.ended = loop {
@@ -277,9 +313,17 @@ impl Driver {
                 Until::Requests(count) => (count.saturating_sub(sent)).min(BURST_MAX as u64) as usize,
             };
             if left == 0 {
+                self.intended += match until {
+                    Until::Elapsed(duration) => {
+                        self.load.intended_before(Nanos(start.0 + duration.as_nanos() as u64))
+                    }
+                    Until::Requests(count) => count,
+                };
                 self.load.schedule(None);
                 self.elapsed += Duration::from_nanos(now.0 - start.0);
-                break self.drain(&mut ticker, &mut progress);
+                let ended = self.drain(&mut ticker, &mut progress);
+                self.answered_in += Duration::from_nanos(at(self.clock).0 - start.0);
+                break ended;
             }
             let mut work = self.send_due(left, now);
             match self.sweep() {
@@ -308,15 +352,17 @@ impl Driver {
             let Some((member, request)) = self.load.due(now) else { break };
             let seat = &mut self.seats[member];
             send_or_keep(seat, request, &self.symbols);
+            self.ready.wants(member);
             sent += 1;
         }
         sent
     }
 
-    /// Polls every session once and takes in what came.
+    /// Polls the sessions that may have something, once, and takes in what came.
     fn sweep(&mut self) -> Result<usize, Ended> {
         let mut work = 0;
-        for index in 0..self.seats.len() {
+        self.ready.look();
+        while let Some(index) = self.ready.next() {
             match self.sweep_one(index) {
                 Ok(moved) => work += moved,
                 Err(error) => {
@@ -362,6 +408,7 @@ impl Driver {
             for (index, seat) in self.seats.iter_mut().enumerate() {
                 let query = self.load.query(index, at(self.clock));
                 send_or_keep(seat, query, &self.symbols);
+                self.ready.wants(index);
             }
             let ended = self.wait_for_answers(ticker, progress);
             if ended != Ended::Completed {
@@ -413,6 +460,7 @@ impl Driver {
                 }
             }
         }
+        self.ready = Ready::of(seats);
         let mut ticker = Ticker::new(at(*clock));
         self.ended = self.drain(&mut ticker, &mut |_| {});
         if self.ended == Ended::Completed && self.config.alone {
@@ -474,12 +522,41 @@ impl Driver {
         }
     }
 
+    /// From the next run on, requests a second.
+    pub fn set_rate(&mut self, rate: f64) {
+        self.config.rate = rate;
+    }
+
+    /// Forgets the latencies of the runs so far: they were to warm up.
+    pub fn clear_latencies(&mut self) {
+        self.load.clear_latencies();
+    }
+
+    /// The clock that all times count from, for whoever measures beside.
+    #[must_use]
+    pub const fn clock(&self) -> Instant {
+        self.clock
+    }
+
+    /// Notes orders accepted, `count` at most, until [`Driver::join_book`].
+    pub fn watch_book(&mut self, count: usize) {
+        self.load.note_accepted(count);
+    }
+
+    /// Joins what a follower of the feed saw, order reference number and time by [`Driver::clock`], with the orders
+    /// accepted since [`Driver::watch_book`]: their latency from intended send to the feed.
+    pub fn join_book(&mut self, seen: &[(u64, Nanos)]) {
+        self.load.join_book(seen);
+    }
+
     /// What it came to so far.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         Outcome {
             ended: self.ended.clone(),
             elapsed: self.elapsed,
+            answered_in: self.answered_in,
+            intended: self.intended,
             counts: self.load.counts().clone(),
             latencies: self.load.latencies().clone(),
             silent: self.load.silent_count(),
@@ -493,6 +570,72 @@ impl Driver {
     #[must_use]
     pub fn remembered(&self) -> &[Vec<Remembered>] {
         self.load.remembered()
+    }
+}
+
+/// Which sessions may have something to do. A few are all polled; of many the kernel is asked who has input,
+/// and a few of the others are polled in turn, for heartbeats and for what their sockets did not take before.
+struct Ready {
+    count: usize,
+    many: Option<Many>,
+    /// To be polled now.
+    next: Vec<usize>,
+    /// Something was written to them.
+    wanting: Vec<usize>,
+}
+
+struct Many {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    turn: usize,
+}
+
+/// So many sessions are polled without asking who has input: a read that finds nothing costs 0.33 µs.
+const SWEPT_MAX: usize = 16;
+/// Of many sessions, those that are polled in turn at each sweep.
+const IN_TURN: usize = 2;
+
+impl Ready {
+    fn of(seats: &[Seat]) -> Self {
+        let many = (seats.len() > SWEPT_MAX).then(|| Many::of(seats)).and_then(Result::ok);
+        let (next, wanting) = (Vec::with_capacity(seats.len()), Vec::with_capacity(seats.len()));
+        Self { count: seats.len(), many, next, wanting }
+    }
+
+    fn wants(&mut self, index: usize) {
+        if self.many.is_some() {
+            self.wanting.push(index);
+        }
+    }
+
+    fn look(&mut self) {
+        self.next.clear();
+        let Some(many) = &mut self.many else {
+            self.next.extend((0..self.count).rev());
+            return;
+        };
+        self.next.append(&mut self.wanting);
+        many.events.clear();
+        // An interrupted look is as one that found nothing: the next comes soon.
+        let _ = epoll::wait(&many.epoll, spare_capacity(&mut many.events), Some(&Timespec::default()));
+        self.next.extend(many.events.iter().map(|event| event.data.u64() as usize));
+        self.next.extend((0..IN_TURN).map(|n| (many.turn + n) % self.count));
+        many.turn = (many.turn + IN_TURN) % self.count;
+    }
+
+    fn next(&mut self) -> Option<usize> {
+        self.next.pop()
+    }
+}
+
+impl Many {
+    fn of(seats: &[Seat]) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, seat) in seats.iter().enumerate() {
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, seat.member.stream(), data, epoll::EventFlags::IN)?;
+        }
+        Ok(Self { epoll, events: Vec::with_capacity(256), turn: 0 })
     }
 }
 

@@ -1,13 +1,17 @@
-//! What members do: a stream of requests with the mix of a busy ITCH feed, from a seed.
+//! What members do: a stream of requests from a seed, in one of several styles ([`Mix`]).
 //!
-//! Of 100 requests 45 add a passive order, 35 cancel, 10 replace and 10 take with an
-//! immediate-or-cancel order ([`Mix::default`]). Marginals of a real day: about 696,000 adds,
+//! The market of the demo has the mix of a busy ITCH feed. Of 100 requests 45 add a passive order, 35 cancel, 10 replace and 10 take with an
+//! immediate-or-cancel order ([`Shares::default`]). Marginals of a real day: about 696,000 adds,
 //! 654,000 deletes and 60,000 executions for one liquid name; takers and replacements are raised here
 //! so that ten seconds see every path. A cancel or replacement with nothing to name becomes an add,
 //! an add over `standing_max` becomes a cancel of everything left of some order.
 //!
 //! Adds stand behind a mid price of their instrument, each tick further half as likely, and the mid
 //! walks; three cancels of four take the whole order. Who acts and on which instrument is uniform.
+
+mod exchange_core;
+mod harsh;
+mod hostile;
 
 use crate::orders::{OrderTable, Request};
 use crate::rng::Rng;
@@ -35,7 +39,7 @@ pub struct Traded {
 
 /// Shares of the kinds of request; any whole numbers, of which at least `adds` is not 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mix {
+pub struct Shares {
     /// Passive day orders.
     pub adds: u32,
     /// Cancels, whole and partial.
@@ -46,31 +50,65 @@ pub struct Mix {
     pub takers: u32,
 }
 
-impl Default for Mix {
+impl Default for Shares {
     fn default() -> Self {
         Self { adds: 45, cancels: 35, replaces: 10, takers: 10 }
     }
 }
 
+/// In what manner members trade.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mix {
+    /// The market of the demo.
+    Market(Shares),
+    /// The command mix of exchange-core's test generator, by its rules, for every instrument by itself: it fills
+    /// the book to `book_target` orders first, then keeps it there while orders wander towards the last trade.
+    /// Fill-or-kill, 0.06 % of it, goes as immediate-or-cancel. Prices hang on the seed, not on the instruments' mid.
+    ExchangeCore {
+        /// Resting orders of a book, both sides together.
+        book_target: u32,
+    },
+    /// The harsh single-book flow of the core's bench `matching_throughput`, one message a step of its time;
+    /// instruments beyond the first are not used.
+    Harsh {
+        /// From its highest to its lowest point the mid falls by so many percent, in the first million requests;
+        /// then it goes the same way back.
+        swing_percent: u32,
+    },
+    /// Members who mean no good: orders that they cannot pay, cancels and replacements of what is done, orders
+    /// that flicker at ever new prices, replacements to and fro, takers through the whole book.
+    Hostile,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self::Market(Shares::default())
+    }
+}
+
 /// What the flow is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FlowConfig {
     /// The same seed and the same answers give the same requests.
     pub seed: u64,
     /// What is traded.
     pub instruments: Vec<Traded>,
-    /// In what shares.
+    /// In what manner.
     pub mix: Mix,
-    /// How many open orders a member has at most, so that a long run needs no more funds than a short one.
+    /// Of a market: how many open orders a member has at most, so that a long run needs no more funds than a short one.
     pub standing_max: usize,
 }
 
 /// The stream of requests.
 #[derive(Clone, Debug)]
-pub struct Flow {
-    config: FlowConfig,
-    mids: Vec<u64>,
-    rng: Rng,
+pub struct Flow(Styled);
+
+#[derive(Clone, Debug)]
+enum Styled {
+    Market(Market),
+    ExchangeCore(exchange_core::ExchangeCore),
+    Harsh(harsh::Harsh),
+    Hostile(hostile::Hostile),
 }
 
 impl Flow {
@@ -78,7 +116,46 @@ impl Flow {
     #[must_use]
     pub fn new(config: FlowConfig) -> Self {
         assert!(!config.instruments.is_empty(), "a flow needs an instrument");
-        assert!(config.mix.adds > 0, "a flow needs adds");
+        Self(match config.mix {
+            Mix::Market(shares) => Styled::Market(Market::new(config, shares)),
+            Mix::ExchangeCore { book_target } => {
+                Styled::ExchangeCore(exchange_core::ExchangeCore::new(&config, book_target))
+            }
+            Mix::Harsh { swing_percent } => Styled::Harsh(harsh::Harsh::new(&config, swing_percent)),
+            Mix::Hostile => Styled::Hostile(hostile::Hostile::new(config)),
+        })
+    }
+
+    /// Who sends what next. The request is not yet in the member's table.
+    pub fn next(&mut self, tables: &[OrderTable]) -> (usize, Request) {
+        match &mut self.0 {
+            Styled::Market(flow) => flow.next(tables),
+            Styled::ExchangeCore(flow) => flow.next(tables),
+            Styled::Harsh(flow) => flow.next(tables),
+            Styled::Hostile(flow) => flow.next(tables),
+        }
+    }
+
+    /// An instrument traded at a price, as members were told.
+    pub fn traded(&mut self, instrument: u16, price: u64) {
+        if let Styled::ExchangeCore(flow) = &mut self.0 {
+            flow.traded(instrument, price);
+        }
+    }
+}
+
+/// The market of the demo.
+#[derive(Clone, Debug)]
+struct Market {
+    config: FlowConfig,
+    shares: Shares,
+    mids: Vec<u64>,
+    rng: Rng,
+}
+
+impl Market {
+    fn new(config: FlowConfig, shares: Shares) -> Self {
+        assert!(shares.adds > 0, "a flow needs adds");
         for traded in &config.instruments {
             let low = (MID_RANGE_TICKS + 2 * DEPTH_TICKS) * traded.tick;
             assert!(
@@ -88,16 +165,15 @@ impl Flow {
         }
         let mids = config.instruments.iter().map(|traded| traded.mid).collect();
         let rng = Rng::new(config.seed);
-        Self { config, mids, rng }
+        Self { config, shares, mids, rng }
     }
 
-    /// Who sends what next. The request is not yet in the member's table.
-    pub fn next(&mut self, tables: &[OrderTable]) -> (usize, Request) {
+    fn next(&mut self, tables: &[OrderTable]) -> (usize, Request) {
         let member = self.rng.below(tables.len() as u64) as usize;
         let table = &tables[member];
         let instrument = self.rng.below(self.config.instruments.len() as u64) as u16;
         self.move_mid(instrument);
-        let Mix { adds, cancels, replaces, takers } = self.config.mix;
+        let Shares { adds, cancels, replaces, takers } = self.shares;
         let draw =
             self.rng.below(u64::from(adds) + u64::from(cancels) + u64::from(replaces) + u64::from(takers));
         let (adds, cancels, replaces) = (u64::from(adds), u64::from(cancels), u64::from(replaces));

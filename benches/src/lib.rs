@@ -6,21 +6,32 @@
 
 #![forbid(unsafe_code)]
 
+mod book_watch;
+pub mod compare;
 mod driver;
 mod flow;
+mod hiccup;
+mod host;
 mod latency;
 mod load;
 pub mod lobster;
+mod measure;
 mod orders;
 #[cfg(test)]
 mod paper_exchange;
+pub mod record;
+pub mod report;
 mod rng;
 mod schedule;
 
+pub use book_watch::{BookWatch, FeedAddr};
 pub use driver::{Driver, DriverConfig, Ended, Error, Login, Outcome, Progress, Until};
-pub use flow::{Flow, FlowConfig, Mix, Traded};
+pub use flow::{Flow, FlowConfig, Mix, Shares, Traded};
+pub use hiccup::{HICCUP_INTERVAL, HiccupMeter, Hiccups, cpus_allowed, pin};
+pub use host::Host;
 pub use latency::{Interval, IntervalLog, LATENCY_NANOS_MAX, Latency, Percentiles, table, write_hlog};
 pub use load::{Counts, Latencies, Load, Remembered, Sent};
-pub use orders::{Answer, Answered, Heard, Live, OrderTable, Request, Violation};
+pub use measure::{KneeSearch, Logged, Stations, StepPlan, step};
+pub use orders::{Answer, Answered, Fate, Heard, Live, OrderTable, Request, Violation};
 pub use rng::Rng;
-pub use schedule::{Arrivals, Schedule};
+pub use schedule::{Arrivals, Recorded, Schedule};

@@ -129,6 +129,8 @@ struct Order {
     /// Place in `live`; `u32::MAX` when it is not there.
     live_index: u32,
     match_number: u64,
+    /// When what entered or last replaced it was meant to be sent; `None` when it was sent again.
+    intended: Option<Nanos>,
 }
 
 impl Order {
@@ -150,6 +152,17 @@ pub struct Live {
     pub executed: u32,
     /// Open.
     pub leaves: u32,
+}
+
+/// How an order is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is open, and may be cancelled or replaced.
+    Live(Live),
+    /// It, or a cancel or replacement of it, is not answered yet.
+    UnderWay,
+    /// It is executed, cancelled, replaced or refused.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -227,11 +240,62 @@ impl OrderTable {
         Live { user_ref_num, instrument: order.instrument, is_buy: order.is_buy, executed, leaves }
     }
 
+    /// An order that may be cancelled or replaced, by its number; `None` when it may not, or no longer.
+    #[must_use]
+    pub fn find(&self, user_ref_num: u32) -> Option<Live> {
+        let order = self.orders.get(user_ref_num.checked_sub(self.first)? as usize)?;
+        (order.live_index != u32::MAX).then(|| self.live(order.live_index as usize))
+    }
+
+    /// How an order that was sent is by now.
+    #[must_use]
+    pub fn fate(&self, user_ref_num: u32) -> Fate {
+        if let Some(live) = self.find(user_ref_num) {
+            return Fate::Live(live);
+        }
+        let place = user_ref_num.checked_sub(self.first).map(|place| place as usize);
+        match place.and_then(|place| self.orders.get(place)).map(|order| order.state) {
+            Some(State::Sent | State::Open) => Fate::UnderWay,
+            _ => Fate::Over,
+        }
+    }
+
+    /// How many orders and replacements were sent.
+    #[must_use]
+    pub fn sent_count(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// The limit of an order that was sent.
+    #[must_use]
+    pub fn price(&self, user_ref_num: u32) -> Option<u64> {
+        Some(self.orders.get(user_ref_num.checked_sub(self.first)? as usize)?.price)
+    }
+
+    /// Which of the flow's instruments an order that was sent is for.
+    #[must_use]
+    pub fn instrument(&self, user_ref_num: u32) -> Option<u16> {
+        Some(self.orders.get(user_ref_num.checked_sub(self.first)? as usize)?.instrument)
+    }
+
+    /// When an order, or what last replaced it, was meant to be sent; `None` when its latency says nothing.
+    #[must_use]
+    pub fn intended(&self, user_ref_num: u32) -> Option<Nanos> {
+        self.orders.get(user_ref_num.checked_sub(self.first)? as usize)?.intended
+    }
+
     /// Every request not yet answered, oldest first. After a reconnect all are to be sent again, in
     /// this order: what the venue had got before has no second effect. Their latencies no longer count.
     pub fn send_again(&mut self) -> impl Iterator<Item = Request> + '_ {
-        self.pending.iter_mut().map(|pending| {
+        let Self { pending, orders, first, .. } = self;
+        pending.iter_mut().map(|pending| {
             pending.sent = None;
+            if let Request::Enter { user_ref_num, .. } | Request::Replace { user_ref_num, .. } =
+                pending.request
+                && let Some(order) = orders.get_mut((user_ref_num - *first) as usize)
+            {
+                order.intended = None;
+            }
             pending.request
         })
     }
@@ -252,6 +316,7 @@ impl OrderTable {
                     executed: 0,
                     live_index: u32::MAX,
                     match_number: 0,
+                    intended: Some(intended),
                 });
             }
             Request::Replace { orig_user_ref_num, user_ref_num, qty, price } => {
@@ -264,6 +329,7 @@ impl OrderTable {
                     total: qty,
                     live_index: u32::MAX,
                     is_asked: false,
+                    intended: Some(intended),
                     ..orig
                 });
             }

@@ -35,9 +35,13 @@ pub mod journal;
 pub mod moment;
 pub mod operator;
 pub mod receipt;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod words;
 
+pub mod bench;
 pub mod demo;
+pub mod load;
 pub mod lobster;
 pub mod trial;
 pub mod tune;

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ironbell_appliance::moment::Moment;
+#[cfg(feature = "top")]
+use ironbell_appliance::top;
 use ironbell_appliance::{
-    Failure, archive, ctl, demo, format, hsm, inspect, journal, lobster, node, receipt, signing, snapshot,
-    topology, trial, tune,
+    Failure, archive, bench, ctl, demo, format, hsm, inspect, journal, load, lobster, node, receipt, signing,
+    snapshot, topology, trial, tune,
 };
 
 /// An exchange and settlement venue in one Linux box.
@@ -42,6 +44,9 @@ enum Command {
     /// The host: check it against what it must look like, propose which CPU does what, watch it for hiccups.
     #[command(subcommand)]
     Tune(tune::Options),
+    /// Watch a running node on the terminal: latency of each stage, orders/s, rings, threads, books.
+    #[cfg(feature = "top")]
+    Top(WithConfig),
     /// Operate a running node: phases, rules, limits, kill switches, fees, the trading day, busts, what is listed.
     /// Each is sequenced and journaled like an order.
     Ctl(Box<ctl::Options>),
@@ -74,6 +79,11 @@ enum Command {
     /// Bring segments back from an archive, each checked against its manifest and the journal's chain. Nothing is
     /// overwritten.
     Restore(archive::Restore),
+    /// Put a venue under open-loop load, check every answer, and record latencies from the intended send time.
+    Load(Box<load::Options>),
+    /// The latency lab: a node under load on this machine, reports, and comparisons that say when there is nothing to say.
+    #[command(subcommand)]
+    Bench(Box<bench::Options>),
     /// Replay real level-3 data (LOBSTER format) through real TCP sessions and compare every book.
     ReplayLobster(lobster::Options),
 }
@@ -217,6 +227,8 @@ fn main() -> ExitCode {
         Command::Topology(args) => topology::show(&args.config),
         Command::Status(args) => inspect::status(&args.config.config, args.json),
         Command::Tune(options) => tune::run(&options),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::run(&args.config),
         Command::Ctl(options) => ctl::run(*options),
         Command::Inspect(args) if args.account.is_some() && args.what != What::Statement => {
             Err(Failure::refused("only `inspect statement` takes an account; leave it out"))
@@ -249,6 +261,8 @@ fn main() -> ExitCode {
         }),
         Command::Archive(options) => archive::archive(&options),
         Command::Restore(options) => archive::restore(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::ReplayLobster(options) => lobster::run(&options),
     };
     match run {

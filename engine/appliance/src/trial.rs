@@ -1,5 +1,5 @@
 //! A node of one's own for a trial: its own data directory, free ports on loopback, a process that can
-//! be killed. The demo and `replay-lobster` use it. The kernel kills it when the trial's own process ends,
+//! be killed. The demo, `bench` and `replay-lobster` use it. The kernel kills it when the trial's own process ends,
 //! however that ends.
 
 use std::fs::File;
@@ -40,6 +40,21 @@ impl TrialNode {
     /// # Errors
     /// When `dir` is something else, or cannot be written.
     pub fn prepare(dir: &Path, sections: &str, program: Option<&Path>) -> Result<Self, Failure> {
+        Self::prepare_with(dir, sections, program, &[], false)
+    }
+
+    /// As [`TrialNode::prepare`], with `settings` of the configuration, `journal.in_flight` = `1`, set or replaced.
+    /// With `formats_itself` the program makes its own data directory, as one of another version must.
+    ///
+    /// # Errors
+    /// As [`TrialNode::prepare`]; and when a setting is none.
+    pub fn prepare_with(
+        dir: &Path,
+        sections: &str,
+        program: Option<&Path>,
+        settings: &[(String, String)],
+        formats_itself: bool,
+    ) -> Result<Self, Failure> {
         let program = match program {
             Some(program) => program.to_owned(),
             None => std::env::current_exe()
@@ -52,13 +67,18 @@ impl TrialNode {
         let config_path = dir.join("node.toml");
         let mut refused = None;
         for durability in ["disk", "buffered"] {
-            let text = config_text(sections, durability)?;
+            let text = with_settings(&config_text(sections, durability)?, settings)?;
             std::fs::write(&config_path, text)
                 .map_err(|e| Failure::file(&config_path, e, "see that the disk has room"))?;
             let config = Config::read(&config_path)?;
-            match format::format(&config) {
-                Ok(_) => {
-                    let durability = durability.to_owned();
+            let formatted = if formats_itself {
+                format_by(&program, &config_path)
+            } else {
+                format::format(&config).map(drop)
+            };
+            match formatted {
+                Ok(()) => {
+                    let durability = format!("{:?}", config.journal.durability).to_lowercase();
                     return Ok(Self {
                         dir: dir.to_owned(),
                         config_path,
@@ -227,6 +247,9 @@ pub fn anyone() -> Credentials {
     Credentials { username: String::new(), password: String::new() }
 }
 
+/// How long a socket of a killed node may still answer.
+const LETTING_GO_MAX: Duration = Duration::from_secs(3);
+
 fn remove_earlier(dir: &Path) -> Result<(), Failure> {
     let is_empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
     if is_empty {
@@ -239,7 +262,13 @@ fn remove_earlier(dir: &Path) -> Result<(), Failure> {
             "choose another with --dir",
         ));
     }
-    if UnixStream::connect(dir.join("data/admin.sock")).is_ok() {
+    // What io_uring holds of a killed process the kernel lets go a little after it: its listening sockets too.
+    let asked = Instant::now();
+    let is_up = || UnixStream::connect(dir.join("data/admin.sock")).is_ok();
+    while is_up() && asked.elapsed() < LETTING_GO_MAX {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if is_up() {
         return Err(Failure::file(
             dir,
             "another trial is running there",
@@ -247,6 +276,41 @@ fn remove_earlier(dir: &Path) -> Result<(), Failure> {
         ));
     }
     std::fs::remove_dir_all(dir).map_err(|e| Failure::file(dir, e, "remove it by hand"))
+}
+
+/// Has a program make the data directory.
+fn format_by(program: &Path, config: &Path) -> Result<(), Failure> {
+    let run = Command::new(program).args([Path::new("format"), Path::new("--config"), config]).output();
+    let output = run.map_err(|e| Failure::file(program, e, "see that it can be executed"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::refused(format_args!("{} format: {}", program.display(), said.trim())))
+}
+
+/// The configuration with each setting put in its place; a value that is no TOML is text.
+fn with_settings(text: &str, settings: &[(String, String)]) -> Result<String, Failure> {
+    if settings.is_empty() {
+        return Ok(text.to_owned());
+    }
+    let mut config: toml::Table = text.parse().map_err(Failure::refused)?;
+    for (name, value) in settings {
+        let none = || {
+            Failure::refused(format_args!(
+                "`{name}` is no setting; say it as section.field=value, such as journal.in_flight=1"
+            ))
+        };
+        let (section, field) = name.split_once('.').ok_or_else(none)?;
+        let of_section = config.entry(section).or_insert_with(|| toml::Table::new().into());
+        let text = value.clone();
+        let parsed = format!("value = {value}").parse::<toml::Table>().ok();
+        let value = parsed.and_then(|mut parsed| parsed.remove("value"));
+        let value = value.unwrap_or(toml::Value::String(text));
+        of_section.as_table_mut().ok_or_else(none)?.insert(field.to_owned(), value);
+    }
+    let text = toml::to_string(&config).map_err(Failure::refused)?;
+    Ok(format!("{MARK}{text}"))
 }
 
 /// A configuration on ports that are free now. All are held until all are chosen, so they differ.

@@ -889,6 +889,12 @@ impl<S: Stream> Member<S> {
         self.entry.login(self.entry.first);
     }
 
+    /// What it is over.
+    #[must_use]
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// The session, to send requests with; they leave with the next [`Member::flush`] or [`Member::poll`].
     pub fn entry(&mut self) -> &mut OrderEntry {
         &mut self.entry

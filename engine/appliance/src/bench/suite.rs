@@ -1,0 +1,398 @@
+//! `ironbell bench suite`: the standard set, in one run, as one table and one JSON object.
+//!
+//! Each station is a name, a figure, and its ratio to something that was measured in the same run on the same
+//! machine, or to a bar: figures by themselves do not travel between machines. A station that there is nothing to
+//! measure of yet is told as absent, never left out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ironbell_load::record::{Record, Spread};
+use ironbell_load::{Latency, report};
+use ironbell_types::Nanos;
+use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::load::say;
+
+/// Arguments of `ironbell bench suite`.
+#[derive(Args)]
+pub struct Options {
+    /// Where latest.json and latest.html go.
+    #[arg(long, value_name = "DIR", default_value = "benches/results")]
+    out: PathBuf,
+    /// Working files: nodes and their records. On a disk.
+    #[arg(long, value_name = "DIR", default_value = "target/bench-suite")]
+    dir: PathBuf,
+    /// Seconds that each rate is held.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seconds: u32,
+    /// Only stations whose names contain this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Print the JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a station came to.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Figure {
+    /// The figure; null when the station is absent.
+    pub value: Option<f64>,
+    /// Of what.
+    pub unit: String,
+    /// What the ratio is to.
+    pub ratio_to: Option<String>,
+    /// The figure divided by that.
+    pub ratio: Option<f64>,
+    /// How many samples the figure stands on.
+    pub samples: u64,
+}
+
+/// Every station: what it is called, its unit, and why it is absent if it is.
+const STATIONS: [(&str, &str, Option<&str>); 9] = [
+    ("matching_worst", "messages/s", None),
+    ("core_full", "messages/s", None),
+    ("durable_ack", "ns, p50", None),
+    ("replicated_ack", "ns, p50", Some("no standby to measure with yet")),
+    ("wire_kernel", "ns, p50", None),
+    ("wire_uring", "ns, p50", Some("no io_uring gateway yet")),
+    ("wire_xdp", "ns, p50", Some("no AF_XDP gateway yet")),
+    ("replay", "commands/s", None),
+    ("failover", "ns", Some("no standby to measure with yet")),
+];
+
+/// The command.
+///
+/// # Errors
+/// When a station that is there cannot be measured, or the results not be written.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    for dir in [&options.out, &options.dir] {
+        std::fs::create_dir_all(dir).map_err(|e| Failure::file(dir, e, "choose another folder"))?;
+    }
+    let mut suite = Suite { options, figures: BTreeMap::new(), records: Vec::new() };
+    suite.measure()?;
+    let figures = suite.figures;
+    let json = serde_json::to_string_pretty(&figures).map_err(Failure::check)?;
+    let (file, page) = (options.out.join("latest.json"), options.out.join("latest.html"));
+    let fault = |path: &Path, e: &dyn std::fmt::Display| Failure::file(path, e, "see that the disk has room");
+    std::fs::write(&file, &json).map_err(|e| fault(&file, &e))?;
+    let records: Vec<&Record> = suite.records.iter().collect();
+    if !records.is_empty() {
+        let rows: Vec<(&str, &Figure)> =
+            STATIONS.iter().filter_map(|(name, ..)| Some((*name, figures.get(*name)?))).collect();
+        std::fs::write(&page, report::html_with(&records, &rows)).map_err(|e| fault(&page, &e))?;
+    }
+    say(&if options.json { json + "\n" } else { table(&figures) });
+    Ok(())
+}
+
+struct Suite<'a> {
+    options: &'a Options,
+    figures: BTreeMap<String, Figure>,
+    records: Vec<Record>,
+}
+
+impl Suite<'_> {
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.options.only)
+    }
+
+    fn put(&mut self, name: &str, value: f64, ratio: Option<(&str, f64)>, samples: u64) {
+        let unit = STATIONS.iter().find(|(of, ..)| *of == name).map_or("", |(_, unit, _)| unit).to_owned();
+        let figure = Figure {
+            value: Some(value),
+            unit,
+            ratio_to: ratio.map(|(to, _)| to.to_owned()),
+            ratio: ratio.map(|(_, to)| value / to),
+            samples,
+        };
+        self.figures.insert(name.to_owned(), figure);
+    }
+
+    fn measure(&mut self) -> Result<(), Failure> {
+        for (name, unit, absent) in STATIONS {
+            if absent.is_some() && self.wants(name) {
+                let figure = Figure { unit: unit.to_owned(), ..Figure::default() };
+                self.figures.insert(name.to_owned(), figure);
+            }
+        }
+        if self.wants("matching_worst") || self.wants("core_full") {
+            eprintln!("bench: matching and core, the worst of five flows");
+            self.core()?;
+        }
+        if self.wants("durable_ack") || self.wants("replay") {
+            eprintln!("bench: a node on the disk");
+            self.durable()?;
+        }
+        if self.wants("wire_kernel") {
+            eprintln!("bench: wire to wire beside a bare echo");
+            self.wire()?;
+        }
+        Ok(())
+    }
+
+    fn core(&mut self) -> Result<(), Failure> {
+        let cargo =
+            ["bench", "--locked", "-q", "-p", "ironbell-core", "--bench", "matching_throughput", "--"];
+        let said = output(Command::new("cargo").args(cargo).args([
+            "--json",
+            "--runs",
+            "3",
+            "--messages",
+            "1000000",
+        ]))
+        .map_err(|e| Failure::refused(format_args!("run `bench suite` in a checkout: {e}")))?;
+        let json: Value = serde_json::from_str(said.trim()).map_err(Failure::check)?;
+        for (name, stage) in [("matching_worst", "matching"), ("core_full", "engine")] {
+            let of = &json["worst"][stage];
+            let (Some(per_s), Some(bar)) = (of["messages_per_s"].as_f64(), of["bar"].as_f64()) else {
+                return Err(Failure::check(format_args!(
+                    "matching_throughput tells no worst {stage}: {said}"
+                )));
+            };
+            if self.wants(name) {
+                self.put(name, per_s, Some((&format!("the bar, {:.0} million", bar / 1e6), bar)), 3_000_000);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a node of its own for the usual time; its record.
+    fn load(&mut self, name: &str, durability: &str, rate: &str) -> Result<Record, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::refused(format_args!("this program's file: {e}")))?;
+        let out = self.options.dir.join(name);
+        let mut command = Command::new(program);
+        command.args([
+            "bench",
+            "run",
+            "--rate",
+            rate,
+            "--warmup",
+            "1",
+            "--repeats",
+            "3",
+            "--json",
+            "--no-feed",
+        ]);
+        command.args(["--name", name, "--seconds", &self.options.seconds.to_string()]);
+        command.args(["--set", &format!("journal.durability={durability}"), "--out"]).arg(&out);
+        command.arg("--dir").arg(self.options.dir.join("node"));
+        output(&mut command).map_err(Failure::check)?;
+        let path = out.join("run.json");
+        let record = Record::read(&path).map_err(|e| Failure::file(&path, e, "report this"))?;
+        self.records.push(record.clone());
+        Ok(record)
+    }
+
+    fn durable(&mut self) -> Result<(), Failure> {
+        let before = bare_writes(&self.options.dir)?;
+        let record = self.load("durable_ack", "disk", "5000")?;
+        let bare = before.and(&bare_writes(&self.options.dir)?);
+        let acks = order_to_ack(&record);
+        if let (Some(p50), Some(bare), true) = (acks.at(0.5), bare.at(0.5), self.wants("durable_ack")) {
+            let to = "a bare 4 KiB O_DIRECT + RWF_DSYNC write, p50";
+            self.put("durable_ack", p50 as f64, Some((to, bare as f64)), acks.count);
+        }
+        if self.wants("replay") {
+            // The journal that the load left behind.
+            let program = std::env::current_exe()
+                .map_err(|e| Failure::refused(format_args!("this program's file: {e}")))?;
+            let data = self.options.dir.join("node/data");
+            let mut replay = Command::new(program);
+            replay.args(["replay", "--from-genesis", "--json"]).arg(&data);
+            let said = output(&mut replay).map_err(Failure::check)?;
+            let json: Value = serde_json::from_str(said.trim()).map_err(Failure::check)?;
+            let (Some(per_s), Some(commands)) = (json["commands_per_s"].as_f64(), json["commands"].as_u64())
+            else {
+                return Err(Failure::check(format_args!("`replay --json` tells no rate: {said}")));
+            };
+            self.put("replay", per_s, Some(("the bar, 5 million", 5e6)), commands);
+        }
+        Ok(())
+    }
+
+    fn wire(&mut self) -> Result<(), Failure> {
+        let before = echoes().map_err(|e| Failure::check(format_args!("a bare echo: {e}")))?;
+        let record = self.load("wire_kernel", "none", "2000")?;
+        let echo = before.and(&echoes().map_err(|e| Failure::check(format_args!("a bare echo: {e}")))?);
+        let acks = order_to_ack(&record);
+        if let (Some(p50), Some(echo)) = (acks.at(0.5), echo.at(0.5)) {
+            self.put(
+                "wire_kernel",
+                p50 as f64,
+                Some(("a bare TCP echo of 64 bytes, p50", echo as f64)),
+                acks.count,
+            );
+        }
+        Ok(())
+    }
+}
+
+fn order_to_ack(record: &Record) -> Spread {
+    let spreads = record.steps.iter().filter_map(|step| step.latencies.get("order_to_ack"));
+    spreads.fold(Spread::default(), |all, spread| all.and(spread))
+}
+
+/// What the disk takes for a write that is safe, by itself.
+fn bare_writes(dir: &Path) -> Result<Spread, Failure> {
+    const BLOCK: usize = 4_096;
+    const WRITES: usize = 400;
+    let path = dir.join("bare");
+    let fault = |e: &dyn std::fmt::Display| Failure::file(&path, e, "choose a folder on a disk with --dir");
+    std::fs::write(&path, vec![0; BLOCK * WRITES]).map_err(|e| fault(&e))?;
+    let file = File::options().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&path);
+    let file = file.map_err(|e| fault(&e))?;
+    file.sync_all().map_err(|e| fault(&e))?;
+    // Direct writes take memory that begins on a block.
+    let memory = vec![1_u8; 2 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let block = [std::io::IoSlice::new(&memory[start..start + BLOCK])];
+    let mut latency = Latency::default();
+    for n in 0..WRITES {
+        let (began, at) = (Instant::now(), (n * BLOCK) as u64);
+        rustix::io::pwritev2(&file, &block, at, ReadWriteFlags::DSYNC).map_err(|e| fault(&e))?;
+        latency.record(Nanos(0), Nanos(began.elapsed().as_nanos() as u64));
+    }
+    drop(file);
+    std::fs::remove_file(&path).map_err(|e| fault(&e))?;
+    Ok(Spread::from(&latency))
+}
+
+/// Two threads that hand 64 bytes to and fro over loopback TCP, resting as the node and the load do.
+fn echoes() -> std::io::Result<Spread> {
+    const SIZE: usize = 64;
+    const ROUNDS: u64 = 4_000;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let addr = listener.local_addr()?;
+    let server =
+        std::thread::Builder::new().name("echo".to_owned()).spawn(move || -> std::io::Result<()> {
+            let (mut stream, _) = listener.accept()?;
+            prepare(&stream)?;
+            let mut bytes = [0; SIZE];
+            while take(&mut stream, &mut bytes)? {
+                stream.write_all(&bytes)?;
+            }
+            Ok(())
+        })?;
+    let mut stream = TcpStream::connect(addr)?;
+    prepare(&stream)?;
+    let (mut bytes, mut latency) = ([7; SIZE], Latency::default());
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        stream.write_all(&bytes)?;
+        if !take(&mut stream, &mut bytes)? {
+            break;
+        }
+        latency.record(Nanos(0), Nanos(began.elapsed().as_nanos() as u64));
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    drop(stream);
+    server.join().map_err(|_| std::io::Error::other("the echo panicked"))??;
+    Ok(Spread::from(&latency))
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)
+}
+
+/// Fills `bytes`; false when the peer has gone.
+fn take(stream: &mut TcpStream, bytes: &mut [u8]) -> std::io::Result<bool> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match stream.read(&mut bytes[filled..]) {
+            Ok(0) => return Ok(false),
+            Ok(count) => filled += count,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+fn output(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|e| format!("{name}: {e}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{name}: {}", said.lines().last().unwrap_or("it failed and said nothing")))
+}
+
+/// For people.
+fn table(figures: &BTreeMap<String, Figure>) -> String {
+    let mut text = format!("{:<15} {:>14} {:<12} {:>7}  {}\n", "station", "value", "unit", "ratio", "to");
+    for (name, _, absent) in STATIONS {
+        let Some(figure) = figures.get(name) else { continue };
+        let Some(value) = figure.value else {
+            text += &format!(
+                "{name:<15} {:>14} {:<12} {:>7}  {}\n",
+                "absent",
+                figure.unit,
+                "",
+                absent.unwrap_or("not measured")
+            );
+            continue;
+        };
+        let ratio = figure.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let to = figure.ratio_to.as_deref().unwrap_or("");
+        text += &format!(
+            "{name:<15} {value:>14.0} {:<12} {ratio:>7}  {to} ({} samples)\n",
+            figure.unit, figure.samples
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_has_the_keys_that_are_promised_and_the_table_every_station() {
+        let options = Options {
+            out: PathBuf::new(),
+            dir: PathBuf::new(),
+            seconds: 1,
+            only: String::new(),
+            json: false,
+        };
+        let mut suite = Suite { options: &options, figures: BTreeMap::new(), records: Vec::new() };
+        suite.put("wire_kernel", 30_000.0, Some(("an echo", 10_000.0)), 5);
+        suite.figures.insert("failover".to_owned(), Figure { unit: "ns".to_owned(), ..Figure::default() });
+        let json = serde_json::to_value(&suite.figures).expect("plain data");
+        assert_eq!(
+            json["wire_kernel"],
+            serde_json::json!({ "value": 30_000.0, "unit": "ns, p50", "ratio_to": "an echo", "ratio": 3.0, "samples": 5 })
+        );
+        assert_eq!(json["failover"]["value"], Value::Null);
+        let text = table(&suite.figures);
+        assert!(text.contains("3.00  an echo (5 samples)") && text.contains("absent"), "{text}");
+    }
+
+    #[test]
+    fn what_the_stations_are_set_against_is_measured() {
+        let echo = echoes().expect("loopback works");
+        assert_eq!(echo.count, 4_000);
+        // Memory file systems take direct writes too, so this works wherever the tests are built.
+        let dir = std::env::temp_dir().join(format!("ironbell-suite-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a folder of ours");
+        let writes = bare_writes(&dir).map(|spread| spread.count);
+        std::fs::remove_dir_all(&dir).expect("it was there");
+        assert_eq!(writes.ok(), Some(400));
+    }
+}
