@@ -109,6 +109,8 @@ fn every_flow_runs_against_a_node_without_a_violation() {
         bench(
             &dir,
             &[
+                "--instruments",
+                "1",
                 "--flow",
                 flow,
                 "--arrivals",

@@ -65,7 +65,7 @@ pub fn propose(host: &Host, shards: usize) -> Proposal {
     let nic = host.nic.as_deref().unwrap_or("the network device");
     match near {
         Some(node) => {
-            because.push(format!("{nic} hangs on memory node {node}: cores of that node come first."))
+            because.push(format!("{nic} hangs on memory node {node}: cores of that node come first."));
         }
         None => because
             .push("No memory node is known of the network device: cores are taken as they come.".into()),

@@ -256,7 +256,7 @@ impl Probe {
                 let line = read(host, "/proc/cmdline")?.unwrap_or_default();
                 let name = wanted.split('=').next().expect("a split has a part");
                 let is_named = |found: &&str| found.split('=').next() == Some(name);
-                match line.split_whitespace().filter(is_named).next_back() {
+                match line.split_whitespace().rfind(is_named) {
                     Some(found) => Reading::of(found == wanted, found.to_owned()),
                     None => Unmet(format!("no {name}")),
                 }

@@ -92,7 +92,7 @@ impl Profile {
             return Self::parse(name, text);
         }
         let path = Path::new(name);
-        if !path.extension().is_some_and(|extension| extension == "toml") {
+        if path.extension().is_none_or(|extension| extension != "toml") {
             let known: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             return Err(Error::NoProfile { name: name.to_owned(), known: known.join(", ") });
         }

@@ -106,6 +106,7 @@ impl Warm {
         let (release_gateway, to_gateway) = ring(topology::RELEASE_GATEWAY.depth);
         let (release_feed, to_feed) = ring(topology::RELEASE_FEED.depth);
 
+        let mut stages = Stages::since(started);
         let data_key = config.data_key()?;
         let logs = Logs::of(config, data_key.as_deref());
         let base = if from_genesis { None } else { newest_snapshot(&dir, data_key.as_ref(), &logs)? };
@@ -113,6 +114,7 @@ impl Warm {
             Some((base, Ready { encoder, logs })) => (Some(base), Some(encoder), logs),
             None => (None, None, [SessionLog::open(&logs.sessions)?, SessionLog::open(&logs.feed)?]),
         };
+        stages.ended("snapshot loaded, logs opened");
         let checker = ArgonChecker::start()?;
         let mut gateway =
             Gateway::new(gateway_config(config), None, session_log, gateway_sequencer, to_gateway, checker);
@@ -137,7 +139,10 @@ impl Warm {
                 Ok(())
             })?;
         let elapsed = replay.elapsed();
+        stages.ended("journal replayed");
         let rewritten = gateway.end_recovery().rewritten + feed.end_recovery().rewritten;
+        let hashes = inspection::hashes(replay.engine());
+        stages.ended("state hashed");
         let recovered = admin::Recovered {
             snapshot_seq: position.map(|position| position.chain.last_seq.0),
             commands: replay.commands(),
@@ -153,7 +158,8 @@ impl Warm {
                 )
             }),
             log_messages_rewritten: rewritten,
-            hashes: inspection::hashes(replay.engine()),
+            hashes,
+            stages: stages.ended,
         };
         Ok(Self {
             started,
@@ -169,6 +175,25 @@ impl Warm {
             key,
             recovered,
         })
+    }
+}
+
+/// How long the stages of a start took.
+struct Stages {
+    since: Instant,
+    ended: Vec<admin::Stage>,
+}
+
+impl Stages {
+    fn since(since: Instant) -> Self {
+        Self { since, ended: Vec::new() }
+    }
+
+    fn ended(&mut self, what: &str) {
+        let now = Instant::now();
+        let ms = now.duration_since(self.since).as_secs_f64() * 1e3;
+        self.ended.push(admin::Stage { what: what.to_owned(), ms });
+        self.since = now;
     }
 }
 

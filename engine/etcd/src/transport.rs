@@ -112,7 +112,10 @@ impl Transport {
             let scheme = endpoint.split_once("://").map(|(scheme, _)| scheme);
             match scheme {
                 Some("http") => {}
-                Some("https") if cfg!(feature = "tls") => {}
+                Some("https") if cfg!(feature = "tls") && options.tls.is_some() => {}
+                Some("https") if cfg!(feature = "tls") => {
+                    return wrong(format!("{endpoint}: say whose certificates are to be trusted"));
+                }
                 Some("https") => {
                     return wrong(format!("{endpoint}: this program was built without the feature `tls`"));
                 }
@@ -274,7 +277,11 @@ fn tls_config(tls: &Tls) -> Result<ureq::tls::TlsConfig, Error> {
             .collect();
         if found.is_empty() { Err(wrong(path, "holds no certificate in PEM")) } else { Ok(found) }
     };
-    let mut config = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates(&tls.ca)?));
+    // Named here, not found: whoever else is in this process may have brought another one.
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(provider)
+        .root_certs(RootCerts::new_with_certs(&certificates(&tls.ca)?));
     if let Some((certificate, key)) = &tls.client {
         let chain = certificates(certificate)?;
         let key = PrivateKey::from_pem(&read(key)?).map_err(|_| wrong(key, "holds no private key in PEM"))?;

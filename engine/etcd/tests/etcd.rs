@@ -219,6 +219,34 @@ fn a_lease_lives_as_long_as_it_is_kept_alive_and_takes_its_keys_along() {
     assert_eq!(read(&mut client, "lease/2"), None);
 }
 
+/// Over TLS, to a cluster that asks for a certificate: with one it answers, without it does not.
+#[cfg(feature = "tls")]
+#[test]
+fn a_secured_cluster_is_asked_with_a_certificate() {
+    let cluster = Cluster::secured();
+    let [ca, certificate, key] = cluster.certificates();
+    let tls = |client| ironbell_etcd::Tls { ca: ca.clone(), client };
+    let with = |tls, deadline| {
+        let options = Options { tls, ..options(cluster.endpoints(), deadline) };
+        Client::new(&options).expect("the files are there")
+    };
+    let known = Some(tls(Some((certificate.clone(), key))));
+    let mut client = with(known, DEADLINE);
+    assert_eq!(settle(&mut client, "pair", None, "1").as_deref(), Some("1"));
+    assert_eq!(read(&mut client, "pair").as_deref(), Some("1"));
+    let error =
+        with(Some(tls(None)), Duration::from_secs(5)).read(&["pair"]).expect_err("it shows no certificate");
+    println!("{error}");
+    let error = Client::new(&options(cluster.endpoints(), DEADLINE)).expect_err("it trusts nobody");
+    assert!(error.to_string().contains("trusted"), "{error}");
+    let missing = Options {
+        tls: Some(tls(Some((certificate.clone(), certificate)))),
+        ..options(cluster.endpoints(), DEADLINE)
+    };
+    let error = Client::new(&missing).expect_err("a certificate is no key");
+    assert!(error.to_string().contains("no private key"), "{error}");
+}
+
 #[test]
 fn options_that_cannot_be_are_refused_and_say_why() {
     let refused = |endpoints: &[&str], deadline| {

@@ -43,6 +43,7 @@ impl Default for Timing {
 pub struct Cluster {
     dir: PathBuf,
     members: Vec<Member>,
+    scheme: &'static str,
 }
 
 #[derive(Debug)]
@@ -60,13 +61,25 @@ impl Cluster {
     /// When etcd is not there or does not start; its last words are in the message.
     #[must_use]
     pub fn start() -> Self {
+        Self::launch(&Self::loopback(), Timing::default(), false)
+    }
+
+    /// The same, whose clients must show a certificate, over TLS; see [`certificates`](Self::certificates).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start), and when there is no `openssl`.
+    #[must_use]
+    pub fn secured() -> Self {
+        Self::launch(&Self::loopback(), Timing::default(), true)
+    }
+
+    fn loopback() -> Vec<(IpAddr, Option<String>)> {
         static NUMBER: AtomicU8 = AtomicU8::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
         let address =
             |nth: u8| IpAddr::V4(Ipv4Addr::new(127, 64 | (pid >> 8) as u8 & 63, pid as u8, number * 4 + nth));
-        let places: Vec<_> = (1..=3).map(|nth| (address(nth), None)).collect();
-        Self::at(&places, Timing::default())
+        (1..=3).map(|nth| (address(nth), None)).collect()
     }
 
     /// A member at each of these addresses, within the network namespace of that name (`ip netns`) if there is one. Returns
@@ -76,10 +89,19 @@ impl Cluster {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn at(places: &[(IpAddr, Option<String>)], timing: Timing) -> Self {
+        Self::launch(places, timing, false)
+    }
+
+    fn launch(places: &[(IpAddr, Option<String>)], timing: Timing, secured: bool) -> Self {
         let dir = std::env::temp_dir().join(format!("ironbell-etcd-{}-{}", std::process::id(), places[0].0));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        let scheme = if secured { "https" } else { "http" };
+        if secured {
+            certify(&dir, places);
+        }
         let url = |address: &IpAddr, port| format!("http://{}", SocketAddr::new(*address, port));
+        let clients = |address: &IpAddr| format!("{scheme}://{}", SocketAddr::new(*address, CLIENTS));
         let all: Vec<_> = places
             .iter()
             .enumerate()
@@ -90,8 +112,8 @@ impl Cluster {
             arguments: [
                 ("name", format!("m{nth}")),
                 ("data-dir", dir.join(format!("m{nth}")).display().to_string()),
-                ("listen-client-urls", url(address, CLIENTS)),
-                ("advertise-client-urls", url(address, CLIENTS)),
+                ("listen-client-urls", clients(address)),
+                ("advertise-client-urls", clients(address)),
                 ("listen-peer-urls", url(address, PEERS)),
                 ("initial-advertise-peer-urls", url(address, PEERS)),
                 ("initial-cluster", all.join(",")),
@@ -104,8 +126,20 @@ impl Cluster {
             namespace: namespace.clone(),
             child: None,
         };
-        let members = places.iter().enumerate().map(member).collect();
-        let mut cluster = Self { dir, members };
+        let mut members: Vec<_> = places.iter().enumerate().map(member).collect();
+        if secured {
+            let file = |name: &str| dir.join(name).display().to_string();
+            let (certificate, key) = (file("server.pem"), file("server.key"));
+            for member in &mut members {
+                member.arguments.extend([
+                    format!("--cert-file={certificate}"),
+                    format!("--key-file={key}"),
+                    format!("--trusted-ca-file={}", file("ca.pem")),
+                    "--client-cert-auth".into(),
+                ]);
+            }
+        }
+        let mut cluster = Self { dir, members, scheme };
         for nth in 0..cluster.members.len() {
             cluster.spawn(nth);
         }
@@ -116,8 +150,14 @@ impl Cluster {
     /// The members' client URLs.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
-        let url = |member: &Member| format!("http://{}", SocketAddr::new(member.address, CLIENTS));
+        let url = |member: &Member| format!("{}://{}", self.scheme, SocketAddr::new(member.address, CLIENTS));
         self.members.iter().map(url).collect()
+    }
+
+    /// Files in PEM for who asks a [`secured`](Self::secured) cluster: whom to trust, and a client's certificate and key.
+    #[must_use]
+    pub fn certificates(&self) -> [PathBuf; 3] {
+        ["ca.pem", "client.pem", "client.key"].map(|name| self.dir.join(name))
     }
 
     /// The process of a member, from 0; `None` when it was killed.
@@ -215,6 +255,26 @@ impl Cluster {
 
     fn log(&self, nth: usize) -> PathBuf {
         self.dir.join(format!("m{nth}.log"))
+    }
+}
+
+/// Makes an authority, and a server's and a client's certificate signed by it.
+fn certify(dir: &Path, places: &[(IpAddr, Option<String>)]) {
+    let openssl = |arguments: &str| {
+        let run =
+            Command::new("openssl").args(arguments.split(' ')).current_dir(dir).stdin(Stdio::null()).output();
+        let run =
+            run.unwrap_or_else(|error| panic!("cannot run openssl: {error}; install it with tests/setup.sh"));
+        assert!(run.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&run.stderr));
+    };
+    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {new_key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
+    let names: Vec<_> = places.iter().map(|(address, _)| format!("IP:{address}")).collect();
+    for (who, names) in [("server", names.join(",")), ("client", "DNS:client".into())] {
+        let files = format!("-keyout {who}.key -out {who}.csr");
+        openssl(&format!("req {new_key} {files} -subj /CN={who} -addext subjectAltName={names}"));
+        let signed_by = "-CA ca.pem -CAkey ca.key -CAcreateserial";
+        openssl(&format!("x509 -req -in {who}.csr {signed_by} -out {who}.pem -days 2 -copy_extensions copy"));
     }
 }
 

@@ -68,9 +68,11 @@ fn bench(dir: &Path, commands: usize, runs: usize) -> Result<()> {
     while all.len() < commands {
         all.push(venue.command());
     }
-    for (what, commands, in_frame) in
-        [("frames of 1,024 commands", all.len(), 1_024), ("frames of 48", all.len() / 2, 48), ("frames of one", all.len() / 20, 1)]
-    {
+    for (what, commands, in_frame) in [
+        ("frames of 1,024 commands", all.len(), 1_024),
+        ("frames of 48", all.len() / 2, 48),
+        ("frames of one", all.len() / 20, 1),
+    ] {
         let journal = dir.join(in_frame.to_string());
         let commands = &all[..commands];
         write(&journal, commands, in_frame)?;
@@ -143,7 +145,11 @@ impl Frames {
     }
 }
 
-fn header(bytes: &[u8], at: usize, segment: &SegmentHeader) -> std::result::Result<FrameHeader, ironbell_record::FrameError> {
+fn header(
+    bytes: &[u8],
+    at: usize,
+    segment: &SegmentHeader,
+) -> std::result::Result<FrameHeader, ironbell_record::FrameError> {
     FrameHeader::decode(&bytes[at..], &CLUSTER, Place { nonce: segment.nonce, offset: at as u64 })
 }
 
@@ -222,7 +228,8 @@ fn measure(dir: &Path, commands: &[Sequenced], in_frame: usize, runs: usize) -> 
         drop(alone);
 
         for (executes, one_cpu) in [(false, false), (true, false), (true, true)] {
-            let seconds = if one_cpu { on_one_cpu(|| replay(dir, executes))? } else { replay(dir, executes)? };
+            let seconds =
+                if one_cpu { on_one_cpu(|| replay(dir, executes))? } else { replay(dir, executes)? };
             best[turn] = best[turn].min(seconds.0);
             turn += 1;
             hashes.extend(seconds.1);
@@ -273,13 +280,14 @@ fn replay(dir: &Path, executes: bool) -> Result<(f64, Option<u128>)> {
     let mut engine = executes.then(engine);
     let mut events: Vec<Event> = Vec::new();
     let begun = Instant::now();
-    let (_, mut writer, maker) = ironbell_store::open_replaying(dir, &Options::default(), &mut |_, commands| {
-        if let Some(engine) = &mut engine {
-            events.clear();
-            engine.execute_frame(commands, &mut events);
-        }
-        Ok(())
-    })?;
+    let (_, mut writer, maker) =
+        ironbell_store::open_replaying(dir, &Options::default(), &mut |_, commands| {
+            if let Some(engine) = &mut engine {
+                events.clear();
+                engine.execute_frame(commands, &mut events);
+            }
+            Ok(())
+        })?;
     let seconds = begun.elapsed().as_secs_f64();
     writer.seal()?;
     drop(maker);

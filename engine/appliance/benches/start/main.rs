@@ -81,7 +81,9 @@ fn bench(dir: &Path, orders: u32, accounts: u32, runs: u32) -> Result<()> {
     let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
     let mut node = TrialNode::prepare(dir, SECTIONS, Some(program))?;
     let commands = fill(&node, orders, accounts)?;
-    println!("{commands} commands in the journal: {accounts} accounts, {orders} open orders; ms, best of {runs}");
+    println!(
+        "{commands} commands in the journal: {accounts} accounts, {orders} open orders; ms, best of {runs}"
+    );
     // Logs of what members were told are made by the first start.
     let first = node.start()?;
     println!("  {:<34}{:>9.0}", "first start, logs written too", first.as_secs_f64() * 1e3);
@@ -112,9 +114,10 @@ fn fill(node: &TrialNode, orders: u32, accounts: u32) -> Result<u64> {
     let config = node.config();
     let (dir, options) = (config.journal_dir(), config.store_options(None));
     let mut replay = Replay::new(ironbell_store::identity(&dir)?.key);
-    let (found, mut writer, mut maker) = ironbell_store::open_replaying(&dir, &options, &mut |header, commands| {
-        replay.frame(header, commands).map(|_| ()).map_err(Into::into)
-    })?;
+    let (found, mut writer, mut maker) =
+        ironbell_store::open_replaying(&dir, &options, &mut |header, commands| {
+            replay.frame(header, commands).map(|_| ()).map_err(Into::into)
+        })?;
     let mut engine = replay.finish().engine;
     let mut venue = Venue::new(Size { instruments: 100, accounts }, 1, found.last_seq, found.last_time);
     let mut commands = venue.definitions();
@@ -141,11 +144,17 @@ fn fill(node: &TrialNode, orders: u32, accounts: u32) -> Result<u64> {
 
 fn snapshot(node: &TrialNode, program: &Path) -> Result<()> {
     let begun = Instant::now();
-    let made = Command::new(program).args(["snapshot", "now", "--config"]).arg(node.config_path()).output()?;
+    let made =
+        Command::new(program).args(["snapshot", "now", "--config"]).arg(node.config_path()).output()?;
     if !made.status.success() {
         return Err(String::from_utf8_lossy(&made.stderr).into());
     }
-    print!("  {:<34}{:>9.0}  {}", "snapshot made", begun.elapsed().as_secs_f64() * 1e3, String::from_utf8_lossy(&made.stdout));
+    print!(
+        "  {:<34}{:>9.0}  {}",
+        "snapshot made",
+        begun.elapsed().as_secs_f64() * 1e3,
+        String::from_utf8_lossy(&made.stdout)
+    );
     Ok(())
 }
 
@@ -175,11 +184,12 @@ fn timed(node: &mut TrialNode) -> Result<Start> {
 
 /// Logs in, and has so many commands acknowledged at least.
 fn acknowledged(node: &TrialNode, acks: u64) -> Result<()> {
-    let traded = Traded { symbol: Symbol::new("ANVL").expect("short"), mid: 1_890_000, tick: 100, qty_max: 500 };
+    let traded =
+        Traded { symbol: Symbol::new("ANVL").expect("short"), mid: 1_890_000, tick: 100, qty_max: 500 };
     let flow = FlowConfig { seed: 5, instruments: vec![traded], mix: Mix::default(), standing_max: 500 };
     let login = Login { username: Username::new("ALFA01").expect("short"), password: "start".into() };
     let rate = if acks > 1 { 5_000.0 } else { 1_000.0 };
-    let mut driver = Driver::connect(node.order_entry()?, DriverConfig::new(vec![login], flow, rate))?;
+    let mut driver = Driver::connect(node.status()?.order_entry.parse()?, DriverConfig::new(vec![login], flow, rate))?;
     while driver.outcome().counts.acks() < acks {
         driver.run(Until::Elapsed(Duration::from_millis(1)), |_| {});
         if driver.outcome().ended != Ended::Completed {
