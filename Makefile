@@ -53,6 +53,7 @@ bench-parts: preflight ## Measure the parts by themselves: matching, supersteps,
 	cargo bench --locked -p ironbell-runtime --bench superstep_scaling -- $(if $(shell command -v valgrind),--instructions)
 	cargo bench --locked -p ironbell-appliance --bench idle_node
 	cargo bench --locked -p ironbell-store --bench journal_commit
+	cargo bench --locked -p ironbell-hsm --bench signing --features ml-dsa
 	cargo bench --locked -p ironbell-wire
 
 fmt: ## Format all Rust code.

@@ -26,6 +26,7 @@ mod payment;
 mod receipt;
 mod tree;
 mod witness;
+mod wrap_file;
 
 #[cfg(test)]
 mod scratch;
@@ -47,6 +48,7 @@ pub use software::SoftwareSigner;
 pub use token::{PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token};
 pub use tree::Tree;
 pub use witness::{AddCheckpoint, Answer, Witness};
+pub use wrap_file::{TokenKeyFile, open_wrap};
 
 use std::io;
 use std::path::PathBuf;
@@ -105,7 +107,7 @@ pub enum Error {
         mode: u32,
     },
     /// The file holds no key.
-    #[error("the key file {} does not hold 64 hexadecimal digits: make one with `ironbell key`", .0.display())]
+    #[error("the key file {} holds neither 64 hexadecimal digits nor the name of a token's key: make one with `ironbell key`", .0.display())]
     NoKey(PathBuf),
     /// It was wrapped by another key, or changed.
     #[error(

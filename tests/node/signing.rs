@@ -356,3 +356,65 @@ fn a_wrong_pin_ends_the_process_and_is_not_tried_again() {
     assert!(output.status.success(), "{output:?}");
     assert!(venue.size() > 10);
 }
+
+/// Two nodes whose journals are not the same, and one key: what the first signed, the second must come to.
+#[test]
+fn a_fork_at_a_takeover_is_refused() {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let key = root.join("signing-fork.pem");
+    let _ = fs::remove_file(&key);
+    let ironbell = |arguments: &[&str], paths: &[&Path]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ironbell"));
+        command.args(arguments).args(paths).output().expect("it runs")
+    };
+    let made = ironbell(&["hsm", "generate", "--name", ORIGIN, "--file"], &[&key]);
+    assert!(made.status.success(), "{made:?}");
+    let token_sections = sections(&root);
+    let begin = token_sections.find("module = ").expect("a token");
+    let end = token_sections.find("\n\n[genesis]").expect("a genesis");
+    let sections =
+        format!("{}file = \"{}\"{}", &token_sections[..begin], key.display(), &token_sections[end..]);
+    let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
+    let [first, second] = ["fork-1", "fork-2"].map(|name| {
+        let mut node = TrialNode::prepare(&root.join(format!("signing-{name}")), &sections, Some(program))
+            .expect("a node");
+        // Each has its own genesis, at a time of its own, and says at its end that it is committed.
+        node.start().expect("it starts");
+        assert_eq!(node.stop().expect("it ends"), 0);
+        node
+    });
+    let sign = |node: &TrialNode, after: &[&Path]| {
+        let arguments: &[&str] = if after.is_empty() {
+            &["sign", "--once", "--config"]
+        } else {
+            &["sign", "--once", "--after", "AFTER", "--config"]
+        };
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|word| if *word == "AFTER" { after[0].display().to_string() } else { (*word).to_owned() })
+            .collect();
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        ironbell(&words, &[node.config_path()])
+    };
+    let output = sign(&first, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let files = |node: &TrialNode| node.config().data_dir.join("signing");
+    let checkpoint = files(&first).join("checkpoint");
+    let output = sign(&second, &[&checkpoint]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another history"), "{output:?}");
+    assert!(!files(&second).join("checkpoint").exists(), "nothing is signed");
+
+    // A successor with the same journal and the same salts goes on where the first was.
+    let journal = |node: &TrialNode| node.config().data_dir.join("journal");
+    fs::remove_dir_all(files(&second)).expect("it is ours");
+    fs::remove_dir_all(journal(&second)).expect("it is ours");
+    let copied = Command::new("cp").arg("-r").args([journal(&first), journal(&second)]).status().expect("cp");
+    assert!(copied.success());
+    fs::create_dir(files(&second)).expect("a scratch directory");
+    fs::copy(files(&first).join("salts"), files(&second).join("salts")).expect("the nodes share it");
+    let output = sign(&second, &[&checkpoint]);
+    assert!(output.status.success(), "{output:?}");
+    let text = |node: &TrialNode| fs::read_to_string(files(node).join("head")).expect("it is there");
+    assert_eq!(text(&first), text(&second), "the same head");
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ironbell_core::{Engine, Homes, SHARDS_MAX};
-use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_hsm::open_wrap;
 use ironbell_runtime::shards::Lending;
 use ironbell_sessionlog::LogKey;
 use ironbell_store::DataKey;
@@ -308,7 +308,7 @@ impl Config {
         config.file = path.to_owned();
         config.journal.key_file = config.journal.key_file.map(|file| folder.join(file));
         if let Some(signing) = &mut config.signing {
-            signing.from_folder(folder);
+            signing.take_paths_from(folder);
         }
         config.check().map_err(|what| Failure::file(path, what, "correct it"))?;
         Ok(config)
@@ -469,8 +469,7 @@ pub fn data_key(journal_dir: &Path, key_file: Option<&Path>) -> Result<Option<Ar
             "the records of {dir} are enciphered: name the key file that it was formatted with"
         ))),
         (wrapped, Some(key_file)) => {
-            let key =
-                KeyFile::open(key_file).and_then(|file| file.unwrap(wrapped)).map_err(Failure::refused)?;
+            let key = open_wrap(key_file).and_then(|wrap| wrap.unwrap(wrapped)).map_err(Failure::refused)?;
             Ok(Some(Arc::new(DataKey::new(&key))))
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ironbell_core::Engine;
-use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_hsm::{KeyFile, open_wrap};
 use ironbell_runtime::{Clock, SystemClock};
 use ironbell_store::{DataKey, Identity, WrappedKey};
 use ironbell_types::{Command, Event, EventBody, Nanos, Seq, Sequenced};
@@ -157,10 +157,10 @@ fn write(config: &Config, dir: &Path, identity: Identity, commands: &[Sequenced]
 /// A new key for the journal's records and what it is wrapped to, if the configuration wants them enciphered.
 fn new_data_key(config: &Config) -> Result<(Option<Arc<DataKey>>, WrappedKey), Failure> {
     let Some(key_file) = &config.journal.key_file else { return Ok((None, WrappedKey::NONE)) };
-    let wrap = KeyFile::open(key_file).map_err(Failure::refused)?;
+    let wrap = open_wrap(key_file).map_err(Failure::refused)?;
     let key = ironbell_hsm::new_key().map_err(Failure::refused)?;
     let wrapped = wrap.wrap(&key).map_err(Failure::refused)?;
-    let wrapped = WrappedKey::new(&wrapped).expect("a key file wraps to 61 bytes");
+    let wrapped = WrappedKey::new(&wrapped).expect("a key wraps to 61 bytes");
     Ok((Some(Arc::new(DataKey::new(&key))), wrapped))
 }
 

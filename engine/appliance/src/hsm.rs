@@ -9,7 +9,7 @@ use base64ct::{Base64, Encoding};
 use clap::{Args, Subcommand};
 use ironbell_hsm::{
     Algorithm, Form, KeyChange, KeyHistory, Note, PinSource, PublicKey, SignatureLine, Signer,
-    SoftwareSigner, Token, TokenConfig, VerifierKey, confirm_pin, init_token, write_durably,
+    SoftwareSigner, Token, TokenConfig, TokenKeyFile, VerifierKey, confirm_pin, init_token, write_durably,
 };
 
 use crate::failure::Failure;
@@ -55,6 +55,9 @@ pub enum Options {
         /// Its label.
         #[arg(long)]
         key: String,
+        /// The file to make that names it, for `[journal] key_file` and wherever else a key file is asked for.
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
     },
     /// Say what a token says of its keys, signed by one of them.
     Attest {
@@ -242,9 +245,17 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             Ok(())
         }
         Options::Generate { key, algorithm, name } => generate(key, algorithm, name),
-        Options::GenerateWrapping { token, key } => {
-            Token::open(token.config())?.generate_wrapping(key)?;
-            say(&format!("made the wrapping key {key}"));
+        Options::GenerateWrapping { token, key, key_file } => {
+            if key_file.exists() {
+                return Err(Failure::file(key_file, "it is there already", "name another file"));
+            }
+            let TokenConfig { module, token, pin, sessions_max } = token.config();
+            let config =
+                TokenConfig { module: module.clone(), token: token.clone(), pin: pin.clone(), sessions_max };
+            Token::open(config)?.generate_wrapping(key)?;
+            let named = TokenKeyFile { module, token, key: key.clone(), pin };
+            write_durably(key_file, &named.to_string())?;
+            say(&format!("made the wrapping key {key}, which {} names", key_file.display()));
             Ok(())
         }
         Options::Attest { token, key, name, challenge } => attest(token, key, name, challenge),

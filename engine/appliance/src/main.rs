@@ -123,6 +123,10 @@ struct SignArgs {
     /// End when what is committed now is signed.
     #[arg(long)]
     once: bool,
+    /// After a takeover: the newest checkpoint that the other node signed. This journal must come to it, or nothing is
+    /// signed.
+    #[arg(long, value_name = "FILE")]
+    after: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -247,7 +251,7 @@ fn main() -> ExitCode {
         Command::Snapshot(SnapshotCommand::Verify { args, from_genesis }) => {
             snapshot::verify(&args.config.config, from_genesis, args.json)
         }
-        Command::Sign(args) => signing::run(&args.config.config, args.once),
+        Command::Sign(args) => signing::run(&args.config.config, args.once, args.after.as_deref()),
         Command::Receipt(options) => receipt::make(&options),
         Command::VerifyReceipt(options) => receipt::verify(&options),
         Command::Hsm(options) => hsm::run(&options),

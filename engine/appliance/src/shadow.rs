@@ -330,7 +330,7 @@ mod tests {
             durability: Durability::Buffered,
             segment_bytes: 1 << 20,
             in_flight: 1,
-            data_key: None,
+            ..Options::default()
         };
         let identity = Identity { cluster: [1; 16], key: KEY };
         ironbell_store::format(&dir, identity, &options, WrappedKey::NONE).expect("a journal");

@@ -23,10 +23,10 @@ use ironbell_core::Engine;
 use ironbell_gateway::Directory;
 use ironbell_gateway::outbound::Teller;
 use ironbell_hsm::entry::{Entry, Part, Salts};
-use ironbell_hsm::merkle::consistency_proof;
+use ironbell_hsm::merkle::{self, consistency_proof};
 use ironbell_hsm::{
     Checkpoint, Desk, DeskParts, Hash, Head, HeadFile, Key, KeyHistory, Note, PinSource, Request, Signer,
-    SoftwareSigner, Ticket, Token, TokenConfig, TokenSigner, Tree,
+    SoftwareSigner, Ticket, Token, TokenConfig, TokenSigner, Tree, VerifierKey,
 };
 use ironbell_record::command;
 use ironbell_store::Reader;
@@ -104,7 +104,7 @@ fn a_minute_of_them() -> usize {
 
 impl Signing {
     /// Takes relative paths from `folder`.
-    pub(crate) fn from_folder(&mut self, folder: &Path) {
+    pub(crate) fn take_paths_from(&mut self, folder: &Path) {
         let of_keys = self.keys.iter_mut().flat_map(|key| [&mut key.file, &mut key.pin_file]);
         for path in of_keys.chain([&mut self.publish, &mut self.key_journal]).flatten() {
             *path = folder.join(&*path);
@@ -455,47 +455,16 @@ pub(crate) fn newest_checkpoint(files: &Files) -> Result<Option<(Note, Checkpoin
     }
 }
 
-/// The process.
-struct Process {
-    config: Config,
-    signing: Signing,
-    files: Files,
+/// The tree, and what makes it grow.
+struct Following {
     follower: Follower,
     tree: Tree,
-    desk: Desk,
-    /// The last head that was signed.
-    signed: Head,
-    /// Heads to be signed, the oldest first; the first may be with the desk.
-    due: VecDeque<Head>,
-    asked: Option<Ticket>,
-    /// When the desk may be asked again.
-    ask_at: Instant,
-    is_late: bool,
 }
 
-/// How long a key that failed is left alone.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-impl Process {
-    fn open(config: Config) -> Result<Self, Failure> {
-        let signing = config.signing.clone().ok_or_else(|| {
-            Failure::file(
-                &config.file,
-                "it has no [signing]",
-                "add one: hsm/README.md and the README show how",
-            )
-        })?;
-        let files = Files::of(&config);
-        files.make()?;
-        let salts = salts(&config, &files)?;
-        let head_path = files.head();
-        let head_file = if head_path.exists() || newest_checkpoint(&files)?.is_some() {
-            HeadFile::open(&head_path)?
-        } else {
-            HeadFile::create(&head_path)?
-        };
-        let head = head_file.head();
-        let tree = match Tree::open(&files.tree(), &head) {
+impl Following {
+    /// Goes on behind the last head that was signed; where the tree does not lead to it, it is made again.
+    fn open(config: &Config, files: &Files, head: &Head) -> Result<Self, Failure> {
+        let tree = match Tree::open(&files.tree(), head) {
             Ok(tree) => tree,
             Err(error) => {
                 tracing::warn!(%error, "the tree is made again from the journal's first command");
@@ -503,46 +472,40 @@ impl Process {
                 Tree::open(&files.tree(), &Head::empty())?
             }
         };
-        let history = match &signing.key_journal {
-            Some(path) => {
-                let text =
-                    fs::read_to_string(path).map_err(|e| Failure::file(path, e, "make it readable"))?;
-                Some(KeyHistory::parse(&signing.origin, &text)?)
-            }
-            None => None,
-        };
-        let signers = signing.keys.iter().map(KeyPlace::open).collect::<Result<Vec<_>, _>>()?;
-        let desk = Desk::open(DeskParts {
-            origin: signing.origin.clone(),
-            signers,
-            head: head_file,
-            history,
-            payments: None,
-            queue_max: 1,
-        })?;
-        let public: String = desk.keys().iter().map(|key| format!("{key}\n")).collect();
-        fs::write(files.public(), public)
-            .map_err(|e| Failure::file(&files.public(), e, "make it writable"))?;
-        let follower = Follower::open(&config, salts, Seq(tree.size()))?;
-        let mut process = Self {
-            follower,
-            tree,
-            desk,
-            signed: head,
-            due: VecDeque::new(),
-            asked: None,
-            ask_at: Instant::now(),
-            is_late: false,
-            config,
-            signing,
-            files,
-        };
-        process.meet(&head)?;
-        // The last head's signature may have been lost in a crash.
-        if newest_checkpoint(&process.files)?.map_or(0, |(_, checkpoint)| checkpoint.size) < head.size {
-            process.due.push_back(head);
+        let follower = Follower::open(config, salts(config, files)?, Seq(tree.size()))?;
+        let mut following = Self { follower, tree };
+        following.meet(head)?;
+        Ok(following)
+    }
+
+    /// Goes on behind a checkpoint that another node of this venue signed: this journal must come to it.
+    fn take_over(
+        &mut self,
+        path: &Path,
+        signing: &Signing,
+        signers: &[Box<dyn Signer>],
+        head_file: &mut HeadFile,
+    ) -> Result<(), Failure> {
+        let text = fs::read_to_string(path).map_err(|e| Failure::file(path, e, "give a checkpoint"))?;
+        let note = Note::parse(&text)?;
+        for signer in signers {
+            note.verify(&VerifierKey::of_log(&signing.origin, signer.public_key().clone())?)?;
         }
-        Ok(process)
+        let checkpoint = Checkpoint::parse(&note.text)?;
+        let last = head_file.head();
+        let head = Head { epoch: last.epoch, size: checkpoint.size, root: checkpoint.root };
+        if head.size > last.size {
+            self.meet(&head)?;
+        }
+        if self.tree.size() < head.size || merkle::root(&self.tree, head.size)? != head.root {
+            return Err(another_history(head.size));
+        }
+        if head.size > last.size {
+            self.tree.sync()?;
+            let proof = consistency_proof(&self.tree, last.size, head.size)?;
+            head_file.advance(Head { epoch: self.follower.epoch, ..head }, &proof)?;
+        }
+        Ok(())
     }
 
     /// Makes the tree grow to the head that was signed, where it has to be made again; it must come to the same root.
@@ -555,11 +518,7 @@ impl Process {
                 if command.seq.0 == tree.size() + 1 {
                     tree.push(&entry)?;
                     if tree.size() == head.size && tree.root() != head.root {
-                        return Err(Failure::check(format_args!(
-                            "ALARM: the journal comes to another root at size {} than was signed: this is another history, or a \
-                             changed one; keep the data directory and report this",
-                            head.size
-                        )));
+                        return Err(another_history(head.size));
                     }
                 }
                 Ok(())
@@ -587,15 +546,100 @@ impl Process {
         })?;
         Ok(taken > 0)
     }
+}
+
+fn another_history(size: u64) -> Failure {
+    Failure::check(format_args!(
+        "ALARM: the journal comes to another root at size {size} than was signed: this is another history, or a changed one; \
+         nothing is signed; keep the data directory and report this"
+    ))
+}
+
+/// The process.
+struct Process {
+    config: Config,
+    signing: Signing,
+    files: Files,
+    follow: Following,
+    desk: Desk,
+    /// The last head that was signed.
+    signed: Head,
+    /// Heads to be signed, the oldest first; the first may be with the desk.
+    due: VecDeque<Head>,
+    asked: Option<Ticket>,
+    /// When the desk may be asked again.
+    ask_at: Instant,
+    is_late: bool,
+}
+
+/// How long a key that failed is left alone.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl Process {
+    fn open(config: Config, after: Option<&Path>) -> Result<Self, Failure> {
+        let signing = config.signing.clone().ok_or_else(|| {
+            Failure::file(
+                &config.file,
+                "it has no [signing]",
+                "add one: hsm/README.md and the README show how",
+            )
+        })?;
+        let files = Files::of(&config);
+        files.make()?;
+        let signers = signing.keys.iter().map(KeyPlace::open).collect::<Result<Vec<_>, _>>()?;
+        let head_path = files.head();
+        let mut head_file = if head_path.exists() || newest_checkpoint(&files)?.is_some() {
+            HeadFile::open(&head_path)?
+        } else {
+            HeadFile::create(&head_path)?
+        };
+        let mut follow = Following::open(&config, &files, &head_file.head())?;
+        if let Some(path) = after {
+            follow.take_over(path, &signing, &signers, &mut head_file)?;
+        }
+        let head = head_file.head();
+        let history = match &signing.key_journal {
+            Some(path) => {
+                let text =
+                    fs::read_to_string(path).map_err(|e| Failure::file(path, e, "make it readable"))?;
+                Some(KeyHistory::parse(&signing.origin, &text)?)
+            }
+            None => None,
+        };
+        let origin = signing.origin.clone();
+        let parts = DeskParts { origin, signers, head: head_file, history, payments: None, queue_max: 1 };
+        let desk = Desk::open(parts)?;
+        let public: String = desk.keys().iter().map(|key| format!("{key}\n")).collect();
+        fs::write(files.public(), public)
+            .map_err(|e| Failure::file(&files.public(), e, "make it writable"))?;
+        // The last head's signature may have been lost in a crash.
+        let is_lost = newest_checkpoint(&files)?.map_or(0, |(_, checkpoint)| checkpoint.size) < head.size;
+        Ok(Self {
+            follow,
+            desk,
+            signed: head,
+            due: is_lost.then_some(head).into_iter().collect(),
+            asked: None,
+            ask_at: Instant::now(),
+            is_late: false,
+            config,
+            signing,
+            files,
+        })
+    }
 
     /// Notes that the tree as it stands is to be signed.
     fn fall_due(&mut self) -> Result<(), Failure> {
         let last = self.due.back().unwrap_or(&self.signed).size;
-        if self.tree.size() <= last {
+        if self.follow.tree.size() <= last {
             return Ok(());
         }
-        self.tree.sync()?;
-        let head = Head { epoch: self.follower.epoch, size: self.tree.size(), root: self.tree.root() };
+        self.follow.tree.sync()?;
+        let head = Head {
+            epoch: self.follow.follower.epoch,
+            size: self.follow.tree.size(),
+            root: self.follow.tree.root(),
+        };
         if self.due.len() >= self.signing.waiting_max {
             self.be_late();
             // The newest covers what it replaces; the first may be with the desk.
@@ -625,7 +669,7 @@ impl Process {
             let request = admin::Request::Control { ask: Box::new(ask), wait: true };
             match admin::ask::<Told>(&self.config.admin_socket(), &request) {
                 Ok(Told::Refused { seq, why }) => {
-                    tracing::error!(seq, why, "ALARM: trading could not be halted")
+                    tracing::error!(seq, why, "ALARM: trading could not be halted");
                 }
                 Ok(_) => tracing::error!("trading is halted: signing.when_late says so"),
                 Err(failure) => tracing::error!(%failure, "ALARM: trading could not be halted"),
@@ -653,7 +697,7 @@ impl Process {
             return Ok(());
         }
         let Some(head) = self.due.front().copied() else { return Ok(()) };
-        let proof = consistency_proof(&self.tree, self.signed.size.min(head.size), head.size)?;
+        let proof = consistency_proof(&self.follow.tree, self.signed.size.min(head.size), head.size)?;
         let time =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.asked = Some(self.desk.submit(Request::Checkpoint { head, proof, time })?);
@@ -669,7 +713,7 @@ impl Process {
         log.write_all(text.as_bytes()).and_then(|()| log.sync_data()).map_err(failed)?;
         if let Some(site) = &self.signing.publish {
             fs::create_dir_all(site).map_err(|e| Failure::file(site, e, "make it writable"))?;
-            self.tree.publish(site, head.size, &text)?;
+            self.follow.tree.publish(site, head.size, &text)?;
         }
         ironbell_hsm::write_durably(&self.files.checkpoint(), &text)?;
         self.signed = head;
@@ -685,20 +729,21 @@ impl Process {
     }
 }
 
-/// `ironbell sign`: until SIGTERM; with `once`, until what is committed now is signed.
+/// `ironbell sign`: until SIGTERM; with `once`, until what is committed now is signed; `after` a checkpoint that another
+/// node of this venue signed.
 ///
 /// # Errors
 /// When the configuration, the keys or the journal cannot be used; when what would be signed is not what the journal
 /// says, or would make a second history.
-pub fn run(config: &Path, once: bool) -> Result<(), Failure> {
+pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let stop = crate::node::signals()?;
-    let mut process = Process::open(Config::read(config)?)?;
-    tracing::info!(size = process.tree.size(), origin = process.signing.origin, "signing");
+    let mut process = Process::open(Config::read(config)?, after)?;
+    tracing::info!(size = process.follow.tree.size(), origin = process.signing.origin, "signing");
     let every = Duration::from_nanos(process.signing.every.0);
     let mut due_at = Instant::now();
     loop {
-        let took = process.follow()?;
+        let took = process.follow.follow()?;
         let is_ending = stop.load(Ordering::Relaxed) || (once && !took);
         if Instant::now() >= due_at || is_ending {
             process.fall_due()?;
@@ -709,8 +754,13 @@ pub fn run(config: &Path, once: bool) -> Result<(), Failure> {
             return Ok(());
         }
         // A key that is gone must not keep the process from ending; what waits is signed at the next start.
-        if stop.load(Ordering::Relaxed) && process.desk.health().last_error.is_some() {
-            return Ok(());
+        if let Some(error) = process.desk.health().last_error.filter(|_| is_ending) {
+            tracing::warn!(
+                waiting = process.due.len(),
+                error,
+                "it ends with checkpoints that are not signed"
+            );
+            return if once { Err(Failure::refused(error)) } else { Ok(()) };
         }
         if !took {
             std::thread::sleep(Duration::from_millis(5));

@@ -447,6 +447,7 @@ mod tests {
                 commands: 0,
                 ms: 0.0,
                 commands_per_s: 0.0,
+                stages: Vec::new(),
                 torn_tail: None,
                 log_messages_rewritten: 0,
                 hashes,

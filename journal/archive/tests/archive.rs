@@ -59,7 +59,7 @@ fn key(byte: u8) -> Option<Arc<DataKey>> {
 
 fn options(data_key: Option<Arc<DataKey>>) -> Options {
     let segment_bytes = (4_096 + 2 * FRAME_BYTES_MAX) as u64;
-    Options { durability: Durability::Buffered, segment_bytes, in_flight: 2, data_key }
+    Options { durability: Durability::Buffered, segment_bytes, in_flight: 2, data_key, ..Options::default() }
 }
 
 /// A journal of several segments, with frames of all sizes, closed and opened once in between.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use ironbell_core::Engine;
-use ironbell_hsm::{KeyFile, KeyWrap};
+use ironbell_hsm::open_wrap;
 use ironbell_store::{DataKey, Reader};
 use ironbell_types::Seq;
 
@@ -122,6 +122,6 @@ fn data_key(dir: &Path, key_file: Option<&Path>) -> Result<Option<Arc<DataKey>>,
     if wrapped.bytes().is_empty() {
         return Err(format!("the records of {} are plain: leave the key file out", dir.display()).into());
     }
-    let key = KeyFile::open(key_file)?.unwrap(wrapped.bytes())?;
+    let key = open_wrap(key_file)?.unwrap(wrapped.bytes())?;
     Ok(Some(Arc::new(DataKey::new(&key))))
 }
