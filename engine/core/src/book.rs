@@ -119,6 +119,23 @@ fn display_bits(display: Display) -> u8 {
 }
 
 impl Order {
+    /// None that ever stood.
+    const BLANK: Self = Self {
+        order_ref: OrderRef(0),
+        key: OrderKey(0),
+        leaves: 0,
+        executed: 0,
+        price: 0,
+        prev: NONE,
+        next: NONE,
+        token: NONE,
+        firm: FirmId(0),
+        leaf: NONE,
+        group: 0,
+        side: Side::Buy,
+        flags: 0,
+    };
+
     #[expect(clippy::too_many_arguments, reason = "one value for each field that is not a link")]
     #[inline(always)]
     pub(crate) fn new(
@@ -209,7 +226,10 @@ pub(crate) struct Extra {
 }
 
 impl Extra {
-    pub(crate) fn new(
+    /// None that ever stood.
+    const BLANK: Self = Self::new(InstrumentId::NONE, OrderTerms::PLAIN, TimeInForce::Day, Stp::Off, 0, 0);
+
+    pub(crate) const fn new(
         instrument: InstrumentId,
         terms: OrderTerms,
         time_in_force: TimeInForce,
@@ -224,7 +244,7 @@ impl Extra {
             stp,
             limit,
             worth,
-            shown: Shown::default(),
+            shown: Shown { order_ref: OrderRef(0), qty: Qty(0) },
             partner: OrderRef(0),
             best: 0,
             counted_for: OrderRef(0),
@@ -296,7 +316,7 @@ pub(crate) struct Extras {
 
 impl Extras {
     fn new(orders: usize) -> Self {
-        Self { places: vec![NONE; orders], records: Slab::new(orders) }
+        Self { places: vec![NONE; orders], records: Slab::new(orders, Extra::BLANK) }
     }
 
     fn put(&mut self, slot: u32, extra: &Extra) {
@@ -379,7 +399,7 @@ impl Books {
     pub(crate) fn new(orders: usize, key: u64) -> Self {
         Self {
             books: Vec::new(),
-            orders: Slab::new(orders),
+            orders: Slab::new(orders, Order::BLANK),
             extras: Extras::new(orders),
             by_ref: Index::new(orders, key),
             ladders: Ladders::new((orders / 8).clamp(64, 4096)),

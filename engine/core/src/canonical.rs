@@ -5,7 +5,7 @@ use ironbell_types::{
     Account, Amount, Asset, Busted, Control, Credential, Crossed, Event, EventBody, Executed, Fees, Firm,
     Indicative, Instrument, InstrumentRules, KillScope, MassCancel, Modified, OpenDay, OrderEntrySwitch,
     OrderState, OrderTerms, Phase, Port, PortLimits, PortRules, Qty, Refreshed, Reject, Rested, Scale,
-    SelfTradePrevented, Shown, Side, Statistics, Trade,
+    SelfTradePrevented, Settled, Shown, Side, Statistics, Trade,
 };
 
 /// Where bytes go.
@@ -137,8 +137,12 @@ fn put_event(sink: &mut impl Sink, event: &Event) {
             sink.u32(port.0);
             sink.u32(*incarnation);
         }
-        EventBody::Accepted(_) | EventBody::Replaced(_) | EventBody::Canceled(_) | EventBody::Settled(_) => {
+        EventBody::Accepted(_) | EventBody::Replaced(_) | EventBody::Canceled(_) => {
             unreachable!("output_hash.rs has words for them")
+        }
+        EventBody::Settled(settled) => {
+            sink.u8(21);
+            put_settled(sink, settled);
         }
         EventBody::Rested(rested) => {
             sink.u8(13);
@@ -431,6 +435,18 @@ fn put_trade(sink: &mut impl Sink, trade: &Trade) {
     sink.i64(resting_price.0);
     put_shown(sink, &resting.shown);
     put_shown(sink, &aggressor.shown);
+}
+
+#[inline(always)]
+fn put_settled(sink: &mut impl Sink, settled: &Settled) {
+    let Settled { match_number, instrument, account, buys, base, quote, fee } = settled;
+    sink.u64(match_number.0);
+    sink.u32(instrument.0);
+    sink.u32(account.0);
+    sink.bool(*buys);
+    sink.i128(base.0);
+    sink.i128(quote.0);
+    sink.i128(fee.0);
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use crate::{
     ahead::Ahead,
     directory::{Directory, PortState},
     fees,
-    index::Index,
+    index::{Index, NONE},
     ledger::Ledger,
     limits::{Done, Limits, Open, Place, ShortBook, Shorts, is_short},
     quotes::Quotes,
@@ -82,6 +82,28 @@ pub(crate) struct OpenRecord {
 const _: () = assert!(size_of::<OpenRecord>() == 128);
 
 impl OpenRecord {
+    /// None that ever was open.
+    const BLANK: Self = Self {
+        key: OrderKey(0),
+        order_ref: OrderRef(0),
+        price: 0,
+        worth: 0,
+        leaves: 0,
+        executed: 0,
+        hold: 0,
+        fee_sum: 0,
+        charged: 0,
+        base: NONE,
+        quote: NONE,
+        instrument: InstrumentId::NONE,
+        options: OrderOptions::NONE,
+        side: Side::Buy,
+        capacity: Capacity::Agency,
+        time_in_force: TimeInForce::Day,
+        tier: 0,
+        is_plain: true,
+    };
+
     /// The entry of the asset it holds.
     pub(crate) fn held_in(&self) -> u32 {
         if self.side.is_buy() { self.quote } else { self.base }
@@ -160,7 +182,7 @@ impl Desk {
             day_open: false,
             venue_killed: false,
             order_entry_halted: false,
-            open: Slab::new(orders + 2),
+            open: Slab::new(orders + 2, OpenRecord::BLANK),
             terms: Vec::with_capacity(orders + 2),
             by_key: Index::new(orders + 2, key),
             limits: Limits::default(),
@@ -225,8 +247,8 @@ impl Desk {
             }
             self.terms[place] = *terms;
         }
-        if self.is_counted(&record) {
-            self.count(&record, 1);
+        if is_short(record.side) || self.is_counted(&record) {
+            self.count_open(token);
         }
         token
     }
@@ -257,7 +279,13 @@ impl Desk {
     /// Whether anything counts an order besides its hold.
     #[inline(always)]
     pub(crate) fn is_counted(&self, record: &OpenRecord) -> bool {
-        is_short(record.side) || (self.has_limits && self.port_of(record).is_limited)
+        self.counts_any() && (is_short(record.side) || (self.has_limits && self.port_of(record).is_limited))
+    }
+
+    /// Whether anything counts any open order besides its hold: short sales have a row from the first on.
+    #[inline(always)]
+    pub(crate) fn counts_any(&self) -> bool {
+        self.has_limits || !self.shorts.is_empty()
     }
 
     /// Counts an order as open, or with −1 as open no more.
@@ -268,6 +296,14 @@ impl Desk {
             self.shorts_of(place.firm, place.instrument).open += sign * i128::from(open.leaves);
         }
         self.limits.shift(place, &open, sign);
+    }
+
+    /// Counts an order that came in.
+    #[cold]
+    #[inline(never)]
+    fn count_open(&mut self, token: u32) {
+        let record = self.open[token];
+        self.count(&record, 1);
     }
 
     /// Whose and where an open order counts.

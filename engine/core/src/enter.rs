@@ -465,15 +465,22 @@ impl Entering<'_> {
         if let Some(terms) = &self.incoming.terms {
             self.say_terms(terms, voice);
         }
-        let said = Accepted { price, booked, shown_qty: Qty(shown_qty), ..*self.order };
+        let order = || {
+            // Copied whole and changed: a struct update would move it field by field.
+            let mut order = *self.order;
+            (order.price, order.booked, order.shown_qty) = (price, booked, Qty(shown_qty));
+            order
+        };
         match self.original {
-            None => voice.say(EventBody::Accepted(said)),
-            Some(original) => voice.say(EventBody::Replaced(Replaced {
-                orig_user_ref_num: original.num,
-                orig_order_ref: original.order_ref,
-                orig_shown: original.shown,
-                order: said,
-            })),
+            None => voice.say_with(|| EventBody::Accepted(order())),
+            Some(original) => voice.say_with(|| {
+                EventBody::Replaced(Replaced {
+                    orig_user_ref_num: original.num,
+                    orig_order_ref: original.order_ref,
+                    orig_shown: original.shown,
+                    order: order(),
+                })
+            }),
         }
     }
 

@@ -74,7 +74,10 @@ fn prefix(price: u64, level: u32) -> u64 {
 
 impl Ladders {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { leaves: Slab::new(capacity), nodes: Slab::new(capacity) }
+        let level = Level { head: NONE, tail: NONE, count: 0, qty: 0 };
+        let leaf = Leaf { occupied: 0, owner: NONE, levels: [level; 64] };
+        let node = Node { occupied: 0, children: [NONE; 64] };
+        Self { leaves: Slab::new(capacity, leaf), nodes: Slab::new(capacity, node) }
     }
 
     pub(crate) fn level(&self, leaf: u32, price: u64) -> &Level {
@@ -109,15 +112,14 @@ impl Ladders {
     }
 
     fn take_leaf(&mut self, owner: u32) -> u32 {
-        let level = Level { head: NONE, tail: NONE, count: 0, qty: 0 };
-        let slot = self.leaves.take(|| Leaf { occupied: 0, owner, levels: [level; 64] });
+        let slot = self.leaves.take();
         let leaf = &mut self.leaves[slot];
         (leaf.occupied, leaf.owner) = (0, owner);
         slot
     }
 
     fn take_node(&mut self) -> u32 {
-        let slot = self.nodes.take(|| Node { occupied: 0, children: [NONE; 64] });
+        let slot = self.nodes.take();
         self.nodes[slot].occupied = 0;
         slot
     }

@@ -72,6 +72,12 @@ impl Ledger {
         entry
     }
 
+    /// Whose it is.
+    #[inline]
+    pub(crate) fn account(&self, entry: u32) -> AccountId {
+        self.entries[entry as usize].account
+    }
+
     pub(crate) fn total(&self, entry: u32) -> i128 {
         self.entries[entry as usize].total
     }

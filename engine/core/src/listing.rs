@@ -760,7 +760,7 @@ impl Engine {
             let paid = at(leg.price.0.cast_unsigned()).and_then(|paid| paid.checked_add(leg.fee));
             holds(at(leg.worth).is_some() && paid.is_some(), "what was paid leaves 128 bits")?;
             let (desk, _) = self.desk_of_port(leg.key.port())?;
-            desk.trades.push(leg);
+            desk.trades.push_with(|| leg);
             desk.trades.make_room();
             Ok(())
         })

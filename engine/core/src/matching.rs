@@ -381,9 +381,27 @@ impl<'a> Voice<'a> {
     /// Says one.
     #[inline(always)]
     pub fn say(&mut self, body: EventBody) {
-        self.out.push(Event { seq: self.seq, time: self.time, stage: self.stage, step: self.step, body });
+        let Self { seq, time, stage, step, .. } = *self;
+        self.out.push(Event { seq, time, stage, step, body });
         self.step += 1;
     }
+
+    /// Says one that is made where it goes, instead of being made and copied there.
+    #[inline(always)]
+    pub(crate) fn say_with(&mut self, body: impl FnOnce() -> EventBody) {
+        let Self { seq, time, stage, step, .. } = *self;
+        if self.out.len() == self.out.capacity() {
+            grow(self.out);
+        }
+        self.out.push(Event { seq, time, stage, step, body: body() });
+        self.step += 1;
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn grow(events: &mut Vec<Event>) {
+    events.reserve(1);
 }
 
 /// What a command has used of what it may do; it goes along from instrument to instrument.
@@ -698,16 +716,18 @@ impl Matching {
         let shown = self.books.shown(slot);
         self.books.reduce(slot, order.leaves - leaves);
         let shown_leaves = if leaves == 0 { Qty::ZERO } else { self.books.shown(slot).qty };
-        voice.say(EventBody::Canceled(Canceled {
-            key: order.key,
-            order_ref: order.order_ref,
-            instrument,
-            qty: Qty(order.leaves - leaves),
-            leaves_qty: Qty(leaves),
-            reason,
-            shown,
-            shown_leaves,
-        }));
+        voice.say_with(|| {
+            EventBody::Canceled(Canceled {
+                key: order.key,
+                order_ref: order.order_ref,
+                instrument,
+                qty: Qty(order.leaves - leaves),
+                leaves_qty: Qty(leaves),
+                reason,
+                shown,
+                shown_leaves,
+            })
+        });
         effects.push(Effect::Stands { token: order.token, leaves_qty: Qty(leaves), side: order.side });
     }
 

@@ -8,7 +8,8 @@
 
 use crate::canonical::Buffer;
 use ironbell_types::{
-    Accepted, Amount, Canceled, Event, EventBody, Executed, OrderOptions, Replaced, Settled, Shown, Trade,
+    Accepted, Amount, Canceled, CrossKind, Event, EventBody, OrderOptions, Qty, Replaced, Seq, Settled,
+    Shown, Trade,
 };
 use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_64_with_seed};
 
@@ -36,18 +37,11 @@ impl EventHasher {
         let mut sum = 0u128;
         for event in events {
             let hash = match &event.body {
-                EventBody::Accepted(order) => self.words(accepted(event, 11, order, [0; 4])),
-                EventBody::Replaced(replaced) => {
-                    let Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order } = replaced;
-                    let Shown { order_ref, qty } = orig_shown;
-                    let orig = [u64::from(orig_user_ref_num.0), orig_order_ref.0, order_ref.0, qty.0];
-                    self.words(accepted(event, 12, order, orig))
-                }
-                EventBody::Trade(trade) if trade.aggressor.shown == Shown::default() => {
-                    self.words(traded(event, trade))
-                }
+                EventBody::Accepted(order) => self.words(accepted(event, 11, order)),
+                EventBody::Replaced(replaced) => self.words(replaced_by(event, replaced)),
+                EventBody::Trade(trade) if is_plain(trade) => self.words(traded_plainly(event, trade)),
                 EventBody::Canceled(canceled) => self.words(gone(event, canceled)),
-                EventBody::Settled(settled) => self.words(posted(event, settled)),
+                EventBody::Settled(settled) if is_narrow(settled) => self.words(posted(event, settled)),
                 _ => self.bytes(event),
             };
             sum = sum.wrapping_add(u128::from(hash));
@@ -71,12 +65,15 @@ impl EventHasher {
     }
 }
 
-/// The third word: tag, stage, flags and step. The first two are Seq and time.
+/// The first three words: (Seq, step), time, and what kind of event it is, with some of what it says.
 #[inline(always)]
-fn head(event: &Event, tag: u8, flags: [bool; 3]) -> u64 {
+fn head(event: &Event, tag: u8, flags: [bool; 3], byte: u8, high: u32) -> [u64; 3] {
     let [a, b, c] = flags.map(u8::from);
     let flags = a | b << 1 | c << 2;
-    pair(u32::from_le_bytes([tag, event.stage as u8, flags, 0]), event.step)
+    let kind = u32::from_le_bytes([tag, event.stage as u8, flags, byte]);
+    // As the numbers of orders and trades are made.
+    let place = event.seq.0 << Seq::STEP_BITS ^ u64::from(event.step);
+    [place, event.time.0, pair(kind, high)]
 }
 
 #[inline(always)]
@@ -85,14 +82,7 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 #[inline(always)]
-fn halves(amount: Amount) -> [u64; 2] {
-    let whole = amount.0.cast_unsigned();
-    [whole as u64, (whole >> 64) as u64]
-}
-
-/// An order, and of the one it replaces: its UserRefNum, its number, and how it stood on the feed.
-#[inline(always)]
-fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 16] {
+fn accepted(event: &Event, tag: u8, order: &Accepted) -> [u64; 12] {
     let Accepted {
         key,
         order_ref,
@@ -120,13 +110,14 @@ fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 1
         capacity.code(),
         *customer_type,
         *post_only,
-        group_low,
-        group_high,
+        0,
+        0,
     ];
+    let [place, time, kind] = head(event, tag, [*booked, *names_firm, group.is_some()], 0, *min_qty);
     [
-        event.seq.0,
-        event.time.0,
-        head(event, tag, [*booked, *names_firm, group.is_some()]),
+        place,
+        time,
+        kind,
         key.0,
         order_ref.0,
         qty.0,
@@ -134,88 +125,87 @@ fn accepted(event: &Event, tag: u8, order: &Accepted, orig: [u64; 4]) -> [u64; 1
         shown_qty.0,
         pair(firm.0, instrument.0),
         u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_le_bytes([i, j, k, l, m, n, 0, 0]),
+        u64::from_le_bytes([i, j, k, l, m, n, group_low, group_high]),
         u64::from_le_bytes(codes),
-        u64::from(*min_qty) | orig[0] << 32,
-        orig[1],
-        orig[2],
-        orig[3],
     ]
 }
 
-/// A trade whose aggressor does not stand on the feed.
+/// An order, and of the one it replaces its UserRefNum, its number, and how it stood on the feed.
 #[inline(always)]
-fn traded(event: &Event, trade: &Trade) -> [u64; 16] {
-    let Trade {
-        match_number,
-        instrument,
-        price,
-        qty,
-        aggressor_buys,
-        resting,
-        aggressor,
-        cross,
-        resting_price,
-    } = trade;
-    let Executed { key, order_ref, leaves_qty, shown } = resting;
+fn replaced_by(event: &Event, replaced: &Replaced) -> [u64; 16] {
+    let Replaced { orig_user_ref_num, orig_order_ref, orig_shown, order } = replaced;
+    let Shown { order_ref, qty } = orig_shown;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = accepted(event, 12, order);
+    let num = u64::from(orig_user_ref_num.0);
+    [a, b, c, d, e, f, g, h, i, j, k, l, num, orig_order_ref.0, order_ref.0, qty.0]
+}
+
+/// Whether all that a trade says of the feed follows from the rest: the aggressor is not on it, and all of the
+/// resting order is, at its price.
+#[inline(always)]
+fn is_plain(trade: &Trade) -> bool {
+    let Trade { resting, aggressor, cross, price, resting_price, qty, .. } = trade;
+    let shown = Shown { order_ref: resting.order_ref, qty: Qty(resting.leaves_qty.0.wrapping_add(qty.0)) };
+    resting.shown == shown
+        && aggressor.shown == Shown::default()
+        && resting_price == price
+        && *cross == CrossKind::None
+}
+
+#[inline(always)]
+fn traded_plainly(event: &Event, trade: &Trade) -> [u64; 12] {
+    let Trade { match_number, instrument, price, qty, aggressor_buys, resting, aggressor, .. } = trade;
+    let [place, time, kind] = head(event, 14, [*aggressor_buys, true, false], 0, instrument.0);
     [
-        event.seq.0,
-        event.time.0,
-        head(event, 14, [*aggressor_buys, false, false]),
+        place,
+        time,
+        kind,
         match_number.0,
         price.0.cast_unsigned(),
         qty.0,
-        pair(instrument.0, u32::from(cross.code())),
-        key.0,
-        order_ref.0,
-        leaves_qty.0,
-        shown.order_ref.0,
-        shown.qty.0,
+        resting.key.0,
+        resting.order_ref.0,
+        resting.leaves_qty.0,
         aggressor.key.0,
         aggressor.order_ref.0,
         aggressor.leaves_qty.0,
-        resting_price.0.cast_unsigned(),
     ]
 }
 
 #[inline(always)]
-fn gone(event: &Event, canceled: &Canceled) -> [u64; 12] {
+fn gone(event: &Event, canceled: &Canceled) -> [u64; 10] {
     let Canceled { key, order_ref, instrument, qty, leaves_qty, reason, shown, shown_leaves } = canceled;
+    let [place, time, kind] = head(event, 15, [false; 3], reason.code(), instrument.0);
     [
-        event.seq.0,
-        event.time.0,
-        head(event, 15, [false; 3]),
+        place,
+        time,
+        kind,
         key.0,
         order_ref.0,
-        pair(instrument.0, u32::from(reason.code())),
         qty.0,
         leaves_qty.0,
         shown.order_ref.0,
         shown.qty.0,
         shown_leaves.0,
-        0,
     ]
 }
 
+/// Whether what a leg moved takes no more than 64 bits each.
 #[inline(always)]
-fn posted(event: &Event, settled: &Settled) -> [u64; 12] {
+fn is_narrow(settled: &Settled) -> bool {
+    let Settled { base, quote, fee, .. } = settled;
+    // Nearly always: one branch for the three is cheaper.
+    let high = |amount: &Amount| (amount.0 >> 64) as u64;
+    let fee_sign = (fee.0 as i64 >> 63).cast_unsigned();
+    high(base) | high(quote) | (high(fee) ^ fee_sign) == 0
+}
+
+#[inline(always)]
+fn posted(event: &Event, settled: &Settled) -> [u64; 8] {
     let Settled { match_number, instrument, account, buys, base, quote, fee } = settled;
-    let ([base_low, base_high], [quote_low, quote_high], [fee_low, fee_high]) =
-        (halves(*base), halves(*quote), halves(*fee));
-    [
-        event.seq.0,
-        event.time.0,
-        head(event, 21, [*buys, false, false]),
-        match_number.0,
-        pair(instrument.0, account.0),
-        base_low,
-        base_high,
-        quote_low,
-        quote_high,
-        fee_low,
-        fee_high,
-        0,
-    ]
+    let [place, time, kind] = head(event, 21, [*buys, false, false], 0, account.0);
+    let (base, quote, fee) = (base.0 as u64, quote.0 as u64, fee.0 as u64);
+    [place, time, kind, match_number.0, u64::from(instrument.0), base, quote, fee]
 }
 
 #[cfg(test)]
@@ -223,7 +213,7 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
     use ironbell_types::{
-        AccountId, CancelReason, Capacity, ClOrdId, CrossKind, Display, FirmId, InstrumentId, MatchNumber,
+        AccountId, CancelReason, Capacity, ClOrdId, Display, Executed, FirmId, InstrumentId, MatchNumber,
         Nanos, OrderKey, OrderRef, Price, Qty, Seq, Side, Stage, TimeInForce, UserRefNum,
     };
 
@@ -266,6 +256,15 @@ mod tests {
             cross: CrossKind::None,
             resting_price: Price(34),
         }
+    }
+
+    /// One whose words on the feed follow from the rest.
+    fn plain_trade() -> Trade {
+        let mut trade = trade();
+        trade.resting.shown =
+            Shown { order_ref: trade.resting.order_ref, qty: Qty(trade.resting.leaves_qty.0 + trade.qty.0) };
+        trade.resting_price = trade.price;
+        trade
     }
 
     fn canceled() -> Canceled {
@@ -379,11 +378,18 @@ mod tests {
             |s| s.account.0 ^= 1 << 31,
             |s| s.buys = true,
             |s| s.base.0 ^= 1,
+            |s| s.base.0 ^= 1 << 63,
+            |s| s.base.0 ^= 1 << 64,
             |s| s.base.0 ^= 1 << 126,
             |s| s.quote.0 ^= 1,
+            |s| s.quote.0 ^= 1 << 63,
+            |s| s.quote.0 ^= 1 << 64,
             |s| s.quote.0 ^= 1 << 126,
             |s| s.fee.0 ^= 1,
+            |s| s.fee.0 ^= 1 << 63,
+            |s| s.fee.0 ^= 1 << 64,
             |s| s.fee.0 ^= 1 << 126,
+            |s| s.fee.0 = 55,
         ];
         let mut bodies = changed(order(), EventBody::Accepted, of_order);
         for body in changed(order(), EventBody::Accepted, of_order) {
@@ -392,12 +398,21 @@ mod tests {
         }
         bodies.extend(changed(replaced(order()), EventBody::Replaced, of_replaced).split_off(1));
         bodies.extend(changed(trade(), EventBody::Trade, of_trade));
+        assert!(is_plain(&plain_trade()) && !is_plain(&trade()));
+        bodies.extend(changed(plain_trade(), EventBody::Trade, of_trade));
         bodies.extend(changed(canceled(), EventBody::Canceled, of_canceled));
         bodies.extend(changed(settled(), EventBody::Settled, of_settled));
 
         let first = Event { seq: Seq(1), time: Nanos(2), stage: Stage::Matching, step: 3, body: bodies[0] };
         let mut events: Vec<Event> = bodies.iter().map(|body| Event { body: *body, ..first }).collect();
-        for body in [bodies[0], EventBody::Trade(trade()), EventBody::Settled(settled())] {
+        let of_each = [
+            bodies[0],
+            EventBody::Trade(trade()),
+            EventBody::Trade(plain_trade()),
+            EventBody::Canceled(canceled()),
+            EventBody::Settled(settled()),
+        ];
+        for body in of_each {
             let event = Event { body, ..first };
             events.push(Event { seq: Seq(1 << 43), ..event });
             events.push(Event { time: Nanos(1 << 63), ..event });
@@ -427,14 +442,13 @@ mod tests {
             body: EventBody::Settled(settled()),
         };
         let mut bytes = Vec::new();
-        bytes.extend(1u64.to_le_bytes());
+        bytes.extend((1u64 << 20 | 3).to_le_bytes());
         bytes.extend(2u64.to_le_bytes());
-        bytes.extend([21, 3, 0, 0, 3, 0, 0, 0]);
-        bytes.extend(50u64.to_le_bytes());
-        bytes.extend(51u32.to_le_bytes());
+        bytes.extend([21, 3, 0, 0]);
         bytes.extend(52u32.to_le_bytes());
-        bytes.extend([53i128, 54, -55].map(i128::to_le_bytes).as_flattened());
-        bytes.extend([0; 8]);
+        bytes.extend(50u64.to_le_bytes());
+        bytes.extend(51u64.to_le_bytes());
+        bytes.extend([53i64, 54, -55].map(i64::to_le_bytes).as_flattened());
         let secret: Vec<u8> =
             (0u64..24).flat_map(|n| xxh3_64_with_seed(&n.to_le_bytes(), 7).to_le_bytes()).collect();
         assert_eq!(hash(7, &[event]), u128::from(xxh3_64_with_secret(&bytes, &secret)));

@@ -13,9 +13,9 @@ use crate::{
 };
 use ironbell_types::{
     Accepted, AccountId, AssetId, CancelOrder, ClOrdId, Command, Display, EQUITY_QTY_MAX,
-    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, Instrument, Login, MassCancel, ModifyOrder, Nanos,
-    OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, PortId, Price, Qty,
-    Quote, QuoteSide, Reject, ReplaceOrder, Scale, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
+    EQUITY_WIRE_PRICE_MAX, EnterOrder, EventBody, Instrument, InstrumentId, Login, MassCancel, ModifyOrder,
+    Nanos, OrderEntrySwitch, OrderKey, OrderOptions, OrderRef, OrderStateQuery, OrderTerms, PortId, Price,
+    Qty, Quote, QuoteSide, Reject, ReplaceOrder, Scale, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
 
 /// An order's worst case, and the ledger entries it touches; [`NONE`] of an asset that the account never had.
@@ -190,7 +190,7 @@ impl Desk {
         if !is_priced(order, terms) {
             return Err(Reject::Price);
         }
-        Together::of(order, terms).check(now)?;
+        Together::check_order(order, terms, now)?;
         let pair = self.check_pair(order, terms.oco)?;
         check_range(asked, order, terms, terms.discretion)?;
         let worth = check_caps(asked, order, terms)?;
@@ -353,19 +353,19 @@ impl Desk {
     fn take_in(&mut self, order: &Accepted, terms: &OrderTerms, admitted: &Admitted, executed: u64) -> u32 {
         let mut record = record(order, terms, admitted, executed);
         if !admitted.is_known {
-            (record.base, record.quote) = self.know_entries(order);
+            (record.base, record.quote) = self.know_entries(order.key, order.instrument);
         }
         self.open(record, terms)
     }
 
     /// The ledger entries of an order's assets, made if they are the account's first, and remembered.
     #[inline(never)]
-    fn know_entries(&mut self, order: &Accepted) -> (u32, u32) {
-        let account = self.port(order.key).port.account;
-        let Instrument { base, quote, .. } = *self.instrument(order.instrument);
+    fn know_entries(&mut self, key: OrderKey, instrument: InstrumentId) -> (u32, u32) {
+        let account = self.port(key).port.account;
+        let Instrument { base, quote, .. } = *self.instrument(instrument);
         let (base, quote) = (self.ledger.open(account, base), self.ledger.open(account, quote));
-        let port = self.directory.port_mut(order.key.port()).expect("a fresh number is a known port's");
-        port.note_entries(order.instrument, base, quote);
+        let port = self.directory.port_mut(key.port()).expect("a fresh number is a known port's");
+        port.note_entries(instrument, base, quote);
         (base, quote)
     }
 
@@ -474,7 +474,7 @@ impl Desk {
         };
         let sound = replace.fault.is_none() && replace.qty != Qty::ZERO && is_priced(&order, &terms);
         let in_range = || check_range(self.asked(&order), &order, &terms, Price(0)).is_ok();
-        let fits = || Together::of(&order, &terms).check(now).is_ok() && in_range();
+        let fits = || Together::check_order(&order, &terms, now).is_ok() && in_range();
         (sound && fits()).then_some((order, terms))
     }
 

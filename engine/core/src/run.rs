@@ -181,17 +181,19 @@ impl Matching {
         let traded = Price(price.cast_signed());
         let executed =
             |key, order_ref, leaves, shown| Executed { key, order_ref, leaves_qty: Qty(leaves), shown };
-        voice.say(EventBody::Trade(Trade {
-            match_number,
-            instrument,
-            price: traded,
-            qty: Qty(qty),
-            aggressor_buys: buys,
-            resting: executed(resting.key, resting_ref, resting.leaves - qty, shown),
-            aggressor: executed(order.key, order.order_ref, order.leaves, aggressor_shown),
-            cross: CrossKind::None,
-            resting_price: if shown.qty.0 > 0 { traded } else { Price(0) },
-        }));
+        voice.say_with(|| {
+            EventBody::Trade(Trade {
+                match_number,
+                instrument,
+                price: traded,
+                qty: Qty(qty),
+                aggressor_buys: buys,
+                resting: executed(resting.key, resting_ref, resting.leaves - qty, shown),
+                aggressor: executed(order.key, order.order_ref, order.leaves, aggressor_shown),
+                cross: CrossKind::None,
+                resting_price: if shown.qty.0 > 0 { traded } else { Price(0) },
+            })
+        });
         effects.push(Effect::Fill(Fill {
             match_number,
             instrument,

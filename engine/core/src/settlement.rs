@@ -3,19 +3,87 @@
 
 use crate::{
     desk::{Desk, OpenRecord, cost_max, delivery, notional},
+    directory::InstrumentState,
     fees,
     homes::{shard_of, slot_of},
+    ledger::Ledger,
     limits::is_short,
     matching::{Effect, Fill, Voice},
-    trades::Leg,
+    slab::Slab,
+    trades::{DayTrades, Leg},
 };
-use ironbell_types::{Amount, EventBody, Instrument, Qty, Settled, Side};
+use ironbell_types::{Amount, EventBody, Instrument, MatchNumber, Qty, Settled, Side};
 
-/// What a trade moves from one side to the other.
-struct Moved {
+/// A trade as it is posted.
+struct Posting<'a> {
+    fill: &'a Fill,
+    state: &'a InstrumentState,
+    /// What the seller delivers.
     base: i128,
+    /// What the buyer pays, fees aside.
     quote: i128,
-    tick_value: u64,
+}
+
+impl Posting<'_> {
+    /// Posts one side, but for its fee's other end: the fee, which is returned.
+    #[inline(always)]
+    fn leg<const BUYS: bool>(
+        &self,
+        token: u32,
+        open: &mut Slab<OpenRecord>,
+        ledger: &mut Ledger,
+        trades: &mut DayTrades,
+        voice: &mut Voice<'_>,
+    ) -> i128 {
+        let Self { fill, state, base, quote } = *self;
+        let record = &mut open[slot_of(token)];
+        let fees = &state.fees[usize::from(record.tier)];
+        let rate_bps = if fill.cross {
+            fees.maker_bps.max(fees.taker_bps)
+        } else if token == fill.resting {
+            fees.maker_bps
+        } else {
+            fees.taker_bps
+        };
+        record.leaves -= fill.qty.0;
+        record.executed += fill.qty.0;
+        let due = fees::charge(&mut record.fee_sum, quote, rate_bps, fees.minimum) - record.charged;
+        // A seller is never charged more than it received.
+        let fee = if BUYS { due } else { due.min(quote) };
+        record.charged += fee;
+        if BUYS {
+            ledger.add(record.base, base);
+            ledger.add(record.quote, -quote - fee);
+        } else {
+            ledger.add(record.base, -base);
+            ledger.add(record.quote, quote - fee);
+        }
+        trades.push_with(|| Leg {
+            match_number: fill.match_number,
+            key: record.key,
+            instrument: fill.instrument,
+            buys: BUYS,
+            busted: false,
+            price: fill.price,
+            qty: fill.qty,
+            tick_value: state.instrument.tick_value,
+            worth: record.worth,
+            fee,
+        });
+        let account = ledger.account(record.base);
+        voice.say_with(|| {
+            EventBody::Settled(Settled {
+                match_number: fill.match_number,
+                instrument: fill.instrument,
+                account,
+                buys: BUYS,
+                base: Amount(base),
+                quote: Amount(quote),
+                fee: Amount(fee),
+            })
+        });
+        fee
+    }
 }
 
 impl Desk {
@@ -61,118 +129,86 @@ impl Desk {
         if mine == [false; 2] {
             return;
         }
-        let Instrument { tick_value, lot_units, .. } = *self.instrument(fill.instrument);
-        let moved = Moved {
+        let counted = if self.counts_any() { self.are_counted([buyer, seller], mine) } else { [false; 2] };
+        if counted != [false; 2] {
+            self.recount([buyer, seller], counted, -1);
+        }
+        let Self { open, directory, ledger, trades, fee_entries, .. } = self;
+        let state = directory.instrument(fill.instrument).expect("a trade's instrument is known");
+        let Instrument { tick_value, lot_units, .. } = state.instrument;
+        let posting = Posting {
+            fill,
+            state,
             base: i128::from(fill.qty.0) * i128::from(lot_units),
             quote: notional(tick_value, fill.price.0.cast_unsigned(), fill.qty.0)
                 .expect("what traded fits, since the buyer's hold of more did"),
-            tick_value,
         };
+        let mut fees = 0;
         if mine[0] {
             voice.at(step);
-            self.leg::<true>(fill, &moved, buyer, voice);
+            fees += posting.leg::<true>(buyer, open, ledger, trades, voice);
         }
         if mine[1] {
             voice.at(step + 1);
-            self.leg::<false>(fill, &moved, seller, voice);
+            fees += posting.leg::<false>(seller, open, ledger, trades, voice);
         }
-    }
-
-    /// One side of a trade.
-    #[inline(always)]
-    fn leg<const BUYS: bool>(&mut self, fill: &Fill, moved: &Moved, token: u32, voice: &mut Voice<'_>) {
-        let (slot, rests) = (slot_of(token), token == fill.resting);
-        let counted = self.is_counted(&self.open[slot]);
-        if counted {
-            self.recount(slot, -1);
-        }
-        let record = &mut self.open[slot];
-        let state = self.directory.instrument(fill.instrument).expect("a trade's instrument is known");
-        let fees = &state.fees[usize::from(record.tier)];
-        let rate_bps = if fill.cross {
-            fees.maker_bps.max(fees.taker_bps)
-        } else if rests {
-            fees.maker_bps
-        } else {
-            fees.taker_bps
-        };
-        let Moved { base, quote, tick_value } = *moved;
-        record.leaves -= fill.qty.0;
-        record.executed += fill.qty.0;
-        let due = fees::charge(&mut record.fee_sum, quote, rate_bps, fees.minimum) - record.charged;
-        // A seller is never charged more than it received.
-        let fee = if BUYS { due } else { due.min(quote) };
-        record.charged += fee;
-        if BUYS {
-            self.ledger.add(record.base, base);
-            self.ledger.add(record.quote, -quote - fee);
-        } else {
-            self.ledger.add(record.base, -base);
-            self.ledger.add(record.quote, quote - fee);
-        }
-        self.ledger.add(self.fee_entries[fill.instrument.0 as usize - 1], fee);
-
-        let (key, leaves, side) = (record.key, record.leaves, record.side);
-        let leg = Leg {
-            match_number: fill.match_number,
-            key,
-            instrument: fill.instrument,
-            buys: BUYS,
-            busted: false,
-            price: fill.price,
-            qty: fill.qty,
-            tick_value,
-            worth: record.worth,
-            fee,
-        };
-        self.trades.push(leg);
-        voice.say(EventBody::Settled(Settled {
-            match_number: fill.match_number,
-            instrument: fill.instrument,
-            account: self.directory.port(key.port()).expect("an order's port is known").port.account,
-            buys: BUYS,
-            base: Amount(base),
-            quote: Amount(quote),
-            fee: Amount(fee),
-        }));
-        if counted {
-            self.count_leg(&leg, slot);
+        ledger.add(fee_entries[fill.instrument.0 as usize - 1], fees);
+        if counted != [false; 2] {
+            self.count_legs(fill.match_number, [buyer, seller], counted);
+            self.recount([buyer, seller], counted, 1);
         }
         // The hold of who came in is set once, when it is heard what stands of it.
-        if rests || fill.cross {
-            self.set(slot, leaves, side);
+        if shard_of(fill.resting) == self.shard {
+            self.stand(slot_of(fill.resting));
+        }
+        if fill.cross && shard_of(fill.aggressor) == self.shard {
+            self.stand(slot_of(fill.aggressor));
         }
     }
 
-    #[cold]
-    fn recount(&mut self, slot: u32, sign: i128) {
-        let record = self.open[slot];
-        self.count(&record, sign);
+    /// Sets the hold of what is left of an order that has just traded.
+    #[inline(always)]
+    fn stand(&mut self, slot: u32) {
+        let OpenRecord { leaves, side, .. } = self.open[slot];
+        if leaves == 0 { self.close(slot) } else { self.set(slot, leaves, side) }
     }
 
-    /// Counts an execution, and its order as open again.
+    /// Whether anything counts a trade's orders, of those that are at home here.
     #[cold]
-    fn count_leg(&mut self, leg: &Leg, slot: u32) {
-        let (place, done) = self.done(leg);
-        self.limits.execute(place, &done);
-        if is_short(self.open[slot].side) {
-            self.shorts_of(place.firm, place.instrument).executed += i128::from(leg.qty.0);
+    fn are_counted(&self, tokens: [u32; 2], mine: [bool; 2]) -> [bool; 2] {
+        [0, 1].map(|at| mine[at] && self.is_counted(&self.open[slot_of(tokens[at])]))
+    }
+
+    /// Counts those of a trade's orders that are counted as they are now, or with −1 as they were.
+    #[cold]
+    fn recount(&mut self, tokens: [u32; 2], counted: [bool; 2], sign: i128) {
+        for (token, _) in tokens.into_iter().zip(counted).filter(|(_, counted)| *counted) {
+            let record = self.open[slot_of(token)];
+            self.count(&record, sign);
         }
-        self.recount(slot, 1);
+    }
+
+    /// Counts what those of a trade's orders that are counted have executed; theirs are the last legs.
+    #[cold]
+    fn count_legs(&mut self, match_number: MatchNumber, tokens: [u32; 2], counted: [bool; 2]) {
+        let legs = [true, false].into_iter().zip(tokens).zip(counted);
+        for ((buys, token), _) in legs.filter(|(_, counted)| *counted) {
+            let leg = *self.trades.find(match_number, buys).expect("it was just settled");
+            let (place, done) = self.done(&leg);
+            self.limits.execute(place, &done);
+            if is_short(self.open[slot_of(token)].side) {
+                self.shorts_of(place.firm, place.instrument).executed += i128::from(leg.qty.0);
+            }
+        }
     }
 
     fn stands(&mut self, token: u32, leaves_qty: Qty, side: Side) {
         assert!(leaves_qty.0 <= self.open[token].leaves);
-        self.set(token, leaves_qty.0, side);
+        if leaves_qty == Qty::ZERO { self.close(token) } else { self.set(token, leaves_qty.0, side) }
     }
 
-    /// Sets what is left of an order and its hold to the worst case of that; an order with nothing left is
-    /// closed.
-    #[inline]
+    /// Sets what is left of an order, which is something, and its hold to the worst case of that.
     fn set(&mut self, token: u32, leaves: u64, side: Side) {
-        if leaves == 0 {
-            return self.close(token);
-        }
         let record = &self.open[token];
         assert!(record.side.is_buy() == side.is_buy());
         let counted = self.is_counted(record) || is_short(side);

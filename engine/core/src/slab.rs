@@ -6,36 +6,39 @@ use alloc::vec::Vec;
 pub(crate) struct Slab<T> {
     records: Vec<T>,
     free: Vec<u32>,
+    /// What a slot holds before its first record.
+    blank: T,
 }
 
 impl<T: Copy> Slab<T> {
     /// Room for `capacity` records before it grows.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { records: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
+    pub(crate) fn new(capacity: usize, blank: T) -> Self {
+        Self { records: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), blank }
     }
 
     #[inline(always)]
     pub(crate) fn insert(&mut self, record: T) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.records[slot as usize] = record;
-            return slot;
-        }
-        self.extend(record)
+        // The record goes nowhere but into its slot: so it is written there, and not copied.
+        let slot = self.take();
+        self.records[slot as usize] = record;
+        slot
     }
 
-    /// Takes a slot and leaves in it whatever stood there last; `fresh` makes the record of a new one.
-    pub(crate) fn take(&mut self, fresh: impl FnOnce() -> T) -> u32 {
+    /// Takes a slot and leaves in it whatever stood there last.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> u32 {
         match self.free.pop() {
             Some(slot) => slot,
-            None => self.extend(fresh()),
+            None => self.extend(),
         }
     }
 
     #[cold]
-    fn extend(&mut self, record: T) -> u32 {
+    #[inline(never)]
+    fn extend(&mut self) -> u32 {
         let slot = u32::try_from(self.records.len()).expect("a slab holds fewer than 2^32 records");
         assert!(slot != crate::index::NONE);
-        self.records.push(record);
+        self.records.push(self.blank);
         slot
     }
 

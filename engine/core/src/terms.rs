@@ -29,8 +29,20 @@ pub(crate) fn is_for_cross(time_in_force: TimeInForce) -> bool {
 }
 
 impl Together {
+    /// The points in their order, of an order with these terms.
     #[inline(always)]
-    pub(crate) fn of(order: &Accepted, terms: &OrderTerms) -> Self {
+    pub(crate) fn check_order(order: &Accepted, terms: &OrderTerms, now: Nanos) -> Result<(), Reject> {
+        let time = order.time_in_force;
+        let plain_time = !matches!(time, TimeInForce::Gtt) && !is_for_cross(time);
+        if order.options.min_qty == 0 && plain_time && terms.is_plain() {
+            return Ok(());
+        }
+        // Made only here: a plain order has nothing that could not go together.
+        Self::of(order, terms).check(now)
+    }
+
+    #[inline(always)]
+    fn of(order: &Accepted, terms: &OrderTerms) -> Self {
         Self {
             buys: order.side.is_buy(),
             qty: order.qty,
@@ -43,18 +55,8 @@ impl Together {
         }
     }
 
-    /// The points in their order.
-    #[inline(always)]
-    pub(crate) fn check(&self, now: Nanos) -> Result<(), Reject> {
-        let plain_time = !matches!(self.time_in_force, TimeInForce::Gtt) && !is_for_cross(self.time_in_force);
-        if self.min_qty == 0 && plain_time && self.terms.is_plain() {
-            return Ok(());
-        }
-        self.check_special(now)
-    }
-
     #[inline(never)]
-    fn check_special(&self, now: Nanos) -> Result<(), Reject> {
+    fn check(&self, now: Nanos) -> Result<(), Reject> {
         let holds = |holds, reason| if holds { Ok(()) } else { Err(reason) };
         holds(self.min_qty_goes(), MinQty)?;
         holds(self.expire_goes(now), Other)?;

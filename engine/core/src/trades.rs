@@ -48,9 +48,12 @@ const NONE: Leg = Leg {
 /// Legs by [`Leg::place`]. The next chunk is made ready by [`DayTrades::make_room`], off the order path.
 #[derive(Clone)]
 pub(crate) struct DayTrades {
-    chunks: Vec<Vec<Leg>>,
+    /// Full chunks.
+    full: Vec<Vec<Leg>>,
     /// Where the next leg goes.
-    last: usize,
+    last: Vec<Leg>,
+    /// Empty chunks.
+    spare: Vec<Vec<Leg>>,
 }
 
 /// An empty chunk. The memory of its first `legs` was touched: a first touch costs as much as the settling
@@ -65,69 +68,70 @@ fn chunk(legs: usize) -> Vec<Leg> {
 impl DayTrades {
     /// Quick room for `legs` on a day.
     pub(crate) fn new(legs: usize) -> Self {
-        let mut chunks = Vec::with_capacity(1024);
-        chunks.push(chunk(legs));
-        Self { chunks, last: 0 }
+        Self { full: Vec::with_capacity(1024), last: chunk(legs), spare: Vec::with_capacity(1024) }
     }
 
     /// Sees to it that half a chunk of legs or more can come without allocation.
     pub(crate) fn make_room(&mut self) {
-        if self.chunks.len() == self.last + 1
-            && self.chunks[self.last].len() * 2 > self.chunks[self.last].capacity()
-        {
-            self.chunks.push(chunk(CHUNK_LEGS));
+        if self.spare.is_empty() && self.last.len() * 2 > self.last.capacity() {
+            self.spare.push(chunk(CHUNK_LEGS));
         }
     }
 
+    /// Adds one that is made where it goes.
     #[inline(always)]
-    pub(crate) fn push(&mut self, leg: Leg) {
-        let chunk = &self.chunks[self.last];
-        if chunk.len() == chunk.capacity() {
+    pub(crate) fn push_with(&mut self, leg: impl FnOnce() -> Leg) {
+        if self.last.len() == self.last.capacity() {
             self.turn();
         }
-        self.chunks[self.last].push(leg);
+        self.last.push(leg());
     }
 
     #[cold]
     fn turn(&mut self) {
-        self.last += 1;
-        if self.chunks.len() == self.last {
-            // Touched as it is filled: on the order path one long pause would be worse.
-            self.chunks.push(Vec::with_capacity(CHUNK_LEGS));
-        }
+        // Touched as it is filled: on the order path one long pause would be worse.
+        let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_LEGS));
+        self.full.push(core::mem::replace(&mut self.last, next));
     }
 
     /// A new day; what the old one needed is kept.
     pub(crate) fn clear(&mut self) {
-        self.chunks.iter_mut().for_each(Vec::clear);
-        self.last = 0;
+        self.full.push(core::mem::take(&mut self.last));
+        self.full.iter_mut().for_each(Vec::clear);
+        self.spare.append(&mut self.full);
+        self.last = self.spare.pop().expect("it was just put there");
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Leg> {
-        self.chunks.iter().flatten()
+        self.full.iter().chain([&self.last]).flatten()
     }
 
     /// One that is not busted.
     pub(crate) fn find(&self, match_number: MatchNumber, buys: bool) -> Option<&Leg> {
         let (chunk, place) = self.place(match_number, buys)?;
-        Some(&self.chunks[chunk][place]).filter(|leg| !leg.busted)
+        Some(&self.full.get(chunk).unwrap_or(&self.last)[place]).filter(|leg| !leg.busted)
     }
 
     /// Marks one as busted and returns it as it was; `None` when [`DayTrades::find`] finds none.
     pub(crate) fn bust(&mut self, match_number: MatchNumber, buys: bool) -> Option<Leg> {
         let (chunk, place) = self.place(match_number, buys)?;
-        let leg = &mut self.chunks[chunk][place];
+        let leg = &mut self.full.get_mut(chunk).unwrap_or(&mut self.last)[place];
         let found = *leg;
         leg.busted = true;
         Some(found).filter(|leg| !leg.busted)
     }
 
+    /// The chunk of a leg, the last one behind all full ones, and its place there.
     fn place(&self, match_number: MatchNumber, buys: bool) -> Option<(usize, usize)> {
         let sought = (match_number, !buys);
-        let behind = |chunk: &Vec<Leg>| chunk.first().is_some_and(|first| first.place() <= sought);
-        let chunk = self.chunks.partition_point(behind).checked_sub(1)?;
-        let place = self.chunks[chunk].binary_search_by_key(&sought, Leg::place).ok()?;
-        Some((chunk, place))
+        let is_behind = |chunk: &Vec<Leg>| chunk.first().is_some_and(|first| first.place() <= sought);
+        let chunk = if is_behind(&self.last) {
+            self.full.len()
+        } else {
+            self.full.partition_point(is_behind).checked_sub(1)?
+        };
+        let legs = self.full.get(chunk).unwrap_or(&self.last);
+        Some((chunk, legs.binary_search_by_key(&sought, Leg::place).ok()?))
     }
 }
 
@@ -146,7 +150,7 @@ mod tests {
         let second = first + CHUNK_LEGS as u64;
         let count = second + 5;
         for number in 1..=count {
-            trades.push(leg(number * 2));
+            trades.push_with(|| leg(number * 2));
         }
         assert!(trades.iter().map(|leg| leg.match_number.0).eq((1..=count).map(|number| number * 2)));
         let edges = [1, 2, first, first + 1, second, second + 1, count];
@@ -160,7 +164,7 @@ mod tests {
         assert_eq!(trades.find(MatchNumber(0), true), None);
         trades.clear();
         assert_eq!((trades.iter().count(), trades.find(MatchNumber(8), true)), (0, None));
-        trades.push(leg(3));
+        trades.push_with(|| leg(3));
         assert_eq!(trades.iter().count(), 1);
     }
 
@@ -168,8 +172,8 @@ mod tests {
     fn both_legs_of_one_trade_can_be_kept_together() {
         let mut trades = DayTrades::new(0);
         for number in 1..=4 {
-            trades.push(leg(number));
-            trades.push(Leg { buys: false, ..leg(number) });
+            trades.push_with(|| leg(number));
+            trades.push_with(|| Leg { buys: false, ..leg(number) });
         }
         assert!(trades.find(MatchNumber(3), true).unwrap().buys);
         assert!(!trades.find(MatchNumber(3), false).unwrap().buys);

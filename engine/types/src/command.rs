@@ -197,6 +197,9 @@ pub struct OrderOptions {
 }
 
 impl OrderOptions {
+    /// None of them: the default.
+    pub const NONE: Self = Self { firm: false, customer_type: 0, post_only: 0, group: None, min_qty: 0 };
+
     /// Whether the order must not trade on entry.
     #[must_use]
     pub const fn is_post_only(&self) -> bool {

@@ -66,6 +66,22 @@ pub struct OrderTerms {
 }
 
 impl OrderTerms {
+    /// Those of a plain limit order: the default.
+    pub const PLAIN: Self = Self {
+        market: false,
+        stop: Price(0),
+        trail: 0,
+        max_floor: 0,
+        random_reserves: 0,
+        peg: Peg::None,
+        peg_offset: 0,
+        discretion: Price(0),
+        expire: Nanos(0),
+        oco: UserRefNum(0),
+        stp: Stp::Port,
+        stp_group: [0; 2],
+    };
+
     /// Whether it waits for a trade before it comes in.
     #[must_use]
     pub const fn is_stop(&self) -> bool {

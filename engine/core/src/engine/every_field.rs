@@ -202,7 +202,7 @@ fn change_leg(engine: &mut Engine, change: fn(&mut Leg)) {
     let mut legs: Vec<Leg> = desk(engine).trades.iter().copied().collect();
     change(&mut legs[0]);
     desk(engine).trades.clear();
-    legs.into_iter().for_each(|leg| desk(engine).trades.push(leg));
+    legs.into_iter().for_each(|leg| desk(engine).trades.push_with(|| leg));
 }
 
 /// The one mass cancel under way, changed.
