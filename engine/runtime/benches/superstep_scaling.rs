@@ -70,10 +70,10 @@ fn main() {
     let venue = Venue { genesis: genesis(), flow: flow(options.seed, options.commands, Spam::None) };
     if let Some(driver) = &options.count {
         match driver.as_str() {
-            "role" => drop(by_role(&venue, 1_024)),
-            "inline" => drop(inline(&venue, 1_024)),
+            "role" => _ = by_role(&venue, 1_024),
+            "inline" => _ = inline(&venue, 1_024),
             shards => {
-                drop(modelled(&venue, shards.parse().expect("a driver, or a number of shards"), 1_024, 0.0))
+                _ = modelled(&venue, shards.parse().expect("a driver, or a number of shards"), 1_024, 0.0);
             }
         }
         return;
