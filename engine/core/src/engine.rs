@@ -40,8 +40,7 @@ pub struct Engine {
     output_hash: u128,
     pub(crate) homes: Homes,
     pub(crate) office: Office,
-    /// By shard.
-    #[expect(clippy::vec_box, reason = "a part goes from thread to thread as a pointer")]
+    /// By shard; boxed, since a part goes from thread to thread as a pointer.
     pub(crate) parts: Vec<Box<Part>>,
     /// What stage 2 tells stage 3; empty between commands.
     effects: Vec<Effect>,

@@ -229,7 +229,8 @@ impl Desk {
     }
 
     fn count_if_counted(&mut self, record: &OpenRecord, sign: i128) {
-        if self.is_counted(record) {
+        // The first short sale makes its row.
+        if is_short(record.side) || self.is_counted(record) {
             self.count(record, sign);
         }
     }

@@ -243,7 +243,6 @@ pub struct Lead {
     lending: Lending,
     lent: bool,
     /// Holds no part; its room goes to the engine with the parts, and comes back when they are lent.
-    #[expect(clippy::vec_box, reason = "a part goes from thread to thread as a pointer")]
     spare: Vec<Box<Part>>,
     /// Frames in a row without a run worth lending for.
     short_frames: u32,
