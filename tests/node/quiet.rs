@@ -174,8 +174,15 @@ impl Node {
         };
         let sequencer = Sequencer::new(SystemClock, connections, start, 4, Nanos(1), Vec::new());
         let sequencer = SequencerRole::new(sequencer, section(), Stop::default(), Stop::default());
-        let journal =
-            JournalRole::new(writer, to_journal, frames_durable, section(), fatal.clone(), stop.clone());
+        let journal = JournalRole::new(
+            writer,
+            None,
+            to_journal,
+            frames_durable,
+            section(),
+            fatal.clone(),
+            stop.clone(),
+        );
         let connections = shard::Connections {
             sequencer_shard: to_shard,
             shard_sequencer,
@@ -193,6 +200,7 @@ impl Node {
             outputs,
             release_shadow,
             commit,
+            permission: None,
         };
         let release = Release::new(connections, released_seq, roles::observe_released(section()));
         let feed = FeedRole::new(feed, section(), fatal.clone(), stop);

@@ -13,6 +13,7 @@ use ironbell_sync::metrics;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::ha::desk::{PairAsk, PairStatus};
 use crate::inspection;
 use crate::operator::Ask;
 use crate::service::Listening;
@@ -39,6 +40,11 @@ pub enum Request {
     Statement {
         /// Of this account alone.
         account: Option<u32>,
+    },
+    /// To one node of a pair.
+    Pair {
+        /// What.
+        ask: PairAsk,
     },
     /// To be sequenced and journaled: [`crate::operator::Told`].
     Control {
@@ -85,7 +91,7 @@ pub struct Stage {
 }
 
 /// What was found in the journal at start.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Recovered {
     /// The last Seq of the snapshot that the replay went on from; `None` when it began with the first command.
     pub snapshot_seq: Option<u64>,
@@ -115,7 +121,7 @@ impl Recovered {
 }
 
 /// How a node is.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Status {
     /// Where members connect (OUCH 5.0 over SoupBinTCP).
     pub order_entry: String,
@@ -149,6 +155,8 @@ pub struct Status {
     pub snapshot_seq: Option<u64>,
     /// What was found at start.
     pub recovery: Recovered,
+    /// The pair that it is one of.
+    pub pair: Option<PairStatus>,
     /// The roles and their threads.
     pub threads: Vec<String>,
     /// What each role counted.
@@ -208,17 +216,21 @@ pub fn json(answer: &impl Serialize) -> String {
 
 /// The answer to a question, without its line end. What is to be sequenced is no question.
 #[must_use]
-pub fn answer(request: &Request, shadow: &Shadow, context: &Context) -> String {
+pub fn answer(request: &Request, shadow: &Shadow, context: &Context, pair: Option<PairStatus>) -> String {
     let engine = shadow.engine();
     match request {
-        Request::Status => json(&status(shadow, context)),
+        Request::Status => {
+            let status = status(shadow, context);
+            let epoch = pair.as_ref().map_or(status.epoch, |pair| pair.promised);
+            json(&Status { pair, epoch, ..status })
+        }
         Request::Hashes => json(&inspection::hashes(engine)),
         Request::Book => json(&Seen::at(engine, inspection::book(engine))),
         Request::Ledger => json(&Seen::at(engine, inspection::ledger(engine))),
         Request::Risk => json(&Seen::at(engine, inspection::risk(engine))),
         Request::Phases => json(&Seen::at(engine, inspection::phases(engine))),
         Request::Statement { account } => json(&Seen::at(engine, inspection::statements(engine, *account))),
-        Request::Control { .. } => refusal(&"this is not a question"),
+        Request::Control { .. } | Request::Pair { .. } => refusal(&"this is not a question"),
     }
 }
 
@@ -258,6 +270,7 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
         shadow_stuck: checks.stuck.clone(),
         snapshot_seq: newest_snapshot(&context.journal_dir),
         recovery: context.recovery.clone(),
+        pair: None,
         threads: context.threads.clone(),
         roles: context.metrics.read().into_iter().map(role_status).collect(),
     }
@@ -326,6 +339,9 @@ impl Status {
         if self.order_entry_halted {
             let what = "the disk is full: new orders are refused, cancels go on; free space, then it goes on by itself";
             row(&mut text, "HALTED", &what);
+        }
+        if let Some(pair) = &self.pair {
+            text.push_str(&pair.to_table());
         }
         row(&mut text, "feed", &format_args!("{}, re-requests {}", self.feed, self.rerequest));
         row(&mut text, "service", &format_args!("ITCH {}, GLIMPSE {}", self.itch, self.glimpse));

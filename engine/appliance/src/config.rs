@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::genesis::Genesis;
+use crate::ha::config::Ha;
 use crate::signing::Signing;
 use crate::words::Span;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub placement: Placement,
     /// `[shards]`.
     pub shards: Shards,
+    /// `[ha]`: this node is one of a pair; none is alone.
+    pub ha: Option<Ha>,
     /// `[host]`.
     pub host: Host,
     /// `[metrics]`.
@@ -221,6 +224,7 @@ impl Default for Config {
             signing: None,
             placement: Placement::default(),
             shards: Shards::default(),
+            ha: None,
             host: Host::default(),
             metrics: Metrics::default(),
             file: PathBuf::new(),
@@ -379,6 +383,7 @@ impl Config {
                 ));
             }
         }
+        self.ha.as_ref().map_or(Ok(()), Ha::check)?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) =
             self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
@@ -510,6 +515,20 @@ mod tests {
             ("[shards]\ncount = 33", "shards.count = 33 is not within 1 to 32"),
             ("[shards]\ncount = 2\nfirms = { ALFA = 2 }", "shards.firms.ALFA = 2, and there are 2"),
             ("[shards]\ninstruments = { ANVL = 1 }", "shards.instruments.ANVL = 1"),
+            ("[ha]\nnode = 3", "ha.node = 3 is neither 1 nor 2"),
+            ("[ha]\nnode = 1", "ha.listen is missing"),
+            ("[ha]\nnode = 2\nlisten = \"127.0.0.1:1\"", "ha.listen is not node 2's"),
+            ("[ha]\nnode = 2\npeer = \"10.0.0.1:1\"", "ha.allow_remote is not true"),
+            ("[ha]\nnode = 1\nlisten = \"127.0.0.1:1\"", "ha.etcd is empty"),
+            (
+                "[ha]\nnode = 1\nlisten = \"127.0.0.1:1\"\netcd = [\"http://e\"]\nkeep_alive = \"300ms\"",
+                "more than half of ha.grace",
+            ),
+            (
+                "[ha]\nnode = 1\nlisten = \"127.0.0.1:1\"\netcd = [\"http://e\"]\nsolo = \"often\"",
+                "neither \"by-hand\" nor a span",
+            ),
+            ("[ha]\nack = \"sometimes\"", "unknown variant `sometimes`"),
             ("not toml", "line 1"),
         ] {
             let error = read(text).expect_err(text);

@@ -3,13 +3,14 @@
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use ironbell_gateway::hash_password;
 
 use crate::admin::{self, Request};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::format;
+use crate::ha::desk::PairAsk;
 use crate::operator::{Ask, Told};
 
 /// Arguments of `ironbell ctl`.
@@ -26,20 +27,37 @@ pub struct Options {
     json: bool,
     /// What to do.
     #[command(subcommand)]
-    ask: Ask,
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    #[command(flatten)]
+    Pair(PairAsk),
+    #[command(flatten)]
+    Venue(Box<Ask>),
 }
 
 /// The command.
 ///
 /// # Errors
 /// When no node answers, or what is asked for is refused: exit code 2, and the line says why and what to do.
-pub fn run(mut options: Options) -> Result<(), Failure> {
+pub fn run(options: Options) -> Result<(), Failure> {
     let config = Config::read(&options.config)?;
-    if let Some((file, credential)) = options.ask.wants_password() {
+    let mut ask = match options.what {
+        What::Venue(ask) => *ask,
+        What::Pair(ask) => {
+            let ask = ask.signed(&std::env::var("USER").unwrap_or_default());
+            let done: String = admin::ask(&config.admin_socket(), &Request::Pair { ask })?;
+            say(&if options.json { admin::json(&done) } else { done });
+            return Ok(());
+        }
+    };
+    if let Some((file, credential)) = ask.wants_password() {
         let password = read_password(file)?;
         *credential = Some(hash_password(password.as_bytes(), format::random()).into());
     }
-    let request = Request::Control { ask: Box::new(options.ask), wait: !options.no_wait };
+    let request = Request::Control { ask: Box::new(ask), wait: !options.no_wait };
     let told: Told = admin::ask(&config.admin_socket(), &request)?;
     if options.json {
         say(&admin::json(&told));

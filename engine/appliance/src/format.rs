@@ -64,6 +64,18 @@ pub fn format(config: &Config) -> Result<String, Failure> {
     let frame = sequence(&commands, now);
     check(identity.key, &frame)?;
 
+    make_whole(config, |dir| write(config, dir, identity, &frame))?;
+    let genesis = &config.genesis;
+    Ok(format!(
+        "{} instruments, {} ports, {} commands journaled",
+        genesis.instruments.len(),
+        genesis.ports.len(),
+        frame.len()
+    ))
+}
+
+/// Has `make` fill the data directory, under a temporary name: it appears whole or not at all.
+fn make_whole(config: &Config, make: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
     let data_dir = &config.data_dir;
     if std::fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::file(
@@ -76,9 +88,8 @@ pub fn format(config: &Config) -> Result<String, Failure> {
         std::fs::create_dir_all(parent)
             .map_err(|e| Failure::file(parent, e, "choose a folder that you may write"))?;
     }
-    // Everything is made under a temporary name and appears whole or not at all.
     let temporary = Temporary::new(data_dir)?;
-    write(config, &temporary.0, identity, &frame)?;
+    make(&temporary.0)?;
     std::fs::rename(&temporary.0, data_dir)
         .and_then(|()| {
             std::fs::File::open(
@@ -86,14 +97,34 @@ pub fn format(config: &Config) -> Result<String, Failure> {
             )?
             .sync_all()
         })
-        .map_err(|e| Failure::file(data_dir, e, "choose a folder that you may write"))?;
-    let genesis = &config.genesis;
-    Ok(format!(
-        "{} instruments, {} ports, {} commands journaled",
-        genesis.instruments.len(),
-        genesis.ports.len(),
-        frame.len()
-    ))
+        .map_err(|e| Failure::file(data_dir, e, "choose a folder that you may write"))
+}
+
+/// Makes the data directory of a standby that has nothing yet: an empty journal of the venue of the other node, which runs.
+/// What happened so far comes over the link when it follows.
+///
+/// # Errors
+/// When the directory is there already, the other node cannot be reached, or the disk refuses.
+pub fn standby(path: &Path) -> Result<(), Failure> {
+    let config = Config::read(path)?;
+    let Some(ha) = &config.ha else {
+        return Err(Failure::refused(
+            "--standby is for a node of a pair: there is no [ha] in the configuration",
+        ));
+    };
+    let identity = crate::ha::identity_of_peer(ha)?;
+    make_whole(&config, |dir| {
+        let (data_key, wrapped_key) = new_data_key(&config)?;
+        ironbell_store::format(&dir.join("journal"), identity, &config.store_options(data_key), wrapped_key)?;
+        Ok(())
+    })?;
+    let _ = writeln!(
+        std::io::stdout(),
+        "formatted {} as a standby, with nothing in it yet; next: ironbell run --config {}",
+        config.data_dir.display(),
+        path.display()
+    );
+    Ok(())
 }
 
 /// Random bytes from the kernel.

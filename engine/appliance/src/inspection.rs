@@ -16,7 +16,7 @@ use crate::operator;
 use crate::words::{Date, PhaseWord, Switch, TimeOfDay, units};
 
 /// Hashes of a state at a Seq.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Hashes {
     /// The last command executed.
     pub seq: u64,

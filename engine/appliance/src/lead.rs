@@ -1,5 +1,7 @@
 //! Leading: the roles of one order's way, connected by rings and cursors and put on their threads.
 
+use std::sync::mpsc;
+
 use ironbell_device::Acceptor as _;
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
@@ -13,6 +15,9 @@ use ironbell_types::{Command, MassCancelSlice, Nanos};
 use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::ha::Marks;
+use crate::ha::desk::{Asked, View};
+use crate::ha::primary::Primary;
 use crate::node::Node;
 use crate::recovery;
 use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, ReleaseRole, SequencerRole, ShardRole};
@@ -22,12 +27,24 @@ use crate::space::{Space, Venue};
 use crate::topology::{self, Station};
 use crate::warm::{Doors, Ends, Warm};
 
+/// What a node of a pair leads with, beside what it has recovered.
+pub struct Side {
+    /// What goes to the standby.
+    pub primary: Primary,
+    /// What that tells the release gate.
+    pub marks: Marks,
+    /// Where operators' orders go.
+    pub asks: mpsc::Sender<Asked>,
+    /// What they are shown.
+    pub view: View,
+}
+
 impl Warm {
-    /// Starts every role: members may connect.
+    /// Starts every role: members may connect. What is durable is committed, unless there is a `side`.
     ///
     /// # Errors
     /// When an address of the service role is taken, or there is no thread.
-    pub fn lead(self, config: &Config, doors: Doors) -> Result<Node, Failure> {
+    pub fn lead(self, config: &Config, doors: Doors, side: Option<Side>) -> Result<Node, Failure> {
         let Self {
             started,
             replay,
@@ -45,6 +62,9 @@ impl Warm {
         let Ends { from_gateway, release_gateway, release_feed } = ends;
         let order_entry = doors.order_entry.local_addr();
         let rerequest = doors.feed.rerequest_at();
+        if let Some(ha) = config.ha.as_ref().filter(|_| side.is_some()) {
+            gateway.forgive(Nanos(ha.disconnect_grace.0));
+        }
         gateway.listen(Some(doors.order_entry));
         feed.open(Some(doors.feed));
         // The other rings and cursors, in the order of one order's way.
@@ -62,7 +82,12 @@ impl Warm {
         let (frames_durable, frames_durable_reader) = cursor(0);
         let (next_due, next_due_reader) = due();
 
-        let commit = writer.durable();
+        let (primary, marks, desk) = match side {
+            Some(Side { primary, marks, asks, view }) => (Some(primary), Some(marks), Some((asks, view))),
+            None => (None, None, None),
+        };
+        let commit = marks.as_ref().map_or_else(|| writer.durable(), |marks| marks.commit.clone());
+        let permission = marks.map(|marks| marks.permission);
         let epoch = writer.promised();
         let (released_seq, released) = cursor(replay.engine().last_seq().0);
         let (engine, twin) = recovery::with_twin(replay.finish().engine, key, config)?;
@@ -123,8 +148,15 @@ impl Warm {
             asks,
         );
         let sequencer = SequencerRole::new(sequencer, next_metrics(), draining.clone(), quiet.clone());
-        let journal =
-            JournalRole::new(writer, to_journal, frames_durable, next_metrics(), fatal.clone(), stop.clone());
+        let journal = JournalRole::new(
+            writer,
+            primary,
+            to_journal,
+            frames_durable,
+            next_metrics(),
+            fatal.clone(),
+            stop.clone(),
+        );
         let (shard, workers) = Shard::new(
             engine,
             Lending { run_min: config.shards.run_min, ..Lending::default() },
@@ -143,6 +175,7 @@ impl Warm {
                 outputs: vec![release_gateway, release_feed],
                 release_shadow,
                 commit: commit.clone(),
+                permission: permission.clone(),
             },
             released_seq,
             roles::observe_released(next_metrics()),
@@ -190,11 +223,13 @@ impl Warm {
             channel,
             context,
             admin_sequencer,
+            pair: desk,
+            permission,
         };
         let (listening, service) = service::start(service_plan, stop.clone())?;
         let background = vec![service];
         let space = Space {
-            makers,
+            makers: makers.expect("a node that leads has its makers"),
             venue: Some(Venue { sequencer: space_sequencer, halted }),
             fatal: fatal.clone(),
             spent: spent.clone(),

@@ -9,6 +9,8 @@
 pub mod lead;
 pub mod node;
 pub mod topology;
+
+pub mod ha;
 pub mod warm;
 
 pub mod fanned_out;

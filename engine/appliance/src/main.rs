@@ -32,7 +32,7 @@ enum Command {
     /// Trade for ten seconds, kill the node, start it again, and check that nothing was lost.
     Demo(demo::Options),
     /// Make a node's data directory: an empty journal whose first frames are the genesis.
-    Format(WithConfig),
+    Format(FormatArgs),
     /// Make a key file, for `[journal] key_file`: the journal's records are then enciphered.
     Key(KeyArgs),
     /// Run a node until SIGTERM or SIGINT: then stop accepting, drain, seal the journal, exit 0.
@@ -93,6 +93,15 @@ struct WithConfig {
     /// The node's configuration.
     #[arg(long, value_name = "FILE", default_value = "node.toml")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+struct FormatArgs {
+    #[command(flatten)]
+    config: WithConfig,
+    /// Of the second node of a pair: the journal is the other node's venue's, with nothing in it; the other one runs.
+    #[arg(long)]
+    standby: bool,
 }
 
 #[derive(Args)]
@@ -222,7 +231,8 @@ struct ReplayArgs {
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
-        Command::Format(args) => format::run(&args.config),
+        Command::Format(args) if args.standby => format::standby(&args.config.config),
+        Command::Format(args) => format::run(&args.config.config),
         Command::Key(args) => format::key(&args.file),
         Command::Run(args) => args
             .trial_of

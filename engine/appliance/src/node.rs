@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ironbell_runtime::{Role, Stop};
+use ironbell_store::Term;
 use ironbell_sync::CursorReader;
 
 use crate::admin;
@@ -27,6 +28,9 @@ pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), F
     let config = Config::read(path)?;
     crate::tune::is_fit(&config)?;
     let signals = signals()?;
+    if let Some(ha) = &config.ha {
+        return crate::ha::run(&config, ha, path, hlog, from_genesis, &signals);
+    }
     let node = Node::start(&config, from_genesis)?;
     let mut keeper = Keeper::new(&config, path, node.recovered.snapshot_seq.unwrap_or(0));
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
@@ -88,12 +92,37 @@ impl Node {
     pub fn start(config: &Config, from_genesis: bool) -> Result<Self, Failure> {
         // Before a recovery that may take long: a taken address is said at once.
         let doors = Doors::open(config)?;
-        Warm::recover(config, from_genesis)?.lead(config, doors)
+        Warm::recover(config, from_genesis, Term::Next)?.lead(config, doors, None)
     }
 
     /// Whether it is stopping, or has to, by itself.
-    fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.stop.asked() || self.spent.why().is_some()
+    }
+
+    /// Takes nothing more from members, and finishes what it has.
+    pub(crate) fn drain(&self) {
+        self.draining.ask();
+    }
+
+    /// Takes from members again.
+    pub(crate) fn resume(&self) {
+        self.draining.withdraw();
+        self.quiet.withdraw();
+    }
+
+    /// Whether everything that was taken is on the disk, committed and released.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.draining.asked() && self.quiet.asked() && self.released.get() == self.commit.get()
+    }
+
+    /// Stops at once and drops everything in memory: what was not released will not be.
+    pub(crate) fn abandon(self) {
+        self.stop.ask();
+        // A role that panicked is as good as gone.
+        self.threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.background.into_iter().for_each(|thread| drop(thread.join()));
+        drop(self.space.join());
     }
 
     /// One line: what listens where.

@@ -20,6 +20,8 @@ use ironbell_sync::metrics::{RoleMetrics, Spec};
 use ironbell_sync::{Consumer, CursorWriter, TickScale, ticks};
 use ironbell_types::Nanos;
 
+use crate::ha::primary::Primary;
+
 /// What each role counts; [`RoleMetrics`] come in this order. `ring_` counters say how full a ring is
 /// (`topology::rings`), seen now and then.
 pub const SPECS: [Spec<'static>; 7] = [
@@ -92,12 +94,19 @@ impl Fatal {
     }
 }
 
+/// Stands for the time at which a gateway had read a frame that the journal's role began by itself.
+const OWN: u64 = u64::MAX;
+
 /// Writes frames. After a failed write nothing is retried: the node stops.
 pub struct JournalRole {
     writer: Writer,
     input: Consumer<SharedFrame>,
+    /// Of a node with a standby: what is sent there, and what is committed.
+    primary: Option<Primary>,
     frames_durable: CursorWriter,
+    /// Frames that were appended in this role, those that begin an epoch included, and how many of them are durable.
     appended: u64,
+    over: u64,
     /// For each frame on its way to the disk, when a gateway had read its first command.
     under_way: VecDeque<u64>,
     metrics: RoleMetrics,
@@ -111,6 +120,7 @@ impl JournalRole {
     #[must_use]
     pub fn new(
         writer: Writer,
+        primary: Option<Primary>,
         input: Consumer<SharedFrame>,
         frames_durable: CursorWriter,
         metrics: RoleMetrics,
@@ -121,8 +131,10 @@ impl JournalRole {
         Self {
             writer,
             input,
+            primary,
             frames_durable,
             appended: 0,
+            over: 0,
             under_way,
             metrics,
             scale: TickScale::new(),
@@ -139,19 +151,38 @@ impl JournalRole {
         while self.writer.can_begin() {
             let Ok(frame) = self.input.pop() else { break };
             self.writer.append(&frame.commands, frame.commit, frame.executed)?;
-            self.appended += 1;
-            self.under_way.push_back(frame.received.first().copied().unwrap_or(0));
+            self.begun(frame.received.first().copied().unwrap_or(0));
+            if let Some(primary) = &mut self.primary {
+                primary.appended(&self.writer.last_copy().expect("one was just appended"));
+            }
             work += 1;
+        }
+        if let Some(primary) = &mut self.primary {
+            let before = self.writer.frames();
+            work += primary.poll(&mut self.writer)?;
+            // An epoch that was begun is no frame of the sequencer's.
+            for _ in before..self.writer.frames() {
+                self.begun(OWN);
+            }
         }
         Ok(work)
     }
 
+    fn begun(&mut self, received: u64) {
+        self.appended += 1;
+        self.under_way.push_back(received);
+    }
+
     fn count_durable(&mut self) {
-        let (now, durable) = (ticks(), self.appended - self.writer.in_flight() as u64);
-        let done = durable - self.frames_durable.get();
-        for received in self.under_way.drain(..done as usize).filter(|received| *received > 0) {
-            self.metrics.record(0, self.scale.nanos(received, now));
+        let (now, over) = (ticks(), self.appended - self.writer.in_flight() as u64);
+        let mut durable = self.frames_durable.get();
+        for received in self.under_way.drain(..(over - self.over) as usize) {
+            durable += u64::from(received != OWN);
+            if received > 0 && received != OWN {
+                self.metrics.record(0, self.scale.nanos(received, now));
+            }
         }
+        self.over = over;
         self.frames_durable.advance(durable);
         self.metrics.set(0, durable);
         self.metrics.set(1, self.writer.bytes());
@@ -224,7 +255,9 @@ impl<C: Clock> Role for SequencerRole<C> {
                 self.metrics.set(6 + n, waiting as u64);
             }
         }
-        if self.draining.asked() {
+        if !self.draining.asked() {
+            self.sequencer.resume();
+        } else {
             self.sequencer.stop();
             if work == 0 && self.sequencer.is_quiet() {
                 self.quiet.ask();
@@ -361,6 +394,8 @@ impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayR
         self.last_poll = now;
         if self.draining.asked() {
             self.gateway.stop_accepting();
+        } else {
+            self.gateway.resume_accepting();
         }
         let Self { gateway, metrics, scale, .. } = self;
         let work = gateway.poll_observed(now, &mut |stage, ticks| {

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -19,12 +19,14 @@ use glommio::sync::Semaphore;
 use glommio::timer::sleep;
 use glommio::{LocalExecutorBuilder, Placement};
 use ironbell_feed::{Channel, GlimpseSession, ItchSession, Snapshot};
+use ironbell_runtime::clock::boot_time;
 use ironbell_runtime::{Clock, Stop, SystemClock};
-use ironbell_sync::Producer;
+use ironbell_sync::{DueReader, Producer};
 use ironbell_types::{Inbound, Nanos};
 
 use crate::admin::{self, Request};
 use crate::failure::Failure;
+use crate::ha::desk::{self, Asked, PairAsk, View};
 use crate::operator::{self, Ask, Told};
 use crate::shadow::Shadow;
 
@@ -96,6 +98,10 @@ pub struct Plan {
     pub context: admin::Context,
     /// Operators' commands, to the sequencer.
     pub admin_sequencer: Producer<Inbound>,
+    /// Of a node of a pair: where its operators' orders go, and what they are shown.
+    pub pair: Option<(mpsc::Sender<Asked>, View)>,
+    /// Until when reads may be served; see [`ironbell_runtime::release::Connections::permission`].
+    pub permission: Option<DueReader>,
 }
 
 /// The addresses it listens on, with the ports that the kernel chose.
@@ -145,11 +151,22 @@ pub fn start(plan: Plan, stop: Stop) -> Result<(Listening, JoinHandle<()>), Fail
 }
 
 async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Failure>>) {
-    let Plan { itch, glimpse, admin: admin_path, cpu: _, shadow, channel, context, admin_sequencer } = plan;
+    let Plan {
+        itch,
+        glimpse,
+        admin: admin_path,
+        cpu: _,
+        shadow,
+        channel,
+        context,
+        admin_sequencer,
+        pair,
+        permission,
+    } = plan;
     let bound = (|| {
         let itch = listen("service.itch", itch)?;
         let glimpse = listen("service.glimpse", glimpse)?;
-        let admin = listen_admin(&admin_path)?;
+        let admin = listen_admin(&admin_path, |path| UnixListener::bind(path).map_err(io::Error::from))?;
         Ok((itch, glimpse, admin))
     })();
     let (itch, glimpse, admin_listener) = match bound {
@@ -164,32 +181,37 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         glimpse: glimpse.local_addr().expect("a bound listener has an address"),
     };
     let clock = Instant::now();
+    let tasks = Tasks::new(stop.clone());
     let shadow = Rc::new(RefCell::new(shadow));
     let context = Rc::new(admin::Context { listening: Some(listening), ..context });
     let desk = Rc::new(Desk {
         shadow: Rc::clone(&shadow),
         turn: Semaphore::new(1),
         sequencer: RefCell::new(admin_sequencer),
+        pair,
+        permission: permission.clone(),
         sent: Cell::new(0),
     });
 
     let sessions = ironbell_session::Config::default();
     let (config, feed) = (sessions, channel.clone());
     let itch_session = move |now| ItchSession::new(&config, None, feed.clone(), now);
-    glommio::spawn_local(accept_all(itch, clock, itch_session)).detach();
+    tasks.spawn(accept_all(itch, clock, tasks.clone(), itch_session));
     let theirs = Rc::clone(&shadow);
     let glimpse_session = move |now| {
         let shadow = Rc::clone(&theirs);
-        let snapshot = move || shadow.borrow().snapshot();
+        let permission = permission.clone();
+        let snapshot =
+            move || if is_permitted(permission.as_ref()) { shadow.borrow().snapshot() } else { None };
         GlimpseSession::new(&sessions, None, channel.clone(), snapshot, now)
     };
-    glommio::spawn_local(accept_all(glimpse, clock, glimpse_session)).detach();
-    glommio::spawn_local(async move {
+    tasks.spawn(accept_all(glimpse, clock, tasks.clone(), glimpse_session));
+    let admin_tasks = tasks.clone();
+    tasks.spawn(async move {
         while let Some(connection) = admin_listener.incoming().next().await {
             match connection {
                 Ok(stream) => {
-                    glommio::spawn_local(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context)))
-                        .detach();
+                    admin_tasks.spawn(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context)));
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "the admin socket accepts nothing; trying again");
@@ -197,15 +219,61 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
                 }
             }
         }
-    })
-    .detach();
+    });
     let _ = tell.send(Ok(listening));
 
     while !stop.asked() {
         let work = shadow.borrow_mut().pump();
         if work == 0 { sleep(PUMP).await } else { glommio::yield_if_needed().await }
     }
+    tasks.ended().await;
     let _ = std::fs::remove_file(admin_path);
+}
+
+/// What runs on the executor beside its first task, and ends with it: a task that is left behind would never be
+/// dropped, and would keep hold of the feed's log and of the shadow.
+#[derive(Clone)]
+struct Tasks {
+    stop: Stop,
+    alive: Rc<Cell<usize>>,
+}
+
+/// How often each task looks whether it has to end.
+const STOP_LOOK: Duration = Duration::from_millis(10);
+
+impl Tasks {
+    fn new(stop: Stop) -> Self {
+        Self { stop, alive: Rc::new(Cell::new(0)) }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let Self { stop, alive } = self.clone();
+        alive.set(alive.get() + 1);
+        glommio::spawn_local(async move {
+            let stopped = async {
+                while !stop.asked() {
+                    sleep(STOP_LOOK).await;
+                }
+            };
+            futures_lite::future::or(task, stopped).await;
+            alive.set(alive.get() - 1);
+        })
+        .detach();
+    }
+
+    /// Waits until all have ended.
+    async fn ended(&self) {
+        while self.alive.get() > 0 {
+            sleep(PUMP).await;
+        }
+        // What they had spawned in turn was cancelled with them, and is dropped when its turn comes.
+        sleep(PUMP).await;
+    }
+}
+
+/// Whether what is committed here may be read: not when another node may lead by now.
+fn is_permitted(permission: Option<&DueReader>) -> bool {
+    permission.and_then(DueReader::get).is_none_or(|until| boot_time().0 < until)
 }
 
 fn listen(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -218,7 +286,10 @@ fn listen(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Whoever may connect to the admin socket administers the venue: its owner alone.
-fn listen_admin(path: &PathBuf) -> Result<UnixListener, Failure> {
+///
+/// # Errors
+/// When it cannot be made.
+pub fn listen_admin<L>(path: &Path, bind: impl FnOnce(&Path) -> io::Result<L>) -> Result<L, Failure> {
     let refused = |what: &dyn std::fmt::Display| {
         Failure::file(path, what, "see that the folder is yours and the path below 108 bytes")
     };
@@ -227,7 +298,7 @@ fn listen_admin(path: &PathBuf) -> Result<UnixListener, Failure> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(refused(&e)),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(|e| refused(&io::Error::from(e)))?;
+    let listener = bind(path).map_err(|e| refused(&e))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| refused(&e))?;
     Ok(listener)
 }
@@ -235,6 +306,7 @@ fn listen_admin(path: &PathBuf) -> Result<UnixListener, Failure> {
 async fn accept_all<S: ByteSession + 'static>(
     listener: TcpListener,
     clock: Instant,
+    tasks: Tasks,
     session: impl Fn(Nanos) -> S + 'static,
 ) {
     let open = Rc::new(Cell::new(0_usize));
@@ -247,11 +319,10 @@ async fn accept_all<S: ByteSession + 'static>(
                 let conversation = converse(stream, clock, session(now(clock)));
                 let open = Rc::clone(&open);
                 open.set(open.get() + 1);
-                glommio::spawn_local(async move {
+                tasks.spawn(async move {
                     conversation.await;
                     open.set(open.get() - 1);
-                })
-                .detach();
+                });
             }
             Err(e) => {
                 tracing::warn!(error = %e, "a listener of the service role accepts nothing; trying again");
@@ -325,7 +396,20 @@ async fn answer_admin(stream: UnixStream, desk: Rc<Desk>, context: Rc<admin::Con
                 Ok(told) => admin::json(&told),
                 Err(why) => admin::refusal(&why),
             },
-            Ok(request) => admin::answer(&request, &desk.shadow.borrow(), &context),
+            Ok(Request::Pair { ask }) => match desk.pair(ask).await {
+                Ok(done) => admin::json(&done),
+                Err(why) => admin::refusal(&why),
+            },
+            Ok(request) if !matches!(request, Request::Status) && !is_permitted(desk.permission.as_ref()) => {
+                admin::refusal(
+                    &"this node's standby has not answered for a while: another node may lead by now, and what this one \
+                      knows may be old; see `ironbell status`",
+                )
+            }
+            Ok(request) => {
+                let pair = desk.pair.as_ref().map(|(_, view)| view.pair());
+                admin::answer(&request, &desk.shadow.borrow(), &context, pair)
+            }
             Err(refusal) => refusal,
         };
         answer.push('\n');
@@ -341,6 +425,8 @@ struct Desk {
     shadow: Rc<RefCell<Shadow>>,
     turn: Semaphore,
     sequencer: RefCell<Producer<Inbound>>,
+    pair: Option<(mpsc::Sender<Asked>, View)>,
+    permission: Option<DueReader>,
     /// Commands sent in this run; those executed are counted by the shadow.
     sent: Cell<u64>,
 }
@@ -349,6 +435,21 @@ struct Desk {
 const CONTROL_MAX: Duration = Duration::from_secs(20);
 
 impl Desk {
+    /// Tells control what an operator orders, and waits for what becomes of it.
+    async fn pair(&self, ask: PairAsk) -> Result<String, String> {
+        let Some((asks, _)) = &self.pair else {
+            return Err("this node is not one of a pair: there is no [ha] in its configuration".to_owned());
+        };
+        let (told, begun) = (desk::tell(ask, asks), Instant::now());
+        loop {
+            match told.try_recv() {
+                Ok(outcome) => return outcome,
+                Err(mpsc::TryRecvError::Empty) if begun.elapsed() < desk::ORDER_MAX => sleep(PUMP).await,
+                Err(_) => return Err(desk::UNDECIDED.to_owned()),
+            }
+        }
+    }
+
     async fn control(&self, ask: &Ask, wait: bool) -> Result<Told, String> {
         let _turn = self.turn.acquire_permit(1).await.map_err(|e| e.to_string())?;
         let begun = Instant::now();

@@ -427,6 +427,7 @@ mod tests {
             ledger_sum: BTreeMap::new(),
         };
         Status {
+            pair: None,
             order_entry: "127.0.0.1:26400".to_owned(),
             feed: String::new(),
             rerequest: String::new(),

@@ -13,7 +13,7 @@ use ironbell_feed::datagrams::Udp;
 use ironbell_feed::{Encoder, Feed};
 use ironbell_gateway::{ArgonChecker, Gateway};
 use ironbell_sessionlog::{Maker, SessionLog};
-use ironbell_store::{DataKey, Recovery, Writer};
+use ironbell_store::{DataKey, Options, Recovery, Term, Writer};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{Inbound, Nanos, Outbound, Seq};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -67,8 +67,8 @@ pub struct Warm {
     pub writer: Writer,
     /// What the journal held.
     pub found: Recovery,
-    /// Make files ahead of need.
-    pub makers: Makers,
+    /// Make files ahead of need; none while they are at work elsewhere.
+    pub makers: Option<Makers>,
     /// The other ends of the gateway's and the feed's rings.
     pub ends: Ends,
     /// Where the journal is.
@@ -93,15 +93,16 @@ pub struct Ends {
 
 impl Warm {
     /// Recovers, behind the newest snapshot that can be used or `from_genesis`. State, session logs and feed log are
-    /// functions of the journal, whether they are made from its beginning or go on from where a snapshot found them.
+    /// functions of the journal, whether they are made from its beginning or go on from where a snapshot found them. The
+    /// journal is opened in this `term`.
     ///
     /// # Errors
     /// When the journal is damaged, locked or on an unfit file system.
-    pub fn recover(config: &Config, from_genesis: bool) -> Result<Self, Failure> {
+    pub fn recover(config: &Config, from_genesis: bool, term: Term) -> Result<Self, Failure> {
         let started = Instant::now();
         allow_files(config.order_entry.sessions_max as u64)?;
         let dir = config.journal_dir();
-        check_journal(&dir)?;
+        check_journal(&dir, term)?;
         let (gateway_sequencer, from_gateway) = ring(topology::GATEWAY_SEQUENCER.depth);
         let (release_gateway, to_gateway) = ring(topology::RELEASE_GATEWAY.depth);
         let (release_feed, to_feed) = ring(topology::RELEASE_FEED.depth);
@@ -129,7 +130,7 @@ impl Warm {
             }
             None => Replay::new(key),
         };
-        let options = config.store_options(data_key.clone());
+        let options = Options { term, ..config.store_options(data_key.clone()) };
         let (found, writer, segments) =
             ironbell_store::open_from(&dir, &options, position.as_ref(), &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
@@ -168,7 +169,7 @@ impl Warm {
             feed,
             writer,
             found,
-            makers: Makers { segments, logs: [session_maker, feed_maker] },
+            makers: Some(Makers { segments, logs: [session_maker, feed_maker] }),
             ends: Ends { from_gateway, release_gateway, release_feed },
             dir,
             data_key,
@@ -197,13 +198,17 @@ impl Stages {
     }
 }
 
-fn check_journal(dir: &Path) -> Result<(), Failure> {
+fn check_journal(dir: &Path, term: Term) -> Result<(), Failure> {
     if !dir.is_dir() {
         return Err(Failure::file(
             dir,
             "there is no journal",
             "run `ironbell format` with this configuration first",
         ));
+    }
+    if term == Term::Copy {
+        // The record of a void that a primary sent may still be on its way.
+        return Ok(());
     }
     match ironbell_store::superblock(dir)?.voids.iter().find(|void| void.recorded == Seq(0)) {
         Some(void) => Err(Failure::refused(format_args!(

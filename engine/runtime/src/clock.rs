@@ -10,6 +10,14 @@ pub trait Clock: Send {
     fn now(&mut self) -> Nanos;
 }
 
+/// The machine's clock that never steps and goes on while it sleeps (CLOCK_BOOTTIME): what permissions and leases are
+/// counted by. Says nothing about the time of day.
+#[must_use]
+pub fn boot_time() -> Nanos {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// The machine's real-time clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

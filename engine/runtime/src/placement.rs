@@ -111,6 +111,11 @@ impl Stop {
         self.0.store(true, Ordering::Release);
     }
 
+    /// Takes it back.
+    pub fn withdraw(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
     /// Whether it was asked.
     #[must_use]
     pub fn asked(&self) -> bool {

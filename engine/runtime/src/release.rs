@@ -3,9 +3,10 @@
 //! Events wait here until their Seq is committed; then each goes to every role that tells somebody.
 //! Commit is min(durable, replicated) under the node's ack policy; with a single node, durable.
 
-use ironbell_sync::{Consumer, CursorReader, CursorWriter, Producer, ticks};
+use ironbell_sync::{Consumer, CursorReader, CursorWriter, DueReader, Producer, ticks};
 use ironbell_types::{Event, Nanos, Outbound, Seq, Sequenced};
 
+use crate::clock::boot_time;
 use crate::placement::Role;
 use crate::shard::Batch;
 
@@ -23,6 +24,9 @@ pub struct Connections {
     pub release_shadow: Producer<ToShadow>,
     /// What is committed.
     pub commit: CursorReader,
+    /// Of a primary with a standby: until when it may release, by [`boot_time`]; nothing due is no limit. Read again for
+    /// every frame, so that a primary that stood still for a while finds that another may lead by now.
+    pub permission: Option<DueReader>,
 }
 
 /// What the shadow is told.
@@ -100,7 +104,12 @@ impl<F: FnMut(Released) + Send> Release<F> {
         }
         let Some(batch) = &self.batch else { return false };
         let frame = batch.frame.as_ref().expect("a batch carries its frame");
-        frame.last_seq().is_none_or(|last| last.0 <= self.connections.commit.get())
+        frame.last_seq().is_none_or(|last| last.0 <= self.connections.commit.get()) && self.is_permitted()
+    }
+
+    fn is_permitted(&self) -> bool {
+        let until = self.connections.permission.as_ref().and_then(DueReader::get);
+        until.is_none_or(|until| boot_time().0 < until)
     }
 
     /// Hands out what the rings have room for; true when the batch is done.
@@ -212,6 +221,7 @@ mod tests {
             outputs: vec![small, wide],
             release_shadow,
             commit: commit_reader,
+            permission: None,
         };
         let mut frames = 0;
         let mut gate = Release::new(connections, released, |_| frames += 1);
@@ -241,5 +251,43 @@ mod tests {
         assert!(back.pop().is_ok_and(|batch| batch.events.is_empty() && batch.frame.is_none()));
         drop(gate);
         assert_eq!(frames, 1);
+    }
+
+    #[test]
+    fn a_gate_whose_permission_has_run_out_passes_nothing_however_much_is_committed() {
+        let mut pool = FramePool::new(1);
+        let frame = pool.begin().expect("a frame");
+        frame.commands.push(Sequenced { seq: Seq(1), time: Nanos(1), command: Command::Tick });
+        frame.received.push(100);
+        let frame = pool.close();
+        let (mut shard, shard_release) = ring(2);
+        let (release_shard, _back) = ring(2);
+        let (output, mut gateway) = ring(2);
+        let (release_shadow, _shadow) = ring(2);
+        let (mut commit, commit_reader) = cursor(0);
+        let (released, released_reader) = cursor(0);
+        let (mut permission, permission_reader) = ironbell_sync::due();
+        let connections = Connections {
+            shard_release,
+            release_shard,
+            outputs: vec![output],
+            release_shadow,
+            commit: commit_reader,
+            permission: Some(permission_reader),
+        };
+        let mut gate = Release::new(connections, released, |_| {});
+        let mut batch = Batch::new(1);
+        batch.events = vec![event(1)];
+        batch.frame = Some(frame);
+        shard.push(batch).expect("room");
+        commit.advance(1);
+
+        permission.publish(Some(boot_time().0));
+        assert_eq!(gate.poll(Nanos(0)), 0);
+        assert!(gateway.is_empty() && released_reader.get() == 0);
+        permission.publish(Some(boot_time().0 + 3_600_000_000_000));
+        assert!(gate.poll(Nanos(0)) > 0);
+        assert!(gateway.pop().is_ok());
+        assert_eq!(released_reader.get(), 1);
     }
 }

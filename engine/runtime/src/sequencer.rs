@@ -172,6 +172,11 @@ impl<C: Clock> Sequencer<C> {
         self.stopping = true;
     }
 
+    /// Goes on after a [`stop`](Self::stop) that was taken back.
+    pub fn resume(&mut self) {
+        self.stopping = false;
+    }
+
     fn hear_shard(&mut self) -> usize {
         let mut heard = 0;
         while let Ok(message) = self.connections.shard_sequencer.pop() {

@@ -166,6 +166,7 @@ fn run(seed: u64, shards: usize) {
         outputs: vec![release_gateway],
         release_shadow,
         commit,
+        permission: None,
     };
     let mut release = Release::new(connections, released, |_| {});
 

@@ -625,6 +625,8 @@ impl Control {
             Order::Bootstrap { approver } => wish(Why::Bootstrap, "bootstrap".into(), approver),
             Order::Promote { .. } if leads_by_register && self.stands => {
                 self.stands = false;
+                let done = "this node may lead again: if the register still names it, it does as soon as it has found its standby";
+                self.actions.push_back(Action::Report(Ok(done.into())));
                 self.step(now);
                 return Ok(());
             }

@@ -121,8 +121,18 @@ pub struct Gateway<A: Acceptor, L> {
     /// When the messages that this poll answers were received.
     answered: Vec<u64>,
     is_draining: bool,
+    grace: Grace,
     failure: Option<Error>,
     counters: Counters,
+}
+
+/// How long logins of an earlier life are left alone.
+#[derive(Clone, Copy, Debug)]
+enum Grace {
+    /// From the first poll on.
+    Begins(Nanos),
+    Until(Nanos),
+    Over,
 }
 
 /// What the gateway knows of a port beside the directory.
@@ -224,6 +234,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             release_gateway,
             answered: Vec::with_capacity(config.events_per_poll),
             is_draining: false,
+            grace: Grace::Over,
             failure: None,
             counters: Counters::default(),
         }
@@ -266,6 +277,12 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         self.log.end_recovery()
     }
 
+    /// Leaves logins without a connection alone until `grace` has passed from the first poll on: after a takeover, so that
+    /// members who come over from the other node find their orders.
+    pub fn forgive(&mut self, grace: Nanos) {
+        self.grace = Grace::Begins(grace);
+    }
+
     /// Tells members what was released, then takes what they sent. Returns how much there was to do; 0
     /// when there was nothing. Never waits. After a [`Gateway::failure`] it does nothing.
     pub fn poll(&mut self, now: Nanos) -> usize {
@@ -292,7 +309,9 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         work += self.gateway_sequencer.hand_on_waiting();
         if !self.is_draining {
             work += self.answer_logins();
-            self.settle();
+            if self.is_grace_over(now) {
+                self.settle();
+            }
             work += self.accept(now) + self.read(now, observe);
         }
         work
@@ -302,6 +321,11 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
     /// released still goes out.
     pub fn stop_accepting(&mut self) {
         self.is_draining = true;
+    }
+
+    /// Takes from members again.
+    pub fn resume_accepting(&mut self) {
+        self.is_draining = false;
     }
 
     /// Why the gateway stopped, if it did. The node must stop: it would release what members cannot get
@@ -420,6 +444,19 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         if !state.is_unsettled {
             state.is_unsettled = true;
             self.unsettled.push(port);
+        }
+    }
+
+    fn is_grace_over(&mut self, now: Nanos) -> bool {
+        if let Grace::Begins(grace) = self.grace {
+            self.grace = Grace::Until(Nanos(now.0.saturating_add(grace.0)));
+        }
+        match self.grace {
+            Grace::Until(until) if now < until => false,
+            _ => {
+                self.grace = Grace::Over;
+                true
+            }
         }
     }
 

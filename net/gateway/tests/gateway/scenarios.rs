@@ -163,6 +163,30 @@ fn a_restart_continues_every_stream_and_ends_stale_logins() {
     assert_eq!(late.messages(), [before, member.messages()].concat());
 }
 
+/// At the node that takes over, members were logged in at the other one: who comes within the grace is never logged out,
+/// who does not is, as after a restart.
+#[test]
+fn who_comes_over_within_the_grace_is_not_logged_out() {
+    let dir = Dir::new();
+    let (mut venue, dialer) = mem_venue(config(), &dir);
+    let _members = [1, 2].map(|port| join(&mut venue, dialer.connect(), port, 1));
+    let journal = venue.behind.journal.clone();
+    drop(venue);
+
+    let (acceptor, dialer) = network(4096);
+    let (mut venue, _) = Venue::recover(config(), acceptor, Plain::default(), &dir, journal);
+    venue.gateway.forgive(Nanos(3_000_000_000));
+    venue.turn();
+    let _back = join(&mut venue, dialer.connect(), 1, 1);
+    venue.now.0 += 2_900_000_000;
+    settle::<MemStream>(&mut venue, &mut []);
+    let login = Command::Login(Login { port: PortId(1) });
+    assert_eq!(venue.behind.commands, [login]);
+    venue.now.0 += 200_000_000;
+    settle::<MemStream>(&mut venue, &mut []);
+    assert_eq!(venue.behind.commands, [login, Command::Logout(Logout { port: PortId(2), incarnation: 1 })]);
+}
+
 #[test]
 fn a_damaged_log_is_rebuilt_by_the_replay() {
     let dir = Dir::new();
