@@ -314,7 +314,7 @@ fn segments_that_no_snapshot_needs_are_archived() {
     assert_eq!(nothing.status.code(), Some(0), "{nothing:?}");
     let said = String::from_utf8_lossy(&nothing.stdout);
     assert!(said.starts_with("nothing to archive yet"), "{said}");
-    assert!(!std::path::Path::new(&place).exists(), "it has made an archive of nothing");
+    assert!(!Path::new(&place).exists(), "it has made an archive of nothing");
     let segment =
         |trial: &Trial, index: u64| trial.node.config().journal_dir().join(format!("{index:010}.segment"));
     while !segment(&trial, 5).exists() {
