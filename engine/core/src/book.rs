@@ -820,11 +820,16 @@ impl Books {
         if emptied {
             if lane.orders == 0 {
                 if plane == Plane::Lit {
-                    return self.ladders.hollow(leaf, price);
+                    return self.ladders.vacate_in(leaf, price);
                 }
                 lane.leaf = NONE;
             } else if lane.best == price {
                 let down = plane.goes_down(side.is_buy());
+                if let Some(next) = self.ladders.beyond_in(leaf, price, down) {
+                    // Nearly always: the way from the root is ten times as long.
+                    lane.best = next;
+                    return self.ladders.vacate_in(leaf, price);
+                }
                 (lane.best, lane.leaf) = lane
                     .ladder
                     .beyond(&self.ladders, price, down)

@@ -98,6 +98,19 @@ impl Ladders {
         self.leaves[leaf].occupied & bit(price, 0) != 0
     }
 
+    /// The next price in use strictly below (`down`) or above among the 64 of a leaf, which `price` is one of.
+    #[inline(always)]
+    pub(crate) fn beyond_in(&self, leaf: u32, price: u64, down: bool) -> Option<u64> {
+        let below = bit(price, 0) - 1;
+        let side = if down { below } else { !below & !bit(price, 0) };
+        let found = self.leaves[leaf].occupied & side;
+        if found == 0 {
+            return None;
+        }
+        let digit = if down { 63 - found.leading_zeros() } else { found.trailing_zeros() };
+        Some(prefix(price, 1) | u64::from(digit))
+    }
+
     /// Marks a price in use and says which level is to hold its first order.
     pub(crate) fn occupy(&mut self, leaf: u32, price: u64) -> &mut Level {
         let leaf = &mut self.leaves[leaf];
@@ -105,10 +118,11 @@ impl Ladders {
         &mut leaf.levels[(price & 63) as usize]
     }
 
-    /// Marks the last price of a ladder unused and keeps its leaf, to be pruned before another is made.
-    pub(crate) fn hollow(&mut self, leaf: u32, price: u64) {
+    /// Marks a price unused and keeps its leaf, which has others in use, or is to be pruned before another is made.
+    #[inline(always)]
+    pub(crate) fn vacate_in(&mut self, leaf: u32, price: u64) {
+        debug_assert!(self.is_occupied(leaf, price));
         self.leaves[leaf].occupied &= !bit(price, 0);
-        debug_assert!(self.leaves[leaf].occupied == 0);
     }
 
     fn take_leaf(&mut self, owner: u32) -> u32 {
@@ -233,10 +247,8 @@ impl Ladder {
 
     /// Marks a price unused and frees what led to it alone.
     pub(crate) fn vacate(&mut self, pool: &mut Ladders, leaf: u32, price: u64) {
-        let occupied = &mut pool.leaves[leaf].occupied;
-        debug_assert!(*occupied & bit(price, 0) != 0);
-        *occupied &= !bit(price, 0);
-        if *occupied == 0 {
+        pool.vacate_in(leaf, price);
+        if pool.leaves[leaf].occupied == 0 {
             self.prune(pool, price);
         }
     }
@@ -308,6 +320,10 @@ mod tests {
                     let above = ladder.beyond(&pool, from, false).map(|(price, _)| price);
                     assert_eq!(below, set.range(..from).next_back().copied(), "seed {seed} step {step}");
                     assert_eq!(above, set.range(from + 1..).next().copied(), "seed {seed} step {step}");
+                    let leaf = ladder.leaf(&pool, from).unwrap();
+                    let near = |price: &u64| price >> 6 == from >> 6;
+                    assert_eq!(pool.beyond_in(leaf, from, true), below.filter(near), "seed {seed} step {step}");
+                    assert_eq!(pool.beyond_in(leaf, from, false), above.filter(near), "seed {seed} step {step}");
                 }
             }
             for price in set.iter().copied().collect::<Vec<_>>() {
