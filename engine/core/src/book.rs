@@ -380,6 +380,13 @@ struct Book {
     expiring: Heap,
 }
 
+/// An order that was found, and where the index has it until the books change.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) slot: u32,
+    place: usize,
+}
+
 /// The books of all instruments, and the one index over their orders.
 #[derive(Clone)]
 pub(crate) struct Books {
@@ -430,6 +437,13 @@ impl Books {
 
     pub(crate) fn find(&self, order_ref: OrderRef) -> Option<u32> {
         self.by_ref.get(index_key(order_ref))
+    }
+
+    /// An order that is to be taken off at once: what finds it is not looked for again.
+    #[inline(always)]
+    pub(crate) fn locate(&self, order_ref: OrderRef) -> Option<Found> {
+        let place = self.by_ref.place(index_key(order_ref))?;
+        Some(Found { slot: self.by_ref.at(place), place })
     }
 
     pub(crate) fn order(&self, slot: u32) -> &Order {
@@ -485,6 +499,13 @@ impl Books {
     pub(crate) fn first(&self, instrument: InstrumentId, plane: Plane, buys: bool) -> Option<u32> {
         let lane = &self.book(instrument).lanes[plane.lane(buys)];
         (lane.orders != 0).then(|| self.ladders.level(lane.leaf, lane.best).head)
+    }
+
+    /// The best price of a displayed side, and the first order there.
+    #[inline(always)]
+    pub(crate) fn front(&self, instrument: InstrumentId, buys: bool) -> Option<(u64, u32)> {
+        let lane = &self.book(instrument).lanes[Plane::Lit.lane(buys)];
+        (lane.orders != 0).then(|| (lane.best, self.ladders.level(lane.leaf, lane.best).head))
     }
 
     /// The order next in line after one of the same plane and side.
@@ -795,10 +816,17 @@ impl Books {
     }
 
     /// Takes an order out of its line.
-    #[inline(always)]
     fn detach(&mut self, slot: u32) {
+        let order = &self.orders[slot];
+        let (plane, owner) = (order.plane(), self.ladders.owner(order.leaf));
+        debug_assert_eq!((owner & ((1 << LANE_BITS) - 1)) as usize, plane.lane(order.side.is_buy()));
+        self.detach_from(owner >> LANE_BITS, plane, slot);
+    }
+
+    /// The same of an instrument, by its place from 0, and a plane that are known.
+    #[inline(always)]
+    fn detach_from(&mut self, place: u32, plane: Plane, slot: u32) {
         let Order { price, leaves, prev, next, leaf, side, .. } = self.orders[slot];
-        let plane = self.orders[slot].plane();
         let level = self.ladders.level_mut(leaf, price);
         level.count -= 1;
         level.qty -= u128::from(leaves);
@@ -813,9 +841,7 @@ impl Books {
             self.orders[next].prev = prev;
         }
         let emptied = level.count == 0;
-        let owner = self.ladders.owner(leaf);
-        let (place, lane) = (owner >> LANE_BITS, owner & ((1 << LANE_BITS) - 1));
-        let lane = &mut self.books[place as usize].lanes[lane as usize];
+        let lane = &mut self.books[place as usize].lanes[plane.lane(side.is_buy())];
         lane.orders -= 1;
         if emptied {
             if lane.orders == 0 {
@@ -867,6 +893,38 @@ impl Books {
             let shown = &mut self.extras[slot].shown.qty;
             *shown = Qty(shown.0.saturating_sub(qty));
         }
+    }
+
+    /// The same on an instrument where all is plain.
+    #[inline(always)]
+    pub(crate) fn execute_plain(&mut self, instrument: InstrumentId, slot: u32, qty: u64) {
+        let order = &self.orders[slot];
+        assert!(qty <= order.leaves);
+        if qty == order.leaves {
+            let found = self.locate(order.order_ref).expect("an order of the books is found");
+            return self.remove_plain(instrument, found);
+        }
+        self.orders[slot].executed += qty;
+        self.reduce_plain(slot, qty);
+    }
+
+    /// Takes less than all that it has off a plain order.
+    #[inline(always)]
+    pub(crate) fn reduce_plain(&mut self, slot: u32, qty: u64) {
+        let order = &mut self.orders[slot];
+        assert!(qty < order.leaves);
+        order.leaves -= qty;
+        self.ladders.level_mut(order.leaf, order.price).qty -= u128::from(qty);
+    }
+
+    /// Takes an order of an instrument where all is plain off the book.
+    #[inline(always)]
+    pub(crate) fn remove_plain(&mut self, instrument: InstrumentId, found: Found) {
+        debug_assert!(self.orders[found.slot].is_plain());
+        debug_assert_eq!(self.instrument(found.slot), instrument);
+        self.detach_from(instrument.0 - 1, Plane::Lit, found.slot);
+        self.by_ref.remove_at(found.place);
+        self.orders.remove(found.slot);
     }
 
     #[inline(always)]

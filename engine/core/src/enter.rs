@@ -4,14 +4,14 @@
 use crate::{
     book::{Extra, Order, Plane, within},
     index::NONE,
-    matching::{Effect, Incoming, Matching, Voice, said},
+    matching::{Effect, Incoming, Matching, Spent, Voice, said},
     run::{Aggressor, End, rests},
     stops::{is_due, stop_price},
 };
 use alloc::vec::Vec;
 use ironbell_types::{
     Accepted, CancelReason, ClOrdId, EventBody, InstrumentId, OrderKey, OrderRef, OrderTerms, Peg, Phase,
-    Price, Qty, Reject, Replaced, Shown, Side, Stp, TimeInForce, UserRefNum,
+    Price, Qty, Reject, Replaced, Shown, Side, TimeInForce, UserRefNum,
 };
 
 /// The line of market orders that wait for a cross: before all limits of their side.
@@ -19,6 +19,7 @@ const MARKET_LINE: [u64; 2] = [0, 1 << 63];
 
 impl Matching {
     /// A new order takes the place of another.
+    #[inline(never)]
     pub(crate) fn replace(
         &mut self,
         orig: OrderRef,
@@ -27,56 +28,71 @@ impl Matching {
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) {
+        if self.is_calm_for(incoming, voice.time()) {
+            return self.replace_calm(orig, total, incoming, voice, effects);
+        }
+        self.spent = Spent::default();
         let side = incoming.order.side;
         let instrument = incoming.order.instrument;
-        let calm = self.is_calm(instrument, voice.time()) && is_calm(incoming);
         let mut found = self.books.find(orig);
         if found.is_none_or(|slot| total.0 <= self.books.order(slot).executed) {
             return self.lapse(orig, incoming, voice, effects);
         }
-        let mut quiet = calm;
-        if !calm {
-            let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
-            if is_due {
-                let before = self.standing(orig);
-                self.advance(instrument, voice, effects);
-                // What a timer took from the original its replacement has no funds for.
-                found = self.books.find(orig).filter(|_| self.standing(orig) == before);
-            }
-            quiet = !is_due && self.is_quiet(instrument);
+        let is_due = self.agenda.is_due(instrument.0 as usize - 1, voice.time());
+        if is_due {
+            let before = self.standing(orig);
+            self.advance(instrument, voice, effects);
+            // What a timer took from the original its replacement has no funds for.
+            found = self.books.find(orig).filter(|_| self.standing(orig) == before);
         }
+        let quiet = !is_due && self.is_quiet(instrument);
         let refused = Effect::Stands { token: incoming.token, leaves_qty: Qty::ZERO, side };
         if let Some(slot) = found {
-            let reason = if calm { None } else { self.refuse(incoming, true) };
-            if let Some(reason) = reason {
+            if let Some(reason) = self.refuse(incoming, true) {
                 let Accepted { key, cl_ord_id, .. } = incoming.order;
                 voice.say(EventBody::Rejected { key, reason, cl_ord_id });
                 effects.push(refused);
             } else {
-                let Order { order_ref, key, executed, token, .. } = *self.books.order(slot);
-                let original = Original { order_ref, num: key.num(), shown: self.books.shown(slot) };
-                let leaves = total.0.saturating_sub(executed);
-                assert!(leaves > 0, "a replacement is of more than was executed");
+                let original = Original::of(self.books.order(slot), self.books.shown(slot));
+                let Order { executed, token, .. } = *self.books.order(slot);
                 self.books.remove(slot);
                 effects.push(Effect::Gone { token, by: incoming.token });
-                // Copied whole and changed: a struct update would move it field by field.
-                let mut order = incoming.order;
-                order.qty = Qty(leaves);
-                let booked = if calm {
-                    self.enter_calm(&order, executed, incoming, Some(&original), voice, effects)
-                } else {
-                    self.enter(&order, executed, incoming, Some(&original), voice, effects)
-                };
+                let order = rest_of(incoming, total, executed);
+                let booked = self.enter(&order, executed, incoming, Some(&original), voice, effects);
                 if booked {
                     // Its hold stands beside its original's until this settles it.
-                    effects.push(Effect::Stands { token: incoming.token, leaves_qty: Qty(leaves), side });
+                    effects.push(Effect::Stands { token: incoming.token, leaves_qty: order.qty, side });
                 }
             }
         } else {
             effects.push(refused);
         }
-        if !calm {
-            self.finish(instrument, quiet, voice, effects);
+        self.finish(instrument, quiet, voice, effects);
+    }
+
+    /// The same where all is plain and orders trade as they come.
+    #[inline(always)]
+    fn replace_calm(
+        &mut self,
+        orig: OrderRef,
+        total: Qty,
+        incoming: &Incoming,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let found = self.books.locate(orig);
+        let Some(found) = found.filter(|found| total.0 > self.books.order(found.slot).executed) else {
+            return self.lapse(orig, incoming, voice, effects);
+        };
+        let Accepted { instrument, side, .. } = incoming.order;
+        let standing = self.books.order(found.slot);
+        let original = Original::of(standing, standing.shown_whole());
+        let Order { executed, token, .. } = *standing;
+        self.books.remove_plain(instrument, found);
+        effects.push(Effect::Gone { token, by: incoming.token });
+        let order = rest_of(incoming, total, executed);
+        if self.enter_calm(&order, executed, incoming, Some(&original), voice, effects) {
+            effects.push(Effect::Stands { token: incoming.token, leaves_qty: order.qty, side });
         }
     }
 
@@ -232,8 +248,13 @@ impl Matching {
             entering.accept(order.price, true, order.qty.0, voice);
             return true;
         }
-        let aggressor = aggressor(order, executed, incoming);
-        self.start::<true>(&Entering { order, incoming, original }, aggressor, None, voice, effects)
+        if stands && order.options.is_post_only() {
+            self.spent = Spent::default();
+            return self.enter(order, executed, incoming, original, voice, effects);
+        }
+        Entering { order, incoming, original }.accept(order.price, false, 0, voice);
+        self.run_calm(order, executed, incoming, voice, effects);
+        false
     }
 
     /// An order comes in: its acceptance is said, it waits, rests or runs, and what is left rests or is
@@ -254,7 +275,7 @@ impl Matching {
             if self.trading(order.instrument).is_call() {
                 return self.enter_call(&entering, aggressor, None, voice, effects);
             }
-            return self.start::<false>(&entering, aggressor, None, voice, effects);
+            return self.start(&entering, aggressor, None, voice, effects);
         }
         self.enter_special(&entering, aggressor, voice, effects)
     }
@@ -311,13 +332,13 @@ impl Matching {
         if is_call {
             self.enter_call(entering, aggressor, Some(&extra), voice, effects)
         } else {
-            self.start::<false>(entering, aggressor, Some(&mut extra), voice, effects)
+            self.start(entering, aggressor, Some(&mut extra), voice, effects)
         }
     }
 
-    /// An order comes in that may trade. `CALM`: it and all on its instrument are plain.
+    /// An order comes in that may trade.
     #[inline(always)]
-    fn start<const CALM: bool>(
+    fn start(
         &mut self,
         entering: &Entering<'_>,
         mut aggressor: Aggressor,
@@ -327,11 +348,9 @@ impl Matching {
     ) -> bool {
         let Entering { order, incoming, .. } = *entering;
         let buys = aggressor.buys();
-        if !CALM {
-            let limit = aggressor.limit.filter(|_| !aggressor.market);
-            self.price_pegs_within(order.instrument, !buys, limit);
-        }
-        let (mut stands, mut first) = self.look::<CALM>(&aggressor);
+        let limit = aggressor.limit.filter(|_| !aggressor.market);
+        self.price_pegs_within(order.instrument, !buys, limit);
+        let (mut stands, mut first) = self.look(&aggressor);
         let mut killed = None;
         if order.options.is_post_only()
             && let Some(best) = first
@@ -366,7 +385,7 @@ impl Matching {
             self.cancel_rest(&mut aggressor, reason, voice, effects);
             self.books.unpair(aggressor.partner);
         } else {
-            let end = self.run::<CALM>(&mut aggressor, voice, effects);
+            let end = self.run(&mut aggressor, voice, effects);
             self.end_run(&mut aggressor, extra, rests, end, voice, effects);
         }
         let leaves_qty = Qty(aggressor.order.leaves);
@@ -459,6 +478,13 @@ pub(crate) struct Original {
     shown: Shown,
 }
 
+impl Original {
+    #[inline(always)]
+    fn of(order: &Order, shown: Shown) -> Self {
+        Self { order_ref: order.order_ref, num: order.key.num(), shown }
+    }
+}
+
 impl Entering<'_> {
     #[inline(always)]
     fn accept(&self, price: Price, booked: bool, shown_qty: u64, voice: &mut Voice<'_>) {
@@ -495,6 +521,16 @@ impl Entering<'_> {
     }
 }
 
+/// A replacement as what its chain has not executed yet, of which there must be some.
+#[inline(always)]
+fn rest_of(incoming: &Incoming, total: Qty, executed: u64) -> Accepted {
+    assert!(total.0 > executed, "a replacement is of more than was executed");
+    // Copied whole and changed: a struct update would move it field by field.
+    let mut order = incoming.order;
+    order.qty = Qty(total.0 - executed);
+    order
+}
+
 /// The order as one that runs with its own limit.
 #[inline(always)]
 fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor {
@@ -514,7 +550,7 @@ fn aggressor(order: &Accepted, executed: u64, incoming: &Incoming) -> Aggressor 
 
 /// The order as it would stand on the book.
 #[inline(always)]
-fn entry(order: &Accepted, executed: u64, incoming: &Incoming) -> Order {
+pub(crate) fn entry(order: &Accepted, executed: u64, incoming: &Incoming) -> Order {
     assert!(order.qty.0 > 0);
     assert!(order.price.0 > 0 || incoming.terms().market);
     Order::new(
@@ -530,12 +566,6 @@ fn entry(order: &Accepted, executed: u64, incoming: &Incoming) -> Order {
         order.display,
         order.time_in_force,
     )
-}
-
-/// Whether an order is plain and trades with its own firm, too.
-#[inline(always)]
-pub(crate) fn is_calm(incoming: &Incoming) -> bool {
-    incoming.is_plain() && incoming.stp == Stp::Off
 }
 
 /// The least that an order must trade at once, if there is such.

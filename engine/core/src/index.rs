@@ -49,7 +49,9 @@ impl Index {
         (((row as usize) << ROW_LOG2) & (self.entries.len() - 1)) | column
     }
 
-    fn place(&self, key: u64) -> Option<usize> {
+    /// Where a key stands, until something is put in or taken out.
+    #[inline]
+    pub(crate) fn place(&self, key: u64) -> Option<usize> {
         let mask = self.entries.len() - 1;
         let (mut place, mut behind) = (self.home(key), 0);
         loop {
@@ -71,7 +73,13 @@ impl Index {
     }
 
     pub(crate) fn get(&self, key: u64) -> Option<u32> {
-        self.place(key).map(|place| self.entries[place].slot)
+        self.place(key).map(|place| self.at(place))
+    }
+
+    /// The slot at a place that [`Index::place`] said.
+    #[inline]
+    pub(crate) fn at(&self, place: usize) -> u32 {
+        self.entries[place].slot
     }
 
     /// Reads the place where a key belongs, so that who looks for it soon finds that in the cache. Of many keys these reads
@@ -151,9 +159,17 @@ impl Index {
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<u32> {
+        let place = self.place(key)?;
+        Some(self.remove_at(place))
+    }
+
+    /// The same of a key whose place was just looked for.
+    #[inline]
+    pub(crate) fn remove_at(&mut self, place: usize) -> u32 {
         let mask = self.entries.len() - 1;
-        let mut place = self.place(key)?;
+        let mut place = place;
         let slot = self.entries[place].slot;
+        debug_assert!(slot != NONE);
         loop {
             let next = (place + ROW) & mask;
             let entry = self.entries[next];
@@ -165,7 +181,7 @@ impl Index {
             place = next;
         }
         self.len -= 1;
-        Some(slot)
+        slot
     }
 
     #[cold]

@@ -322,8 +322,16 @@ mod tests {
                     assert_eq!(above, set.range(from + 1..).next().copied(), "seed {seed} step {step}");
                     let leaf = ladder.leaf(&pool, from).unwrap();
                     let near = |price: &u64| price >> 6 == from >> 6;
-                    assert_eq!(pool.beyond_in(leaf, from, true), below.filter(near), "seed {seed} step {step}");
-                    assert_eq!(pool.beyond_in(leaf, from, false), above.filter(near), "seed {seed} step {step}");
+                    assert_eq!(
+                        pool.beyond_in(leaf, from, true),
+                        below.filter(near),
+                        "seed {seed} step {step}"
+                    );
+                    assert_eq!(
+                        pool.beyond_in(leaf, from, false),
+                        above.filter(near),
+                        "seed {seed} step {step}"
+                    );
                 }
             }
             for price in set.iter().copied().collect::<Vec<_>>() {

@@ -13,7 +13,6 @@ use crate::{
     BookOrder,
     book::{Books, Order, Plane},
     curve::Curve,
-    enter::is_calm,
     pegs::Pegged,
     phase::{Agenda, Trading},
     prorata::{SHARERS_MAX, Share},
@@ -50,6 +49,8 @@ pub struct Incoming {
     /// Nothing but price and time decides about it once it rests. What it asks for when it would trade
     /// with its own firm counts only on entry.
     is_plain: bool,
+    /// It is plain, trades with its own firm, too, and with as little as there is.
+    is_calm: bool,
     /// The order it is to be paired with.
     pub pair: Option<OrderRef>,
 }
@@ -76,8 +77,10 @@ impl Incoming {
             && order.display != Display::Hidden
             && pair.is_none()
             && !for_cross;
+        let takes_any = order.time_in_force != TimeInForce::Fok && order.options.min_qty == 0;
+        let is_calm = is_plain && stp == Stp::Off && takes_any;
         let terms = if terms.is_plain() { None } else { Some(*terms) };
-        Self { order, token, slides, stp, terms, is_plain, pair }
+        Self { order, token, slides, stp, terms, is_plain, is_calm, pair }
     }
 
     pub(crate) fn is_plain(&self) -> bool {
@@ -528,30 +531,82 @@ impl Matching {
     /// that is not open does nothing. Instruments must be known, quantities above 0, prices above 0 but
     /// for market orders, order references new and rising.
     pub fn apply(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
-        self.spent = Spent::default();
         match *request {
-            Request::Enter(ref incoming) => {
-                let instrument = incoming.order.instrument;
-                if self.is_calm(instrument, voice.time()) && is_calm(incoming) {
-                    self.enter_calm(&incoming.order, 0, incoming, None, voice, effects);
-                    return;
-                }
-                let quiet = self.prepare(instrument, voice, effects);
-                self.enter_new(incoming, voice, effects);
-                self.finish(instrument, quiet, voice, effects);
-            }
+            Request::Enter(ref incoming) => self.enter_first(incoming, voice, effects),
             Request::Replace { orig, total, ref incoming } => {
                 self.replace(orig, total, incoming, voice, effects);
             }
-            Request::Cancel { order_ref, total, .. } => self.take_off(order_ref, total, voice, effects),
-            _ => self.apply_rare(request, voice, effects),
+            Request::Cancel { instrument, order_ref, total } => {
+                self.cancel_one(instrument, order_ref, total, voice, effects);
+            }
+            _ => self.do_rare(request, voice, effects),
+        }
+    }
+
+    /// A new order. Each request has a function of its own, so that it saves no more registers than it needs.
+    #[inline(never)]
+    fn enter_first(&mut self, incoming: &Incoming, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        let instrument = incoming.order.instrument;
+        if self.is_calm_for(incoming, voice.time()) {
+            self.enter_calm(&incoming.order, 0, incoming, None, voice, effects);
+            return;
+        }
+        self.spent = Spent::default();
+        let quiet = self.prepare(instrument, voice, effects);
+        self.enter_new(incoming, voice, effects);
+        self.finish(instrument, quiet, voice, effects);
+    }
+
+    #[inline(never)]
+    fn cancel_one(
+        &mut self,
+        instrument: InstrumentId,
+        order_ref: OrderRef,
+        total: Qty,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.is_calm(instrument, voice.time()) {
+            self.spent = Spent::default();
+            return self.take_off(order_ref, total, voice, effects);
+        }
+        let Some(found) = self.books.locate(order_ref) else { return };
+        let order = self.books.order(found.slot);
+        let leaves = total.0.saturating_sub(order.executed);
+        if leaves >= order.leaves {
+            return;
+        }
+        let gone = order.leaves - leaves;
+        voice.say_with(|| {
+            EventBody::Canceled(Canceled {
+                key: order.key,
+                order_ref,
+                instrument,
+                qty: Qty(gone),
+                leaves_qty: Qty(leaves),
+                reason: CancelReason::User,
+                shown: order.shown_whole(),
+                shown_leaves: Qty(leaves),
+            })
+        });
+        effects.push(Effect::Stands { token: order.token, leaves_qty: Qty(leaves), side: order.side });
+        if leaves == 0 {
+            self.books.remove_plain(instrument, found);
+        } else {
+            self.books.reduce_plain(found.slot, gone);
         }
     }
 
     /// Whether an instrument is calm: what most orders meet with.
     #[inline(always)]
-    pub(crate) fn is_calm(&self, instrument: InstrumentId, now: Nanos) -> bool {
+    fn is_calm(&self, instrument: InstrumentId, now: Nanos) -> bool {
         now < self.calm_until[instrument.0 as usize - 1]
+    }
+
+    /// Whether it is, and so is who comes in: nothing but price and time decides.
+    #[inline(always)]
+    pub(crate) fn is_calm_for(&self, incoming: &Incoming, now: Nanos) -> bool {
+        self.is_calm(incoming.order.instrument, now) && incoming.is_calm
     }
 
     /// Shrinks an open order to a total of its chain.
@@ -575,7 +630,8 @@ impl Matching {
     }
 
     #[inline(never)]
-    fn apply_rare(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+    fn do_rare(&mut self, request: &Request, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        self.spent = Spent::default();
         match *request {
             Request::Enter(_) | Request::Replace { .. } | Request::Cancel { .. } => unreachable!(),
             Request::Modify { order_ref, side, total, .. } => {

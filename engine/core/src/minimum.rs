@@ -26,7 +26,7 @@ impl Matching {
     /// Whether the aggressor, which has just come in, could trade `qty` at once.
     pub(crate) fn could_trade(&mut self, aggressor: &Aggressor, qty: Qty) -> bool {
         let Some(limit) = aggressor.limit else { return false };
-        let (true, Some(_)) = self.look::<false>(aggressor) else { return false };
+        let (true, Some(_)) = self.look(aggressor) else { return false };
         let buys = !aggressor.buys();
         let bound = self.trading(aggressor.instrument).bound(!buys, limit);
         if self.books.is_plain(aggressor.instrument) && aggressor.stp == Stp::Off {

@@ -161,7 +161,7 @@ impl Matching {
             inside: false,
         };
         self.price_pegs(instrument, !order.side.is_buy());
-        let end = self.run::<false>(&mut aggressor, voice, effects);
+        let end = self.run(&mut aggressor, voice, effects);
         let reason = match end {
             End::Done | End::Dry => None,
             End::Stopped { .. } => Some(CancelReason::Collar),

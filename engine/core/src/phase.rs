@@ -22,6 +22,30 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Trading action reason of what nobody gave one for.
 pub(crate) const NO_REASON: [u8; 4] = *b"    ";
 
+/// What an order has traded in a run.
+pub(crate) struct Traded {
+    first: u64,
+    last: u64,
+    qty: u64,
+    turnover: u128,
+    pub(crate) trades: u32,
+}
+
+impl Traded {
+    pub(crate) const NOTHING: Self = Self { first: 0, last: 0, qty: 0, turnover: 0, trades: 0 };
+
+    #[inline(always)]
+    pub(crate) fn add(&mut self, price: u64, qty: u64) {
+        if self.trades == 0 {
+            self.first = price;
+        }
+        self.last = price;
+        self.qty = self.qty.saturating_add(qty);
+        self.turnover = self.turnover.saturating_add(u128::from(price) * u128::from(qty));
+        self.trades += 1;
+    }
+}
+
 /// Prices from the lowest to the highest, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -248,20 +272,28 @@ impl Trading {
 
     // What has happened.
 
-    /// A trade: the last price and the day's figures. To be called for every trade.
+    /// A trade: the last price and the day's figures. Every trade counts, here or in [`Trading::note_trades`].
     #[inline]
     pub(crate) fn note_trade(&mut self, price: u64, qty: u64) {
+        let mut sum = Traded::NOTHING;
+        sum.add(price, qty);
+        self.note_trades(&sum);
+    }
+
+    /// An order has traded at least once, at prices that only fell or only rose.
+    #[inline(always)]
+    pub(crate) fn note_trades(&mut self, sum: &Traded) {
         let day = &mut self.statistics;
-        let traded = Price(price.cast_signed());
+        let (first, last) = (Price(sum.first.cast_signed()), Price(sum.last.cast_signed()));
         if day.close == Price(0) {
-            (day.open, day.high, day.low) = (traded, traded, traded);
+            (day.open, day.high, day.low) = (first, first, first);
         }
-        day.high = day.high.max(traded);
-        day.low = day.low.min(traded);
-        day.close = traded;
-        day.volume = Qty(day.volume.0.saturating_add(qty));
-        day.turnover = day.turnover.saturating_add(u128::from(price) * u128::from(qty));
-        day.trades += 1;
+        day.high = day.high.max(first).max(last);
+        day.low = day.low.min(first).min(last);
+        day.close = last;
+        day.volume = Qty(day.volume.0.saturating_add(sum.qty));
+        day.turnover = day.turnover.saturating_add(sum.turnover);
+        day.trades += u64::from(sum.trades);
     }
 
     /// A trade was undone: it counts no more, the prices stay.

@@ -45,7 +45,7 @@ impl Matching {
             }
             // The trade of its partner may have taken it meanwhile.
             if share.qty > 0 && self.books.find(share.order_ref) == Some(share.slot) {
-                self.trade::<false>(aggressor, share.slot, price, share.qty, voice, effects);
+                self.trade(aggressor, share.slot, price, share.qty, voice, effects);
             }
         }
         self.shares = shares;

@@ -3,14 +3,15 @@
 
 use crate::{
     book::{Books, Extra, Order, Plane, within},
+    enter::entry,
     index::NONE,
-    matching::{Effect, Fill, Matching, Voice},
-    phase::Range,
+    matching::{Effect, Fill, Incoming, Matching, Voice, said},
+    phase::{Range, Traded},
 };
 use alloc::vec::Vec;
 use ironbell_types::{
-    Algorithm, CancelReason, Canceled, CrossKind, EventBody, Executed, InstrumentId, OrderRef, Peg, Price,
-    Qty, Rested, Shown, Stp, TimeInForce, Trade,
+    Accepted, Algorithm, CancelReason, Canceled, CrossKind, EventBody, Executed, InstrumentId, MatchNumber,
+    OrderKey, OrderRef, Peg, Price, Qty, Rested, Shown, Stp, TimeInForce, Trade,
 };
 
 /// The order that runs.
@@ -69,15 +70,11 @@ pub(crate) struct Opposite {
 }
 
 impl Matching {
-    // In what follows `CALM` says that all on the instrument is plain, the aggressor too, that nothing
-    // bounds a run but its limit, and that time decides at each price: what most orders meet with. The
-    // rules are the same; the compiler leaves out what cannot be.
-
     /// The next order that the aggressor would trade with, whatever its price.
     #[inline(always)]
-    fn opposite<const CALM: bool>(&self, aggressor: &Aggressor) -> Option<Opposite> {
+    fn opposite(&self, aggressor: &Aggressor) -> Option<Opposite> {
         let (instrument, buys) = (aggressor.instrument, !aggressor.buys());
-        if CALM || self.books.is_plain(instrument) {
+        if self.books.is_plain(instrument) {
             let slot = self.books.first(instrument, Plane::Lit, buys)?;
             return Some(Opposite { slot, price: self.books.order(slot).price, plane: Plane::Lit });
         }
@@ -100,25 +97,20 @@ impl Matching {
 
     /// What keeps the aggressor from trading at a price of the other side, if anything does.
     #[inline(always)]
-    fn obstacle<const CALM: bool>(aggressor: &Aggressor, price: u64) -> Option<End> {
+    fn obstacle(aggressor: &Aggressor, price: u64) -> Option<End> {
         let beyond = |limit| !within(price, limit, !aggressor.buys());
         if aggressor.limit.is_none_or(beyond) {
             return Some(if aggressor.market { End::Stopped { by_band: false } } else { End::Dry });
         }
-        let banned = !CALM && aggressor.band.is_some_and(|band| !band.contains(price));
+        let banned = aggressor.band.is_some_and(|band| !band.contains(price));
         banned.then_some(End::Stopped { by_band: true })
     }
 
     /// Whether something stands within the aggressor's limit, and the first that it may trade with.
     #[inline(always)]
-    pub(crate) fn look<const CALM: bool>(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
-        if CALM {
-            let best = self.books.best(aggressor.instrument, Plane::Lit, !aggressor.buys());
-            let first = best.filter(|price| Self::obstacle::<CALM>(aggressor, *price).is_none());
-            return (first.is_some(), first);
-        }
-        let Some(opposite) = self.opposite::<CALM>(aggressor) else { return (false, None) };
-        match Self::obstacle::<CALM>(aggressor, opposite.price) {
+    pub(crate) fn look(&self, aggressor: &Aggressor) -> (bool, Option<u64>) {
+        let Some(opposite) = self.opposite(aggressor) else { return (false, None) };
+        match Self::obstacle(aggressor, opposite.price) {
             None => (true, Some(opposite.price)),
             Some(obstacle) => (obstacle != End::Dry, None),
         }
@@ -127,16 +119,16 @@ impl Matching {
     /// Trades until nothing is left or something stops it. The pegs' prices of the moment must have
     /// been taken ([`Self::price_pegs`]).
     #[inline(always)]
-    pub(crate) fn run<const CALM: bool>(
+    pub(crate) fn run(
         &mut self,
         aggressor: &mut Aggressor,
         voice: &mut Voice<'_>,
         effects: &mut Vec<Effect>,
     ) -> End {
-        let shares = !CALM && self.trading(aggressor.instrument).rules.algorithm == Algorithm::ProRata;
+        let shares = self.trading(aggressor.instrument).rules.algorithm == Algorithm::ProRata;
         while aggressor.order.leaves > 0 {
-            let Some(opposite) = self.opposite::<CALM>(aggressor) else { return End::Dry };
-            if let Some(obstacle) = Self::obstacle::<CALM>(aggressor, opposite.price) {
+            let Some(opposite) = self.opposite(aggressor) else { return End::Dry };
+            if let Some(obstacle) = Self::obstacle(aggressor, opposite.price) {
                 return obstacle;
             }
             if self.trades_left() == 0 {
@@ -144,21 +136,71 @@ impl Matching {
             }
             if shares && opposite.plane == Plane::Lit {
                 self.share(aggressor, opposite.price, voice, effects);
-            } else if !CALM && self.is_prevented(aggressor, opposite.slot) {
+            } else if self.is_prevented(aggressor, opposite.slot) {
                 self.prevent(aggressor, opposite.slot, opposite.price, voice, effects);
             } else {
                 let slot = opposite.slot;
-                let at_once = if CALM { self.books.order(slot).leaves } else { self.books.tradable(slot) };
+                let at_once = self.books.tradable(slot);
                 let qty = aggressor.order.leaves.min(at_once);
-                self.trade::<CALM>(aggressor, opposite.slot, opposite.price, qty, voice, effects);
+                self.trade(aggressor, opposite.slot, opposite.price, qty, voice, effects);
             }
         }
         End::Done
     }
 
+    /// The run of an order that trades with as little as there is, where all is plain, it too, and with what does not rest
+    /// of it. Nothing bounds it but its limit, and time decides at each price. The rules are those of
+    /// [`Matching::run`]; nearly all trades are made here.
+    #[inline(always)]
+    pub(crate) fn run_calm(
+        &mut self,
+        order: &Accepted,
+        executed: u64,
+        incoming: &Incoming,
+        voice: &mut Voice<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Accepted { key, order_ref, instrument, side, .. } = *order;
+        let (buys, limit) = (side.is_buy(), order.price.0.cast_unsigned());
+        let token = incoming.token;
+        let mut leaves = order.qty.0;
+        let mut sum = Traded::NOTHING;
+        let is_spent = loop {
+            let front = if leaves > 0 { self.books.front(instrument, !buys) } else { None };
+            let Some((price, slot)) = front.filter(|(price, _)| within(*price, limit, !buys)) else {
+                break false;
+            };
+            if sum.trades == self.trades_max {
+                break true;
+            }
+            let resting = self.books.order(slot);
+            let qty = leaves.min(resting.leaves);
+            leaves -= qty;
+            let match_number = MatchNumber::new(voice.seq(), sum.trades);
+            let comer = Comer { key, order_ref, leaves, token, buys, shown: Shown::default() };
+            let deal = Deal { match_number, instrument, price, qty, shown: resting.shown_whole() };
+            deal.tell(resting, &comer, voice, effects);
+            sum.add(price, qty);
+            self.books.execute_plain(instrument, slot, qty);
+        };
+        if sum.trades > 0 {
+            self.trading_mut(instrument).note_trades(&sum);
+        }
+        if leaves > 0 && !is_spent && rests(order.time_in_force, false) {
+            let mut rest = entry(order, executed + (order.qty.0 - leaves), incoming);
+            rest.leaves = leaves;
+            self.books.insert(instrument, &rest);
+            voice.say_with(|| rested(&rest, instrument, rest.shown_whole(), rest.price));
+        } else if leaves > 0 {
+            voice.say_with(|| canceled(key, order_ref, instrument, leaves, CancelReason::Immediate));
+            leaves = 0;
+        }
+        effects.push(Effect::Stands { token, leaves_qty: Qty(leaves), side });
+    }
+
     /// One trade, and what follows from it: pairs and the next part of an iceberg order.
     #[inline(always)]
-    pub(crate) fn trade<const CALM: bool>(
+    pub(crate) fn trade(
         &mut self,
         aggressor: &mut Aggressor,
         slot: u32,
@@ -169,45 +211,18 @@ impl Matching {
     ) {
         let buys = aggressor.buys();
         let instrument = aggressor.instrument;
-        let shown = if CALM { self.books.order(slot).shown_whole() } else { self.books.shown(slot) };
-        let aggressor_shown = if CALM { Shown::default() } else { aggressor.shown(&self.books) };
+        let shown = self.books.shown(slot);
+        let aggressor_shown = aggressor.shown(&self.books);
         let match_number = self.next_match_number(voice);
         let resting = self.books.order(slot);
         let is_special = resting.is_special();
-        let resting_ref = resting.order_ref;
         let order = &mut aggressor.order;
         order.leaves -= qty;
         order.executed += qty;
-        let traded = Price(price.cast_signed());
-        let executed =
-            |key, order_ref, leaves, shown| Executed { key, order_ref, leaves_qty: Qty(leaves), shown };
-        voice.say_with(|| {
-            EventBody::Trade(Trade {
-                match_number,
-                instrument,
-                price: traded,
-                qty: Qty(qty),
-                aggressor_buys: buys,
-                resting: executed(resting.key, resting_ref, resting.leaves - qty, shown),
-                aggressor: executed(order.key, order.order_ref, order.leaves, aggressor_shown),
-                cross: CrossKind::None,
-                resting_price: if shown.qty.0 > 0 { traded } else { Price(0) },
-            })
-        });
-        effects.push(Effect::Fill(Fill {
-            match_number,
-            instrument,
-            price: traded,
-            qty: Qty(qty),
-            aggressor_buys: buys,
-            resting: resting.token,
-            aggressor: order.token,
-            cross: false,
-        }));
+        let Order { key, order_ref, leaves, token, .. } = *order;
+        let comer = Comer { key, order_ref, leaves, token, buys, shown: aggressor_shown };
+        Deal { match_number, instrument, price, qty, shown }.tell(resting, &comer, voice, effects);
         self.trading_mut(instrument).note_trade(price, qty);
-        if CALM {
-            return self.books.execute(slot, qty);
-        }
         aggressor.inside |= aggressor.band.is_some_and(|band| band.lower < price && price < band.upper);
         if is_special || aggressor.slot != NONE || aggressor.partner.0 != 0 {
             return self.execute_special(aggressor, slot, qty, voice, effects);
@@ -277,16 +292,7 @@ impl Matching {
         if aggressor.slot != NONE {
             return self.cancel(aggressor.slot, 0, reason, voice, effects);
         }
-        voice.say(EventBody::Canceled(Canceled {
-            key: order.key,
-            order_ref: order.order_ref,
-            instrument: aggressor.instrument,
-            qty: Qty(qty),
-            leaves_qty: Qty::ZERO,
-            reason,
-            shown: Shown::default(),
-            shown_leaves: Qty::ZERO,
-        }));
+        voice.say(canceled(order.key, order.order_ref, aggressor.instrument, qty, reason));
     }
 
     /// What becomes of an order that is not on the book after its run.
@@ -312,16 +318,8 @@ impl Matching {
         } else if aggressor.order.leaves > 0 {
             let slot = self.rest(aggressor, extra);
             let order = self.books.order(slot);
-            voice.say(EventBody::Rested(Rested {
-                order_ref: order.order_ref,
-                shown: self.books.shown(slot),
-                firm: order.firm,
-                instrument: aggressor.instrument,
-                side: order.side,
-                qty: Qty(order.leaves),
-                price: Price(self.books.limit(slot).cast_signed()),
-                display: order.display(),
-            }));
+            let shown = self.books.shown(slot);
+            voice.say(rested(order, aggressor.instrument, shown, self.books.limit(slot)));
         }
         if aggressor.order.leaves == 0 && aggressor.partner.0 != 0 {
             self.books.unpair(aggressor.partner);
@@ -380,6 +378,96 @@ impl Matching {
         }
         self.books.insert_special(plane, &order, &extra)
     }
+}
+
+/// Who comes in, as it is after a trade.
+struct Comer {
+    key: OrderKey,
+    order_ref: OrderRef,
+    leaves: u64,
+    token: u32,
+    buys: bool,
+    shown: Shown,
+}
+
+/// A trade with an order that rests.
+struct Deal {
+    match_number: MatchNumber,
+    instrument: InstrumentId,
+    price: u64,
+    qty: u64,
+    /// How who rests stood on the feed.
+    shown: Shown,
+}
+
+impl Deal {
+    /// Says it, and what stage 3 must know of it; `resting` is as it was before.
+    #[inline(always)]
+    fn tell(&self, resting: &Order, comer: &Comer, voice: &mut Voice<'_>, effects: &mut Vec<Effect>) {
+        let Self { match_number, instrument, price, qty, shown } = *self;
+        let price = said(price);
+        let executed =
+            |key, order_ref, leaves, shown| Executed { key, order_ref, leaves_qty: Qty(leaves), shown };
+        voice.say_with(|| {
+            EventBody::Trade(Trade {
+                match_number,
+                instrument,
+                price,
+                qty: Qty(qty),
+                aggressor_buys: comer.buys,
+                resting: executed(resting.key, resting.order_ref, resting.leaves - qty, shown),
+                aggressor: executed(comer.key, comer.order_ref, comer.leaves, comer.shown),
+                cross: CrossKind::None,
+                resting_price: if shown.qty.0 > 0 { price } else { Price(0) },
+            })
+        });
+        effects.push(Effect::Fill(Fill {
+            match_number,
+            instrument,
+            price,
+            qty: Qty(qty),
+            aggressor_buys: comer.buys,
+            resting: resting.token,
+            aggressor: comer.token,
+            cross: false,
+        }));
+    }
+}
+
+/// What is left of an order that came in goes on the book.
+#[inline(always)]
+fn rested(order: &Order, instrument: InstrumentId, shown: Shown, limit: u64) -> EventBody {
+    EventBody::Rested(Rested {
+        order_ref: order.order_ref,
+        shown,
+        firm: order.firm,
+        instrument,
+        side: order.side,
+        qty: Qty(order.leaves),
+        price: said(limit),
+        display: order.display(),
+    })
+}
+
+/// What is left of an order that never was on the book is gone.
+#[inline(always)]
+fn canceled(
+    key: OrderKey,
+    order_ref: OrderRef,
+    instrument: InstrumentId,
+    qty: u64,
+    reason: CancelReason,
+) -> EventBody {
+    EventBody::Canceled(Canceled {
+        key,
+        order_ref,
+        instrument,
+        qty: Qty(qty),
+        leaves_qty: Qty::ZERO,
+        reason,
+        shown: Shown::default(),
+        shown_leaves: Qty::ZERO,
+    })
 }
 
 /// Whether what is left of an order may rest.

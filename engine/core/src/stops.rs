@@ -162,7 +162,7 @@ impl Matching {
             self.cancel_rest(&mut aggressor, CancelReason::Collar, voice, effects);
         } else {
             self.price_pegs(instrument, !buys);
-            let end = self.run::<false>(&mut aggressor, voice, effects);
+            let end = self.run(&mut aggressor, voice, effects);
             let rests = rests(extra.time_in_force, market);
             self.end_run(&mut aggressor, Some(extra), rests, end, voice, effects);
         }
