@@ -65,6 +65,8 @@ pub struct OrderEntry {
     pub sessions_max: usize,
     /// Seconds of a member's silence before it is disconnected.
     pub idle_timeout_s: u64,
+    /// Microseconds for which a read may look into the card's queue itself (SO_BUSY_POLL); 0 leaves it to interrupts.
+    pub busy_poll_us: u32,
 }
 
 /// Market data out.
@@ -235,7 +237,13 @@ impl Default for Config {
 
 impl Default for OrderEntry {
     fn default() -> Self {
-        Self { listen: loopback(26_400), allow_remote: false, sessions_max: 256, idle_timeout_s: 15 }
+        Self {
+            listen: loopback(26_400),
+            allow_remote: false,
+            sessions_max: 256,
+            idle_timeout_s: 15,
+            busy_poll_us: 0,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use ironbell_device::Acceptor;
+use ironbell_device::SessionIo;
 use ironbell_feed::Feed;
 use ironbell_feed::datagrams::Datagrams;
 
@@ -351,8 +351,8 @@ pub fn observe_released(mut metrics: RoleMetrics) -> impl FnMut(Released) + Send
 }
 
 /// Order entry.
-pub struct GatewayRole<A: Acceptor, L> {
-    gateway: Gateway<A, L>,
+pub struct GatewayRole<I: SessionIo, L> {
+    gateway: Gateway<I, L>,
     metrics: RoleMetrics,
     scale: TickScale,
     draining: Stop,
@@ -362,11 +362,11 @@ pub struct GatewayRole<A: Acceptor, L> {
     last_poll: Nanos,
 }
 
-impl<A: Acceptor, L: LoginChecker> GatewayRole<A, L> {
+impl<I: SessionIo, L: LoginChecker> GatewayRole<I, L> {
     /// When `draining` is asked it accepts and reads no more.
     #[must_use]
     pub fn new(
-        gateway: Gateway<A, L>,
+        gateway: Gateway<I, L>,
         metrics: RoleMetrics,
         draining: Stop,
         fatal: Fatal,
@@ -385,7 +385,7 @@ impl<A: Acceptor, L: LoginChecker> GatewayRole<A, L> {
     }
 }
 
-impl<A: Acceptor<Stream: Send> + Send, L: LoginChecker + Send> Role for GatewayRole<A, L> {
+impl<I: SessionIo<Connection: Send> + Send, L: LoginChecker + Send> Role for GatewayRole<I, L> {
     fn name(&self) -> &'static str {
         "gateway"
     }

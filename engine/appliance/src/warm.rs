@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ironbell_device::kernel::KernelAcceptor;
+use ironbell_device::kernel::{self, KernelAcceptor};
 use ironbell_feed::datagrams::Udp;
 use ironbell_feed::{Encoder, Feed};
 use ironbell_gateway::{ArgonChecker, Gateway};
@@ -47,7 +47,8 @@ impl Doors {
     /// # Errors
     /// When one is taken or is not this machine's.
     pub fn open(config: &Config) -> Result<Self, Failure> {
-        let order_entry = KernelAcceptor::bind(config.order_entry.listen)
+        let options = kernel::Options { busy_poll_us: config.order_entry.busy_poll_us };
+        let order_entry = KernelAcceptor::bind_with(config.order_entry.listen, options)
             .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;
         Ok(Self { order_entry, feed: Udp::open(&feed_config(config))? })
     }

@@ -1,9 +1,10 @@
-//! Any connection, made worse: short reads, short writes, stalls and cuts, drawn from a seed, so that
-//! a failing run can be repeated.
+//! Any connection or device, made worse: short reads and writes, stalls and cuts of streams; loss,
+//! duplication, reordering, corruption and delay of frames. All are drawn from a seed, so that a failing
+//! run can be repeated.
 
 use std::net::SocketAddr;
 
-use crate::{Acceptor, Closed, Error, Stream};
+use crate::{Acceptor, Closed, Error, FrameDevice, FrameTx, Stream};
 
 /// How bad it is. Probabilities are in 1/65,536 of the calls; 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +95,107 @@ impl<S: Stream> Stream for Faulty<S> {
     }
 }
 
+/// What happens to frames on their way out. Probabilities are in 1/65,536 of the frames; 0 is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameFaults {
+    /// The frame is gone.
+    pub loss: u16,
+    /// The frame arrives twice.
+    pub duplicate: u16,
+    /// One bit of the frame is turned.
+    pub corrupt: u16,
+    /// The frame is held back over 1 to 16 flushes, so that later ones overtake it.
+    pub delay: u16,
+}
+
+/// A device whose outgoing frames have faults. Both ends of a cable may be such.
+pub type FaultyDevice<R, T> = FrameDevice<R, FaultyTx<T>>;
+
+/// The sending half of a [`FaultyDevice`].
+#[derive(Debug)]
+pub struct FaultyTx<T> {
+    inner: T,
+    faults: FrameFaults,
+    draws: Draws,
+    slot: Box<[u8]>,
+    /// Frames held back, and the flush that lets them go.
+    held: Vec<(u64, Vec<u8>)>,
+    flushes: u64,
+    lost: u64,
+}
+
+/// Wraps `device`. The same seed and the same calls give the same faults.
+pub fn faulty<R, T: FrameTx>(
+    device: FrameDevice<R, T>,
+    faults: FrameFaults,
+    seed: u64,
+) -> FaultyDevice<R, T> {
+    let FrameDevice { rx, tx, capabilities } = device;
+    let slot = vec![0; capabilities.frame_size_max].into();
+    let draws = Draws(seed);
+    let tx = FaultyTx { inner: tx, faults, draws, slot, held: Vec::new(), flushes: 0, lost: 0 };
+    FrameDevice { rx, tx, capabilities }
+}
+
+impl<T> FaultyTx<T> {
+    /// From now on these faults.
+    pub fn set_faults(&mut self, faults: FrameFaults) {
+        self.faults = faults;
+    }
+
+    /// Frames that were lost so far, by these faults or because the device had no room.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl<T: FrameTx> FaultyTx<T> {
+    fn put(&mut self, frame: &[u8]) {
+        let Some(slot) = self.inner.slot() else {
+            self.lost += 1;
+            return;
+        };
+        slot[..frame.len()].copy_from_slice(frame);
+        self.inner.commit(frame.len());
+    }
+}
+
+impl<T: FrameTx> FrameTx for FaultyTx<T> {
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        Some(&mut self.slot)
+    }
+
+    fn commit(&mut self, len: usize) {
+        let mut frame = self.slot[..len].to_vec();
+        if self.draws.hits(self.faults.loss) {
+            self.lost += 1;
+            return;
+        }
+        if self.draws.hits(self.faults.corrupt) && len > 0 {
+            let bit = self.draws.below(u32::try_from(len * 8).expect("frames are short")) as usize;
+            frame[bit / 8] ^= 1 << (bit % 8);
+        }
+        if self.draws.hits(self.faults.duplicate) {
+            self.put(&frame);
+        }
+        if self.draws.hits(self.faults.delay) {
+            let due = self.flushes + 1 + u64::from(self.draws.below(16));
+            self.held.push((due, frame));
+        } else {
+            self.put(&frame);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.flushes += 1;
+        while let Some(at) = self.held.iter().position(|(due, _)| *due <= self.flushes) {
+            let (_, frame) = self.held.remove(at);
+            self.put(&frame);
+        }
+        self.inner.flush();
+    }
+}
+
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014): small, and
 /// the same everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +221,7 @@ impl Draws {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mem;
+    use crate::{FrameRx, mem};
 
     fn carry(faults: Faults, seed: u64) -> (Vec<u8>, Vec<usize>) {
         let (near, mut far) = mem::pair(64);
@@ -149,6 +251,37 @@ mod tests {
             assert_eq!(sizes, carry(faults, seed).1, "seed {seed}");
         }
         assert!(carry(faults, 1).1 != carry(faults, 2).1);
+    }
+
+    #[test]
+    fn every_fault_of_frames_happens_and_repeats_by_seed() {
+        const FRAMES: u32 = 2_000;
+        let carry = |faults, seed| {
+            let (near, mut far) = mem::cable(64, 16);
+            let mut near = faulty(near, faults, seed);
+            let mut got = Vec::new();
+            for number in 0..FRAMES {
+                let slot = near.tx.slot().expect("faults have room");
+                slot[..4].copy_from_slice(&number.to_le_bytes());
+                near.tx.commit(4);
+                near.tx.flush();
+                for index in 0..far.rx.receive() {
+                    got.push(u32::from_le_bytes(far.rx.frame(index).try_into().expect("four bytes")));
+                }
+            }
+            got
+        };
+        let some = 8_000;
+        let all: Vec<u32> = (0..FRAMES).collect();
+        let none = FrameFaults::default();
+        assert_eq!(carry(none, 1), all);
+        assert!(carry(FrameFaults { loss: some, ..none }, 1).len() < all.len());
+        assert!(carry(FrameFaults { duplicate: some, ..none }, 1).len() > all.len());
+        assert!(carry(FrameFaults { corrupt: some, ..none }, 1).iter().any(|number| *number >= FRAMES));
+        let delayed = carry(FrameFaults { delay: some, ..none }, 1);
+        assert!(!delayed.is_sorted(), "later frames overtake");
+        assert_eq!(delayed, carry(FrameFaults { delay: some, ..none }, 1));
+        assert_ne!(delayed, carry(FrameFaults { delay: some, ..none }, 2));
     }
 
     #[test]

@@ -19,13 +19,38 @@ pub struct KernelAcceptor {
     addr: SocketAddr,
 }
 
+/// How the kernel is asked to serve a listener's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// A read that finds nothing looks into the network card's queue itself, instead of waiting for its
+    /// interrupt (SO_BUSY_POLL; socket(7)), and may do so for this many microseconds where it is allowed to
+    /// wait; ours never wait and look once. 0: it leaves that to the interrupt. Raising it above the
+    /// system's net.core.busy_read takes CAP_NET_ADMIN.
+    pub busy_poll_us: u32,
+}
+
 impl KernelAcceptor {
     /// Listens on `addr`; port 0 lets the kernel choose ([`Acceptor::local_addr`] says which).
     ///
     /// # Errors
     /// [`Error::Listen`]: the port is taken, the address is not ours, or permission is missing.
     pub fn bind(addr: SocketAddr) -> Result<Self, Error> {
-        listen(addr).map_err(|source| Error::Listen { addr, source })
+        Self::bind_with(addr, Options::default())
+    }
+
+    /// As [`KernelAcceptor::bind`], with options.
+    ///
+    /// # Errors
+    /// [`Error::Listen`]; [`Error::BusyPoll`] when that is not allowed.
+    pub fn bind_with(addr: SocketAddr, options: Options) -> Result<Self, Error> {
+        let acceptor = listen(addr).map_err(|source| Error::Listen { addr, source })?;
+        if options.busy_poll_us > 0 {
+            // Accepted connections have what their listener has.
+            SockRef::from(&acceptor.listener)
+                .set_busy_poll(options.busy_poll_us)
+                .map_err(|source| Error::BusyPoll { us: options.busy_poll_us, source })?;
+        }
+        Ok(acceptor)
     }
 }
 
@@ -269,6 +294,22 @@ mod tests {
         let text = KernelAcceptor::bind(first.local_addr()).expect_err("the port is taken").to_string();
         assert!(text.starts_with(&format!("cannot listen on {}", first.local_addr())), "{text}");
         assert!(text.contains("another process has this port"), "{text}");
+    }
+
+    #[test]
+    fn connections_are_polled_as_their_listener_is() {
+        let options = Options { busy_poll_us: 50 };
+        // Above what the system grants everybody it takes a capability, and then the refusal says so.
+        let mut acceptor = match KernelAcceptor::bind_with(any_port(), options) {
+            Ok(acceptor) => acceptor,
+            Err(error) => {
+                assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+                return;
+            }
+        };
+        let _member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
+        let venue = accept_one(&mut acceptor);
+        assert_eq!(SockRef::from(&venue.stream).busy_poll().expect("Linux has it"), 50);
     }
 
     #[test]

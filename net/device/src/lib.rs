@@ -1,21 +1,102 @@
 //! The seams to the network.
 //!
-//! Today there is one, SessionIo: an [`Acceptor`] and its [`Stream`]s of bytes, which never wait, over
-//! the kernel's sockets ([`kernel`]), in memory ([`mem`]), and with injected faults ([`fault`]). This
-//! crate refuses to know what the bytes mean and when a connection has been silent for too long
-//! (`net/session`). Roles are generic over the seam and monomorphised: there is no dynamic call on the
-//! order path.
+//! SessionIo moves streams of bytes: an [`Acceptor`] and its [`Stream`]s, each of which stands alone, over
+//! the kernel's sockets ([`kernel`]) or in memory ([`mem`]); or, where connections share one machinery, a
+//! [`SessionIo`] itself. A [`FrameDevice`] moves frames of Ethernet, for who brings a TCP of its own. Both
+//! exist with injected faults ([`fault`]). This crate refuses to know what the bytes mean and when a
+//! connection has been silent for too long (`net/session`). Roles are generic over the seams and
+//! monomorphised: there is no dynamic call on the order path.
 //!
-//! Start with [`Stream`], what a role does with a connection.
+//! Start with [`SessionIo`], what a role does with its connections.
 
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::net::SocketAddr;
 
+use ironbell_types::Nanos;
+
 pub mod fault;
+mod frames;
 pub mod kernel;
 pub mod mem;
+
+pub use frames::{Capabilities, FrameDevice, FrameRx, FrameTx};
+
+/// All connections of one listening port. No call ever waits.
+///
+/// Whoever drives it calls [`SessionIo::poll`], takes and reads connections, writes to them, and calls
+/// [`SessionIo::flush`] when it has written what it had: an implementation may hold bytes back until then,
+/// to send them together.
+pub trait SessionIo {
+    /// What a caller holds of a connection.
+    type Connection;
+
+    /// Moves what can be moved now, and says how much that was. `now` never goes back by more than a
+    /// clock step; it is only used to measure how long ago something was.
+    fn poll(&mut self, now: Nanos) -> usize;
+
+    /// The next connection that is waiting to be accepted, if any.
+    ///
+    /// # Errors
+    /// [`Error::Accept`] when the system has no room for another connection now; try again later.
+    fn accept(&mut self) -> Result<Option<Self::Connection>, Error>;
+
+    /// As [`Stream::read`].
+    ///
+    /// # Errors
+    /// [`Closed`] once nothing more can come.
+    ///
+    /// # Panics
+    /// When `buffer` is empty.
+    fn read(&mut self, connection: &mut Self::Connection, buffer: &mut [u8]) -> Result<usize, Closed>;
+
+    /// As [`Stream::write`].
+    ///
+    /// # Errors
+    /// [`Closed`] when the peer will read nothing more.
+    fn write(&mut self, connection: &mut Self::Connection, bytes: &[u8]) -> Result<usize, Closed>;
+
+    /// Sends what was written.
+    fn flush(&mut self, now: Nanos);
+
+    /// Closes a connection. What was written is still sent.
+    fn close(&mut self, connection: Self::Connection);
+
+    /// Where it listens; with the port that was chosen when 0 was asked for.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// Where each connection stands alone there is nothing to do for all of them together.
+impl<A: Acceptor> SessionIo for A {
+    type Connection = A::Stream;
+
+    fn poll(&mut self, _now: Nanos) -> usize {
+        0
+    }
+
+    fn accept(&mut self) -> Result<Option<A::Stream>, Error> {
+        Acceptor::accept(self)
+    }
+
+    fn read(&mut self, connection: &mut A::Stream, buffer: &mut [u8]) -> Result<usize, Closed> {
+        connection.read(buffer)
+    }
+
+    fn write(&mut self, connection: &mut A::Stream, bytes: &[u8]) -> Result<usize, Closed> {
+        connection.write(bytes)
+    }
+
+    fn flush(&mut self, _now: Nanos) {}
+
+    fn close(&mut self, connection: A::Stream) {
+        drop(connection);
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        Acceptor::local_addr(self)
+    }
+}
 
 /// Where connections come from.
 pub trait Acceptor {
@@ -87,6 +168,16 @@ pub enum Error {
     Listen {
         /// The address asked for.
         addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel may not poll the card for us.
+    #[error(
+        "cannot set SO_BUSY_POLL to {us} µs: {source}; grant CAP_NET_ADMIN, raise net.core.busy_read, or leave it out"
+    )]
+    BusyPoll {
+        /// What was asked for, in microseconds.
+        us: u32,
         /// What the system said.
         source: io::Error,
     },

@@ -1,11 +1,11 @@
-//! Connections inside one process: what tests and the simulator run on. Bytes arrive in order and at
-//! once; a full pipe pushes back as a socket does.
+//! Connections and cables inside one process: what tests and the simulator run on. Bytes arrive in order
+//! and at once; a full pipe pushes back as a socket does, and a full cable drops frames as a card does.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Acceptor, Closed, Error, Stream};
+use crate::{Acceptor, Capabilities, Closed, Error, FrameDevice, FrameRx, FrameTx, Stream};
 
 /// A listener and the end that connects to it. Each direction of a connection holds at most
 /// `pipe_size_max` bytes under way.
@@ -116,9 +116,134 @@ impl Drop for MemStream {
     }
 }
 
+/// Two devices at the ends of one cable. Each direction holds at most `depth` frames of at most
+/// `frame_size_max` bytes; all memory is taken here.
+///
+/// # Panics
+/// When either is 0.
+#[must_use]
+pub fn cable(depth: usize, frame_size_max: usize) -> (MemDevice, MemDevice) {
+    assert!(depth > 0, "a cable holds frames");
+    assert!(frame_size_max > 0, "a frame has bytes");
+    let ring = || {
+        let frame = || Frame { bytes: vec![0; frame_size_max].into(), len: 0 };
+        let spare = (0..depth).map(|_| frame()).collect();
+        Arc::new(Mutex::new(FrameRing { under_way: VecDeque::with_capacity(depth), spare }))
+    };
+    let (there, back) = (ring(), ring());
+    let end = |incoming: &Ring, outgoing: &Ring| FrameDevice {
+        rx: MemRx { ring: Arc::clone(incoming), burst: Vec::with_capacity(depth) },
+        tx: MemTx { ring: Arc::clone(outgoing), slot: None, committed: Vec::with_capacity(depth) },
+        capabilities: Capabilities {
+            frame_size_max,
+            fills_checksums: false,
+            checks_checksums: false,
+            is_zero_copy: true,
+        },
+    };
+    (end(&back, &there), end(&there, &back))
+}
+
+/// One end of a cable.
+pub type MemDevice = FrameDevice<MemRx, MemTx>;
+
+/// The receiving half of a [`MemDevice`].
+#[derive(Debug)]
+pub struct MemRx {
+    ring: Ring,
+    burst: Vec<Frame>,
+}
+
+/// The sending half of a [`MemDevice`].
+#[derive(Debug)]
+pub struct MemTx {
+    ring: Ring,
+    slot: Option<Frame>,
+    committed: Vec<Frame>,
+}
+
+type Ring = Arc<Mutex<FrameRing>>;
+
+#[derive(Debug)]
+struct FrameRing {
+    under_way: VecDeque<Frame>,
+    spare: Vec<Frame>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl FrameRx for MemRx {
+    fn receive(&mut self) -> usize {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.spare.append(&mut self.burst);
+        self.burst.extend(ring.under_way.drain(..));
+        self.burst.len()
+    }
+
+    fn frame(&self, index: usize) -> &[u8] {
+        let frame = &self.burst[index];
+        &frame.bytes[..frame.len]
+    }
+}
+
+impl FrameTx for MemTx {
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        if self.slot.is_none() {
+            self.slot = self.ring.lock().unwrap_or_else(PoisonError::into_inner).spare.pop();
+        }
+        self.slot.as_mut().map(|frame| frame.bytes.as_mut())
+    }
+
+    fn commit(&mut self, len: usize) {
+        let mut frame = self.slot.take().expect("a slot is taken before it is committed");
+        assert!(len <= frame.bytes.len(), "a frame of {len} bytes fits its slot");
+        frame.len = len;
+        self.committed.push(frame);
+    }
+
+    fn flush(&mut self) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.under_way.extend(self.committed.drain(..));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn send(device: &mut MemDevice, bytes: &[u8]) -> bool {
+        let Some(slot) = device.tx.slot() else { return false };
+        slot[..bytes.len()].copy_from_slice(bytes);
+        device.tx.commit(bytes.len());
+        device.tx.flush();
+        true
+    }
+
+    #[test]
+    fn a_cable_carries_frames_in_order_and_holds_no_more_than_its_depth() {
+        let (mut near, mut far) = cable(2, 8);
+        assert!(send(&mut near, b"one"));
+        assert!(send(&mut near, b"two"));
+        assert!(!send(&mut near, b"three"));
+        assert_eq!(near.rx.receive(), 0, "what was sent does not come back");
+        let FrameDevice { rx, tx, .. } = &mut far;
+        assert_eq!(rx.receive(), 2);
+        // An answer is written while the question is read.
+        let slot = tx.slot().expect("the other direction is empty");
+        slot[..3].copy_from_slice(rx.frame(0));
+        tx.commit(3);
+        tx.flush();
+        assert_eq!(rx.frame(1), b"two");
+        assert!(!send(&mut near, b"three"), "frames are given back by the next receive");
+        assert_eq!(far.rx.receive(), 0);
+        assert!(send(&mut near, b"three"));
+        assert_eq!(near.rx.receive(), 1);
+        assert_eq!(near.rx.frame(0), b"one");
+    }
 
     #[test]
     fn a_pipe_pushes_back_and_hands_out_what_came_before_the_end() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use ironbell_device::{Acceptor, Stream};
+use ironbell_device::SessionIo;
 use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, Violation, first_number};
 use ironbell_sessionlog::{LogReader, Recovered, SessionLog, StreamId, StreamReader};
 use ironbell_sync::{Consumer, Producer, ticks};
@@ -97,9 +97,9 @@ pub enum Stage {
 /// One login per port at a time: a second one takes the port over, and the older connection is closed.
 /// A member whose line died without a word is back at once, instead of after the idle time-out.
 #[derive(Debug)]
-pub struct Gateway<A: Acceptor, L> {
+pub struct Gateway<I: SessionIo, L> {
     config: Config,
-    acceptor: A,
+    io: I,
     checker: L,
     log: SessionLog,
     log_reader: LogReader,
@@ -108,7 +108,7 @@ pub struct Gateway<A: Acceptor, L> {
     ports: Vec<PortState>,
     /// Ports whose login may have to be ended.
     unsettled: Vec<PortId>,
-    connections: Vec<Option<Connection<A::Stream>>>,
+    connections: Vec<Option<Connection<I::Connection>>>,
     /// Sessions for connections to come, with their buffers.
     spare: Vec<ServerSession>,
     connections_made: u64,
@@ -194,12 +194,12 @@ const ACCEPTS_PER_POLL: usize = 8;
 /// Buffers written to one connection in one poll, so that one that catches up does not starve others.
 const WRITES_PER_POLL: usize = 4;
 
-impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
+impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     /// A gateway in recovery: [`Gateway::replay`] the journal's events, then [`Gateway::end_recovery`].
     /// `log` is just opened. All memory is taken here.
     pub fn new(
         config: Config,
-        acceptor: A,
+        io: I,
         log: SessionLog,
         gateway_sequencer: Producer<Inbound>,
         release_gateway: Consumer<Outbound>,
@@ -214,7 +214,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         };
         Self {
             config,
-            acceptor,
+            io,
             checker,
             log_reader: log.reader(),
             log,
@@ -240,9 +240,10 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         }
     }
 
-    /// Takes connections from `acceptor` from here on, and none any more from the one before.
-    pub fn listen(&mut self, acceptor: A) {
-        self.acceptor = acceptor;
+    /// Takes connections from `io` from here on, and none any more from the one before. Connections that
+    /// stand must be of a kind that `io` can serve.
+    pub fn listen(&mut self, io: I) {
+        self.io = io;
     }
 
     /// Learns, before any replay, what is defined and who is logged in where the log goes on from: of definitions,
@@ -302,11 +303,13 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
             }
         };
         let mut work = released + self.write(now);
+        self.io.flush(now);
         for received in self.answered.drain(..) {
             observe(Stage::Out, ticks().saturating_sub(received));
         }
         // What was taken from a member before is handed on even when nothing more is taken.
         work += self.gateway_sequencer.hand_on_waiting();
+        work += self.io.poll(now);
         if !self.is_draining {
             work += self.answer_logins();
             if self.is_grace_over(now) {
@@ -350,7 +353,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> std::net::SocketAddr {
-        self.acceptor.local_addr()
+        self.io.local_addr()
     }
 
     /// Connections that are logged in now.
@@ -486,7 +489,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         let mut work = 0;
         for slot in 0..self.sweep {
             let Some(connection) = &mut self.connections[slot] else { continue };
-            match connection.write(&self.log, now) {
+            match connection.write(&mut self.io, &self.log, now) {
                 Ok(count) => work += count,
                 Err(ending) => {
                     self.counters.violations += u64::from(ending == Ending::Violation);
@@ -501,6 +504,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
 
     fn close(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].take() else { return };
+        self.io.close(connection.stream);
         self.counters.disconnects += 1;
         if let LoginState::In(port, _) = connection.login {
             let state = &mut self.ports[index_of(port)];
@@ -581,7 +585,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
 
     fn accept(&mut self, now: Nanos) -> usize {
         for count in 0..ACCEPTS_PER_POLL {
-            match self.acceptor.accept() {
+            match self.io.accept() {
                 Ok(None) => return count,
                 Ok(Some(stream)) => self.welcome(stream, now),
                 Err(_) => {
@@ -593,9 +597,10 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
         ACCEPTS_PER_POLL
     }
 
-    fn welcome(&mut self, stream: A::Stream, now: Nanos) {
+    fn welcome(&mut self, stream: I::Connection, now: Nanos) {
         let Some(mut session) = self.spare.pop() else {
             self.counters.turned_away += 1;
+            self.io.close(stream);
             return;
         };
         let slot =
@@ -622,6 +627,7 @@ impl<A: Acceptor, L: LoginChecker> Gateway<A, L> {
                 return work;
             }
             let mut taker = Taker {
+                io: &mut self.io,
                 config: &self.config,
                 directory: &self.directory,
                 gateway_sequencer: &mut self.gateway_sequencer,
@@ -664,8 +670,13 @@ impl From<ironbell_device::Closed> for Ending {
     }
 }
 
-impl<S: Stream> Connection<S> {
-    fn write(&mut self, log: &SessionLog, now: Nanos) -> Result<usize, Ending> {
+impl<C> Connection<C> {
+    fn write<I: SessionIo<Connection = C>>(
+        &mut self,
+        io: &mut I,
+        log: &SessionLog,
+        now: Nanos,
+    ) -> Result<usize, Ending> {
         self.session.on_time(now)?;
         let mut work = 0;
         while work < WRITES_PER_POLL {
@@ -673,7 +684,7 @@ impl<S: Stream> Connection<S> {
             if self.session.output().is_empty() {
                 break;
             }
-            let count = self.stream.write(self.session.output())?;
+            let count = io.write(&mut self.stream, self.session.output())?;
             self.session.sent(count, now);
             if count == 0 {
                 break;
@@ -694,7 +705,8 @@ impl<S: Stream> Connection<S> {
 }
 
 /// What taking messages from a connection needs of the gateway.
-struct Taker<'a, O> {
+struct Taker<'a, I, O> {
+    io: &'a mut I,
     config: &'a Config,
     directory: &'a Directory,
     gateway_sequencer: &'a mut ToSequencer,
@@ -702,9 +714,9 @@ struct Taker<'a, O> {
     observe: &'a mut O,
 }
 
-impl<O: FnMut(Stage, u64)> Taker<'_, O> {
+impl<I: SessionIo, O: FnMut(Stage, u64)> Taker<'_, I, O> {
     /// One turn: what is in the buffer, then what has arrived.
-    fn take<S: Stream>(&mut self, connection: &mut Connection<S>, now: Nanos) -> Result<usize, Ending> {
+    fn take(&mut self, connection: &mut Connection<I::Connection>, now: Nanos) -> Result<usize, Ending> {
         let mut taken = 0;
         loop {
             taken += self.take_buffered(connection, self.config.messages_per_turn - taken)?;
@@ -716,7 +728,7 @@ impl<O: FnMut(Stage, u64)> Taker<'_, O> {
             if space.is_empty() {
                 return Ok(taken);
             }
-            let count = connection.stream.read(space)?;
+            let count = self.io.read(&mut connection.stream, space)?;
             if count == 0 {
                 return Ok(taken);
             }
@@ -725,9 +737,9 @@ impl<O: FnMut(Stage, u64)> Taker<'_, O> {
         }
     }
 
-    fn take_buffered<S>(
+    fn take_buffered(
         &mut self,
-        connection: &mut Connection<S>,
+        connection: &mut Connection<I::Connection>,
         count_max: usize,
     ) -> Result<usize, Ending> {
         let mut taken = 0;
