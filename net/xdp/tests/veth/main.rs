@@ -1,0 +1,364 @@
+//! Our TCP over AF_XDP on one end of a pair of virtual Ethernet devices, against the kernel's TCP on the other
+//! end, each in a network namespace of its own. Takes root; where it is missing the tests say so and fail
+//! (`IRONBELL_SKIP='veth_' make test` leaves them out and counts them).
+
+mod cable;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use ironbell_device::fault::{FrameFaults, faulty};
+use ironbell_device::{Closed, FrameDevice, FrameRx, SessionIo};
+use ironbell_types::Nanos;
+use ironbell_xdp::bypass::{Bypass, Steering};
+use ironbell_xdp::packet::LinkHeader;
+use ironbell_xdp::program::{Protocol, Steered};
+use ironbell_xdp::socket::{self, Copy};
+use ironbell_xdp::tcp::{self, Tcp};
+
+use crate::cable::{Cable, MEMBER_MAC, MEMBER_V4, MEMBER_V6, VENUE_MAC, VENUE_V4, VENUE_V6};
+
+/// Generous: nothing here is measured.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn now(&self) -> Nanos {
+        Nanos(self.0.elapsed().as_nanos() as u64)
+    }
+
+    fn check(&self, what: &str) {
+        assert!(self.0.elapsed() < PATIENCE, "{what} does not come to its end");
+    }
+}
+
+fn socket_config() -> socket::Config {
+    socket::Config { copy: Copy::IfNeeded, frames: 256, ..socket::Config::new(Cable::VENUE) }
+}
+
+fn bypass(listen: SocketAddr, change: impl Fn(&mut tcp::Config)) -> Bypass {
+    let mut config = tcp::Config::new(listen, 7);
+    config.connections_max = 64;
+    change(&mut config);
+    Bypass::listen(&socket_config(), config).expect("an AF_XDP socket and bpf(2); as root both are allowed")
+}
+
+fn byte(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8
+}
+
+/// Polls until somebody connects.
+fn accept<I: SessionIo>(io: &mut I, clock: &Clock) -> I::Connection {
+    loop {
+        clock.check("a handshake");
+        io.poll(clock.now());
+        if let Some(connection) = io.accept().expect("a stack accepts") {
+            return connection;
+        }
+    }
+}
+
+/// Sends back what comes until the peer closes; says how much that was.
+fn echo<I: SessionIo>(io: &mut I, clock: &Clock) -> u64 {
+    let mut connection = accept(io, clock);
+    let (mut buffer, mut waiting, mut count) = (vec![0; 4_096], Vec::new(), 0);
+    loop {
+        clock.check("an echo");
+        io.poll(clock.now());
+        if waiting.is_empty() {
+            match io.read(&mut connection, &mut buffer) {
+                Ok(len) => waiting.extend_from_slice(&buffer[..len]),
+                Err(Closed::ByPeer) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let len = io.write(&mut connection, &waiting).expect("the peer reads");
+        waiting.drain(..len);
+        count += len as u64;
+        io.flush(clock.now());
+    }
+    io.close(connection);
+    // Until the end of it is acknowledged.
+    let closed = clock.now();
+    while clock.now().0 - closed.0 < 100_000_000 {
+        io.poll(clock.now());
+    }
+    count
+}
+
+/// The kernel's end of an echo of `count` bytes, in pieces of all sizes.
+fn send_and_compare(mut stream: TcpStream, count: u64) {
+    stream.set_nodelay(true).expect("an option");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    let mut reader = stream.try_clone().expect("a descriptor");
+    let sender = std::thread::spawn(move || {
+        let (mut at, mut len) = (0, 1);
+        while at < count {
+            let end = count.min(at + len);
+            let piece: Vec<u8> = (at..end).map(byte).collect();
+            stream.write_all(&piece).expect("the venue reads");
+            at = end;
+            len = len * 3 % 4_999 + 1;
+        }
+        stream.shutdown(Shutdown::Write).expect("a connection");
+    });
+    let (mut buffer, mut at) = ([0; 3_000], 0);
+    loop {
+        let len = reader.read(&mut buffer).expect("the venue answers");
+        if len == 0 {
+            break;
+        }
+        for got in &buffer[..len] {
+            assert_eq!(*got, byte(at), "at {at}");
+            at += 1;
+        }
+    }
+    assert_eq!(at, count);
+    sender.join().expect("the sender ends");
+}
+
+#[test]
+fn veth_the_kernel_connects_over_ipv4_and_ipv6() {
+    let cable = Cable::new();
+    for listen in [VENUE_V4, VENUE_V6] {
+        let clock = Clock::start();
+        let mut io = bypass(listen, |_| {});
+        let member = cable.member(move || {
+            send_and_compare(
+                TcpStream::connect_timeout(&listen, PATIENCE).expect("the venue listens"),
+                1 << 20,
+            );
+        });
+        assert_eq!(echo(&mut io, &clock), 1 << 20);
+        assert_eq!(io.tcp().connections(), 0);
+        member.join();
+    }
+}
+
+/// What comes in, with losses.
+struct LossyRx<R> {
+    inner: R,
+    kept: Vec<usize>,
+    draws: u64,
+    lost: u64,
+}
+
+impl<R: FrameRx> FrameRx for LossyRx<R> {
+    fn receive(&mut self) -> usize {
+        self.kept.clear();
+        for index in 0..self.inner.receive() {
+            self.draws =
+                self.draws.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if self.draws >> 32 & 0xff < 8 {
+                self.lost += 1;
+            } else {
+                self.kept.push(index);
+            }
+        }
+        self.kept.len()
+    }
+
+    fn frame(&self, index: usize) -> &[u8] {
+        self.inner.frame(self.kept[index])
+    }
+}
+
+#[test]
+fn veth_segments_are_lost_both_ways_and_ours_overtake_and_double() {
+    let cable = Cable::new();
+    let clock = Clock::start();
+    let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
+    let ours = [Steered { protocol: Protocol::Tcp, to: VENUE_V4 }];
+    let _steering = Steering::attach(&socket_config(), &device.rx, &ours).expect("bpf(2) is allowed");
+    let faults = FrameFaults { loss: 2_000, duplicate: 2_000, corrupt: 500, delay: 4_000 };
+    let FrameDevice { rx, tx, capabilities } = faulty(device, faults, 11);
+    let rx = LossyRx { inner: rx, kept: Vec::new(), draws: 11, lost: 0 };
+    let mut config = tcp::Config::new(VENUE_V4, 7);
+    config.connections_max = 4;
+    let mut io = Tcp::new(config, FrameDevice { rx, tx, capabilities });
+    let member = cable.member(|| {
+        send_and_compare(
+            TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens"),
+            1 << 18,
+        );
+    });
+    assert_eq!(echo(&mut io, &clock), 1 << 18);
+    member.join();
+    assert!(io.device().tx.lost() > 0, "of ours");
+    assert!(io.device().rx.lost > 0, "of the kernel's");
+}
+
+#[test]
+fn veth_we_connect_to_the_kernel() {
+    let cable = Cable::new();
+    for (from, to) in [(VENUE_V4, MEMBER_V4), (VENUE_V6, MEMBER_V6)] {
+        let clock = Clock::start();
+        let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
+        let all = [Steered { protocol: Protocol::Tcp, to: SocketAddr::new(from.ip(), 0) }];
+        let _steering = Steering::attach(&socket_config(), &device.rx, &all).expect("bpf(2) is allowed");
+        let mut config = tcp::Config::new(from, 7);
+        config.connections_max = 4;
+        // The kernel may have to ask who we are before it answers.
+        config.handshake_max = Nanos(PATIENCE.as_nanos() as u64);
+        let mut io = Tcp::new(config, device);
+        let (listening, is_listening) = std::sync::mpsc::channel();
+        let member = cable.member(move || {
+            let listener = TcpListener::bind(to).expect("our address");
+            listening.send(()).expect("somebody waits");
+            let (mut stream, _) = listener.accept().expect("the venue connects");
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).expect("the venue writes");
+            stream.write_all(&all).expect("the venue reads");
+            all.len()
+        });
+        is_listening.recv().expect("it listens");
+        let link = LinkHeader::new(VENUE_MAC, MEMBER_MAC, to.ip());
+        let mut connection = io.connect(to, link, clock.now()).expect("there is room");
+        let (mut written, count) = (0_u64, 300_000);
+        while written < count {
+            clock.check("writing");
+            io.poll(clock.now());
+            let piece: Vec<u8> = (written..count.min(written + 5_000)).map(byte).collect();
+            written += io.write(&mut connection, &piece).expect("the connection stands") as u64;
+            io.flush(clock.now());
+        }
+        io.shut_down(&mut connection);
+        let (mut buffer, mut at) = ([0; 4_096], 0);
+        loop {
+            clock.check("reading");
+            io.poll(clock.now());
+            match io.read(&mut connection, &mut buffer) {
+                Ok(len) => {
+                    for got in &buffer[..len] {
+                        assert_eq!(*got, byte(at), "at {at}");
+                        at += 1;
+                    }
+                }
+                Err(closed) => {
+                    assert_eq!(closed, Closed::ByPeer);
+                    break;
+                }
+            }
+        }
+        assert_eq!(at, count);
+        io.close(connection);
+        assert_eq!(member.join(), count as usize);
+    }
+}
+
+#[test]
+fn veth_what_is_not_ours_stays_the_kernels() {
+    let cable = Cable::new();
+    let _io = bypass(VENUE_V4, |_| {});
+    // Nobody polls ours: ARP, the handshake and the bytes of another port are the kernel's alone.
+    let other = SocketAddr::new(VENUE_V4.ip(), 2_222);
+    let listener = TcpListener::bind(other).expect("our address");
+    let member = cable.member(move || {
+        let mut stream = TcpStream::connect_timeout(&other, PATIENCE).expect("the kernel listens");
+        stream.write_all(b"ssh").expect("the kernel reads");
+    });
+    let (mut stream, _) = listener.accept().expect("the member connects");
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).expect("the member writes");
+    assert_eq!(all, b"ssh");
+    member.join();
+}
+
+#[test]
+fn veth_the_program_goes_with_us() {
+    let cable = Cable::new();
+    let io = bypass(VENUE_V4, |_| {});
+    drop(io);
+    // The queue is free again and nothing is attached: it works a second time, and without.
+    drop(bypass(VENUE_V4, |_| {}));
+    let listener = TcpListener::bind(VENUE_V4).expect("the port is the kernel's again");
+    let member = cable.member(|| {
+        TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the kernel listens");
+    });
+    listener.accept().expect("the member connects");
+    member.join();
+}
+
+#[test]
+fn veth_a_reset_ends_a_connection_and_an_unknown_one_gets_one() {
+    let cable = Cable::new();
+    let clock = Clock::start();
+    let mut io = bypass(VENUE_V4, |_| {});
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let member = cable.member(move || {
+        let stream = TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        // SO_LINGER of zero seconds: closing resets.
+        cable::reset_on_close(&stream);
+        drop(stream);
+        let mut forgotten = TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        wait.recv().expect("the venue has forgotten");
+        let _ = forgotten.write_all(b"anybody there?");
+        forgotten.set_read_timeout(Some(PATIENCE)).expect("an option");
+        let error = forgotten.read(&mut [0; 8]).expect_err("there is no such connection");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+    let mut connection = accept(&mut io, &clock);
+    loop {
+        clock.check("a reset");
+        io.poll(clock.now());
+        if io.read(&mut connection, &mut [0; 8]).is_err() {
+            break;
+        }
+    }
+    io.close(connection);
+    let forgotten = accept(&mut io, &clock);
+    // As after a crash: a new stack knows nothing of the old one's connections, and said no farewell.
+    drop((io, forgotten));
+    let mut io = bypass(VENUE_V4, |_| {});
+    go_on.send(()).expect("the member waits");
+    while io.tcp().counters().unknown == 0 {
+        clock.check("an unknown segment");
+        io.poll(clock.now());
+    }
+    member.join();
+}
+
+/// The kernel's window closes because nobody reads; ours fills, waits, and goes on.
+#[test]
+fn veth_a_closed_window_of_the_kernel_is_waited_for() {
+    let cable = Cable::new();
+    let clock = Clock::start();
+    let mut io = bypass(VENUE_V4, |_| {});
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let member = cable.member(move || {
+        let mut stream = TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        wait.recv().expect("the venue has filled everything");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("the venue writes");
+        for (at, got) in (0..).zip(&all) {
+            assert_eq!(*got, byte(at), "at {at}");
+        }
+        all.len() as u64
+    });
+    let mut connection = accept(&mut io, &clock);
+    let (mut written, mut full_since) = (0, clock.now());
+    // Full is what takes nothing for long.
+    while clock.now().0 - full_since.0 < 500_000_000 {
+        clock.check("filling");
+        io.poll(clock.now());
+        let piece: Vec<u8> = (written..written + 4_096).map(byte).collect();
+        let len = io.write(&mut connection, &piece).expect("the connection stands") as u64;
+        io.flush(clock.now());
+        if len > 0 {
+            (written, full_since) = (written + len, clock.now());
+        }
+    }
+    go_on.send(()).expect("the member waits");
+    io.close(connection);
+    while io.tcp().connections() > 0 {
+        clock.check("closing");
+        io.poll(clock.now());
+    }
+    assert_eq!(member.join(), written);
+}
