@@ -14,14 +14,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use ironbell_types::Nanos;
-
 pub mod fault;
 mod frames;
 pub mod kernel;
 pub mod mem;
 
 pub use frames::{Capabilities, FrameDevice, FrameRx, FrameTx};
+/// What times are told in.
+pub use ironbell_types::Nanos;
 
 /// All connections of one listening port. No call ever waits.
 ///

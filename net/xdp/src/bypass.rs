@@ -3,8 +3,7 @@
 
 use std::net::SocketAddr;
 
-use ironbell_device::{Closed, SessionIo};
-use ironbell_types::Nanos;
+use ironbell_device::{Closed, Nanos, SessionIo};
 
 use crate::Error;
 use crate::bpf::{Link, Mode, Program, SocketMap};

@@ -19,8 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use ironbell_device::{Closed, Error, FrameDevice, FrameRx, FrameTx, SessionIo};
-use ironbell_types::Nanos;
+use ironbell_device::{Closed, Error, FrameDevice, FrameRx, FrameTx, Nanos, SessionIo};
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};

@@ -4,7 +4,7 @@
 //! A wheel of [`BUCKETS`] lists, one for each tick; a time further off than one turn waits in its list until
 //! its turn has come (Varghese and Lauck, Hashed and hierarchical timing wheels, 1987, scheme 6).
 
-use ironbell_types::Nanos;
+use ironbell_device::Nanos;
 
 /// Nanoseconds of a tick: how late a time may be met.
 pub const TICK: u64 = 100_000;

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use ironbell_device::fault::{FaultyDevice, FaultyTx, FrameFaults, faulty};
 use ironbell_device::mem::{MemRx, MemTx, cable};
-use ironbell_device::{Closed, FrameDevice, FrameRx, FrameTx, SessionIo};
-use ironbell_types::Nanos;
+use ironbell_device::{Closed, FrameDevice, FrameRx, FrameTx, Nanos, SessionIo};
 use ironbell_xdp::packet::{self, LinkHeader};
 use ironbell_xdp::tcp::{Config, Connection, Tcp};
 

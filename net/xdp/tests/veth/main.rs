@@ -9,8 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use ironbell_device::fault::{FrameFaults, faulty};
-use ironbell_device::{Closed, FrameDevice, FrameRx, SessionIo};
-use ironbell_types::Nanos;
+use ironbell_device::{Closed, FrameDevice, FrameRx, Nanos, SessionIo};
 use ironbell_xdp::bypass::{Bypass, Steering};
 use ironbell_xdp::packet::LinkHeader;
 use ironbell_xdp::program::{Protocol, Steered};
@@ -293,6 +292,7 @@ fn veth_a_reset_ends_a_connection_and_an_unknown_one_gets_one() {
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let member = cable.member(move || {
         let stream = TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        wait.recv().expect("the venue has accepted");
         // SO_LINGER of zero seconds: closing resets.
         cable::reset_on_close(&stream);
         drop(stream);
@@ -304,6 +304,7 @@ fn veth_a_reset_ends_a_connection_and_an_unknown_one_gets_one() {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     });
     let mut connection = accept(&mut io, &clock);
+    go_on.send(()).expect("the member waits");
     loop {
         clock.check("a reset");
         io.poll(clock.now());
