@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ironbell_device::SessionIo;
 use ironbell_feed::Feed;
@@ -419,6 +420,11 @@ impl<I: SessionIo<Connection: Send> + Send, L: LoginChecker + Send> Role for Gat
             self.metrics.set(5, counters.disconnects);
         }
         work
+    }
+
+    fn wait(&mut self, at_most: Duration) -> bool {
+        // Who does not read is not woken by what could be read.
+        !self.draining.asked() && self.gateway.wait(at_most)
     }
 
     /// What is released by now still goes to the members, as far as their connections take it.

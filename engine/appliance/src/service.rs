@@ -115,6 +115,8 @@ pub struct Listening {
 
 /// How often the shadow is pumped and quiet sessions are looked at.
 const PUMP: Duration = Duration::from_millis(1);
+/// How often on an idle node: its ring takes what a busy one sequences in much longer.
+const PUMP_IDLE: Duration = Duration::from_millis(10);
 /// Memory registered with the executor's rings: an ordinary user may lock 8 MiB in all.
 const IO_MEMORY: usize = 1 << 20;
 
@@ -222,9 +224,15 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
     });
     let _ = tell.send(Ok(listening));
 
+    let mut rest = PUMP;
     while !stop.asked() {
-        let work = shadow.borrow_mut().pump();
-        if work == 0 { sleep(PUMP).await } else { glommio::yield_if_needed().await }
+        if shadow.borrow_mut().pump() > 0 {
+            rest = PUMP;
+            glommio::yield_if_needed().await;
+        } else {
+            sleep(rest).await;
+            rest = (rest * 2).min(PUMP_IDLE);
+        }
     }
     tasks.ended().await;
     let _ = std::fs::remove_file(admin_path);
@@ -239,7 +247,7 @@ struct Tasks {
 }
 
 /// How often each task looks whether it has to end.
-const STOP_LOOK: Duration = Duration::from_millis(10);
+const STOP_LOOK: Duration = Duration::from_millis(20);
 
 impl Tasks {
     fn new(stop: Stop) -> Self {

@@ -49,6 +49,8 @@ pub struct Space {
 
 /// A pause after each step, of a MiB at most: the order path's writes come in between.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How often it is looked whether there is a step to take.
+const PAUSE_IDLE: Duration = Duration::from_millis(5);
 /// How often a full disk is asked again.
 const PAUSE_FULL: Duration = Duration::from_millis(100);
 
@@ -92,7 +94,7 @@ impl Space {
             if venue.is_some_and(|venue| venue.ask(false)) {
                 tracing::info!("there is space on the disk again; new orders are taken again");
             }
-            return PAUSE;
+            return if worked { PAUSE } else { PAUSE_IDLE };
         };
         let venue = self.venue.as_mut().filter(|venue| !venue.halted);
         if venue.is_some_and(|venue| venue.ask(true)) {

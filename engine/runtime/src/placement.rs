@@ -21,6 +21,12 @@ pub trait Role: Send {
     /// monotonic time, for time-outs and heartbeats, never for state.
     fn poll(&mut self, now: Nanos) -> usize;
 
+    /// Sleeps until something comes to this role from outside the program, or a time is over; `false`, at once, where it
+    /// cannot. Asked for when the whole thread has been idle for long.
+    fn wait(&mut self, _at_most: Duration) -> bool {
+        false
+    }
+
     /// The thread ends: what must be closed in good order is closed here. Called once, after the last poll.
     fn finish(&mut self) {}
 }
@@ -133,8 +139,8 @@ const REST: Duration = Duration::from_micros(10);
 const POLLS_BEFORE_REST: u32 = 30;
 /// So many such rests (1 ms and more) before a thread sleeps for the `park` of its plan.
 const POLLS_BEFORE_PARK: u32 = 100;
-/// After so many of these (20 ms and more) it sleeps ten times as long, so that an idle node leaves the
-/// machine alone.
+/// After so many of these (20 ms and more) it sleeps ten times as long, and a hundred times where what comes from outside
+/// wakes it, so that an idle node leaves the machine alone.
 const POLLS_BEFORE_LONG_PARK: u32 = POLLS_BEFORE_PARK + 400;
 /// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
 const POLLS_PER_CLOCK: u32 = 64;
@@ -169,7 +175,7 @@ impl ThreadPlan {
                 idle_time.note(work > 0);
                 without_work = if work > 0 { 0 } else { without_work.saturating_add(1) };
                 if work == 0 {
-                    rest(self.idle, without_work);
+                    rest(self.idle, without_work, &mut self.roles);
                 }
             }
             for role in &mut self.roles {
@@ -192,10 +198,16 @@ impl Drop for FailStop {
     }
 }
 
-fn rest(idle: Idle, without_work: u32) {
+fn rest(idle: Idle, without_work: u32, roles: &mut [Box<dyn Role>]) {
     match idle {
         Idle::Spin => std::hint::spin_loop(),
-        Idle::Park { park } if without_work > POLLS_BEFORE_LONG_PARK => std::thread::sleep(park * 10),
+        Idle::Park { park } if without_work > POLLS_BEFORE_LONG_PARK => {
+            // Every other time it sleeps in any case: what wakes a role may be something that it does not want yet.
+            let wakes = without_work.is_multiple_of(2);
+            if !(wakes && roles.iter_mut().any(|role| role.wait(park * 100))) {
+                std::thread::sleep(park * 10);
+            }
+        }
         Idle::Park { park } if without_work > POLLS_BEFORE_PARK => std::thread::sleep(park),
         Idle::Park { .. } if without_work > POLLS_BEFORE_REST => std::thread::sleep(REST),
         Idle::Park { .. } => std::thread::yield_now(),

@@ -2,9 +2,12 @@
 //! take over without a change of ours.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{Acceptor, Closed, Error, Stream};
@@ -17,6 +20,9 @@ const BACKLOG: i32 = 1024;
 pub struct KernelAcceptor {
     listener: TcpListener,
     addr: SocketAddr,
+    /// The listener and every connection that it gave, for who sleeps until one of them has something; a closed
+    /// connection leaves by itself (epoll(7)).
+    sleepers: OwnedFd,
 }
 
 /// How the kernel is asked to serve a listener's connections.
@@ -64,18 +70,36 @@ fn listen(addr: SocketAddr) -> io::Result<KernelAcceptor> {
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);
     let addr = listener.local_addr()?;
-    Ok(KernelAcceptor { listener, addr })
+    let sleepers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    wake_by(&sleepers, &listener)?;
+    Ok(KernelAcceptor { listener, addr, sleepers })
+}
+
+fn wake_by(sleepers: &OwnedFd, fd: &impl AsFd) -> io::Result<()> {
+    Ok(epoll::add(sleepers, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
 }
 
 impl Acceptor for KernelAcceptor {
     type Stream = Connection;
 
     fn accept(&mut self) -> Result<Option<Connection>, Error> {
-        match self.listener.accept().and_then(|(stream, peer)| prepare(stream, peer)) {
+        let accepted = self.listener.accept().and_then(|(stream, peer)| prepare(stream, peer));
+        let accepted = accepted.and_then(|connection| {
+            wake_by(&self.sleepers, &connection)?;
+            Ok(connection)
+        });
+        match accepted {
             Ok(connection) => Ok(Some(connection)),
             Err(e) if is_nothing_to_accept(&e) => Ok(None),
             Err(source) => Err(Error::Accept { addr: self.addr, source }),
         }
+    }
+
+    fn wait(&mut self, at_most: Duration) -> bool {
+        let at_most = Timespec::try_from(at_most).expect("a short time");
+        let mut events = [MaybeUninit::uninit(); 1];
+        // A signal wakes it early: whoever waits looks again in any case.
+        epoll::wait(&self.sleepers, &mut events, Some(&at_most)).is_ok()
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -286,6 +310,28 @@ mod tests {
         let block = [7; 65_536];
         // The peer reads nothing, and kernel buffers are finite.
         while member.write(&block).expect("the connection stands") > 0 {}
+    }
+
+    /// Who sleeps is woken by who connects, and by what a member sends; a connection that is gone wakes nobody.
+    #[test]
+    fn who_waits_is_woken_by_what_comes() {
+        const LONG: Duration = Duration::from_secs(600);
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
+        assert!(Acceptor::wait(&mut acceptor, Duration::ZERO), "nothing has come");
+        let mut member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
+        assert!(Acceptor::wait(&mut acceptor, LONG));
+        let mut venue = acceptor.accept().expect("a connection is accepted").expect("it was waited for");
+        assert_eq!(member.write(b"order"), Ok(5));
+        assert!(Acceptor::wait(&mut acceptor, LONG));
+        let mut buffer = [0; 16];
+        assert_eq!(venue.read(&mut buffer), Ok(5));
+        drop(member);
+        assert!(Acceptor::wait(&mut acceptor, LONG));
+        assert_eq!(venue.read(&mut buffer), Err(Closed::ByPeer));
+        drop(venue);
+        let begun = std::time::Instant::now();
+        assert!(Acceptor::wait(&mut acceptor, Duration::from_millis(20)));
+        assert!(begun.elapsed() >= Duration::from_millis(20), "it was woken by nobody");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub mod fault;
 mod frames;
@@ -57,6 +58,11 @@ pub trait SessionIo {
     /// [`Closed`] when the peer will read nothing more.
     fn write(&mut self, connection: &mut Self::Connection, bytes: &[u8]) -> Result<usize, Closed>;
 
+    /// Sleeps until something comes in or a time is over; `false`, at once, where it cannot. For who has nothing else to do.
+    fn wait(&mut self, _at_most: Duration) -> bool {
+        false
+    }
+
     /// Sends what was written.
     fn flush(&mut self, now: Nanos);
 
@@ -87,6 +93,10 @@ impl<A: Acceptor> SessionIo for A {
         connection.write(bytes)
     }
 
+    fn wait(&mut self, at_most: Duration) -> bool {
+        Acceptor::wait(self, at_most)
+    }
+
     fn flush(&mut self, _now: Nanos) {}
 
     fn close(&mut self, connection: A::Stream) {
@@ -109,6 +119,11 @@ pub trait Acceptor {
     /// [`Error::Accept`] when the system has no room for another connection now. The acceptor stays
     /// usable: the caller counts it and tries again later.
     fn accept(&mut self) -> Result<Option<Self::Stream>, Error>;
+
+    /// As [`SessionIo::wait`].
+    fn wait(&mut self, _at_most: Duration) -> bool {
+        false
+    }
 
     /// Where it listens; with the port that was chosen when 0 was asked for.
     fn local_addr(&self) -> SocketAddr;

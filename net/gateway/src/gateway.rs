@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::time::Duration;
 
 use ironbell_device::SessionIo;
 use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, Violation, first_number};
@@ -318,6 +319,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             work += self.accept(now) + self.read(now, observe);
         }
         work
+    }
+
+    /// Sleeps until something comes from a member or a time is over; `false`, at once, where it cannot. For who has
+    /// nothing else to do.
+    pub fn wait(&mut self, at_most: Duration) -> bool {
+        self.io.wait(at_most)
     }
 
     /// Takes nothing more from members from here on: no connection, no login, no message. What is
