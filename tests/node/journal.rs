@@ -220,7 +220,7 @@ fn fund(id: u64, account: u32) -> Command {
 const OPEN_DAY: Command =
     Command::OpenDay(OpenDay { date: 20_261_121, midnight: Nanos(HALF_PAST_NINE - 34_200_000_000_000) });
 
-/// Seqs 9 to 47, one of each kind that [`genesis`] has not.
+/// Seqs 9 to 48, one of each kind that [`genesis`] has not.
 fn one_of_each_other_kind() -> Vec<Command> {
     let switch = OrderEntrySwitch {
         port: PORT,
@@ -343,6 +343,7 @@ fn one_of_each_other_kind() -> Vec<Command> {
             Control::SetDeclineLevels { levels: [300_000_000, 200_000_000, 150_000_000] },
             Control::MarketWideHalt { level: 1 },
             Control::HaltOrderEntry { on: true },
+            Control::SignedHead { size: 5, root: [7; 32], epoch: 1 },
         ]
         .map(Command::Control),
     );
@@ -391,7 +392,7 @@ fn every_kind_of_command_is_dumped_and_found_again() {
     assert!(range("2026-11-22", "2026-11-23").is_empty());
     let frames = lines(&["journal", "dump", venue.data(), "--frames"]);
     let counts: Vec<u64> = frames.iter().map(|frame| frame["count"].as_u64().expect("a number")).collect();
-    assert_eq!(counts, [0, 8, 39, 1], "the first is the empty one that begins the epoch");
+    assert_eq!(counts, [0, 8, 40, 1], "the first is the empty one that begins the epoch");
     assert!(frames.windows(2).all(|pair| pair[0]["chain"] == pair[1]["previous"]), "they are chained");
 
     // What is looked for is found, and nothing else.

@@ -12,7 +12,8 @@ use ironbell_appliance::trial::TrialNode;
 use ironbell_hsm::merkle::{consistency_proof, verify_consistency};
 use ironbell_hsm::{Checkpoint, Head, Note, Tree, parse_keys};
 use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Login, Mix, Traded, Until};
-use ironbell_types::{Symbol, Username};
+use ironbell_store::Reader;
+use ironbell_types::{Command as Journaled, Control, Symbol, Username};
 
 const ORIGIN: &str = "venue.example/ironbell";
 const LONG: Duration = Duration::from_secs(120);
@@ -89,6 +90,11 @@ struct Venue {
 
 impl Venue {
     fn new(name: &str) -> Self {
+        Self::with(name, |sections| sections)
+    }
+
+    /// One whose configuration is changed.
+    fn with(name: &str, change: impl Fn(String) -> String) -> Self {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("signing-{name}-token"));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("tokens")).expect("a scratch directory");
@@ -101,7 +107,7 @@ impl Venue {
         }
         let node_dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("signing-{name}"));
         let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
-        let mut node = TrialNode::prepare(&node_dir, &sections(&dir), Some(program)).expect("a node");
+        let mut node = TrialNode::prepare(&node_dir, &change(sections(&dir)), Some(program)).expect("a node");
         node.start().expect("it starts");
         let address = node.status().expect("it answers").order_entry.parse().expect("an address");
         let driver = Driver::connect(address, driver_config()).expect("members are let in");
@@ -173,9 +179,31 @@ impl Venue {
         self.checkpoint().map_or(0, |(_, checkpoint)| checkpoint.size)
     }
 
-    /// Waits until all that is committed now is signed.
+    /// What the journal holds up to `seq`: the last command that is no signed head, and all signed heads.
+    fn journal(&self, seq: u64) -> (u64, Vec<Head>) {
+        let (mut last, mut heads) = (0, Vec::new());
+        let mut reader = Reader::open(&self.node.config().journal_dir()).expect("it is there");
+        while let Some(frame) = reader.next_frame().expect("it is sound") {
+            for command in frame.commands.iter().filter(|command| command.seq.0 <= seq) {
+                match command.command {
+                    Journaled::Control(Control::SignedHead { size, root, epoch }) => {
+                        heads.push(Head { epoch, size, root });
+                    }
+                    _ => last = command.seq.0,
+                }
+            }
+        }
+        (last, heads)
+    }
+
+    fn signing_counter(&self, name: &str) -> Option<u64> {
+        let status = self.node.status().expect("it answers");
+        status.roles.iter().find(|role| role.role == "signing")?.counters.get(name).copied()
+    }
+
+    /// Waits until all that is committed now is signed, but for signed heads.
     fn all_is_signed(&mut self) -> u64 {
-        let seq = self.node.status().expect("it answers").seq;
+        let (seq, _) = self.journal(self.node.status().expect("it answers").seq);
         let begun = Instant::now();
         while self.size() < seq {
             if let Some(status) = self.signer.as_mut().and_then(|child| child.try_wait().expect("a child")) {
@@ -293,10 +321,24 @@ fn what_was_signed_stays_one_history() {
         assert!(begun.elapsed() < LONG, "{}", venue.said());
         venue.trade(20);
     }
+    assert_eq!(venue.signing_counter("late"), Some(1));
     let unsigned = venue.size();
     fs::remove_dir_all(&tokens).expect("the empty slot");
     fs::rename(&away, &tokens).expect("put back");
     assert!(venue.all_is_signed() > unsigned);
+
+    // What was signed stands in the journal, so that a successor knows of it; and the node says how signing is.
+    let begun = Instant::now();
+    while venue.signing_counter("journaled_size") < Some(venue.size()) {
+        assert!(begun.elapsed() < LONG, "{}", venue.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (_, heads) = venue.journal(u64::MAX);
+    let signed = venue.checkpoint().expect("it signed").1;
+    let newest = heads.last().expect("it is journaled");
+    assert_eq!((newest.size, newest.root), (signed.size, signed.root));
+    assert_eq!(venue.signing_counter("late"), Some(0));
+    assert!(venue.signing_counter("failed") > Some(0), "the token was out");
 
     // Killed in the midst, as often as it likes.
     for _ in 0..3 {
@@ -357,6 +399,40 @@ fn a_wrong_pin_ends_the_process_and_is_not_tried_again() {
     assert!(venue.size() > 10);
 }
 
+/// Where the venue would rather stand still than trade unsigned.
+#[test]
+fn a_venue_may_be_halted_while_its_key_is_gone() {
+    let mut venue = Venue::with("halt", |sections| {
+        sections.replace("waiting_max = 5", "waiting_max = 2\nwhen_late = \"halt\"")
+    });
+    venue.start_signing();
+    venue.trade(50);
+    venue.all_is_signed();
+    let (tokens, away) = (venue.dir.join("tokens"), venue.dir.join("away"));
+    fs::rename(&tokens, &away).expect("taken out");
+    fs::create_dir(&tokens).expect("an empty slot");
+    let phase = |venue: &Venue| {
+        let output = venue.must(&["inspect", "phases"], false);
+        output.lines().find(|line| line.starts_with("ANVL")).expect("a line of it").to_owned()
+    };
+    assert!(phase(&venue).contains("continuous"), "{}", phase(&venue));
+    let begun = Instant::now();
+    while !phase(&venue).contains("halted") {
+        assert!(begun.elapsed() < LONG, "{}\n{}", phase(&venue), venue.said());
+        // Orders are refused from the halt on, so that no acknowledgement may be waited for.
+        venue.driver.run(Until::Elapsed(Duration::from_millis(50)), |_| {});
+    }
+    assert!(venue.said().contains("trading is halted"), "{}", venue.said());
+    // Put back: all of it is signed, and an operator lets trading go on.
+    fs::remove_dir_all(&tokens).expect("the empty slot");
+    fs::rename(&away, &tokens).expect("put back");
+    venue.all_is_signed();
+    venue.must(&["ctl", "phase", "all", "continuous"], false);
+    assert!(phase(&venue).contains("continuous"), "{}", phase(&venue));
+    assert_eq!(venue.end_signing("-TERM"), Some(0));
+    venue.history_is_one();
+}
+
 /// Two nodes whose journals are not the same, and one key: what the first signed, the second must come to.
 #[test]
 fn a_fork_at_a_takeover_is_refused() {
@@ -375,7 +451,7 @@ fn a_fork_at_a_takeover_is_refused() {
     let sections =
         format!("{}file = \"{}\"{}", &token_sections[..begin], key.display(), &token_sections[end..]);
     let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
-    let [first, second] = ["fork-1", "fork-2"].map(|name| {
+    let [mut first, second] = ["fork-1", "fork-2"].map(|name| {
         let mut node = TrialNode::prepare(&root.join(format!("signing-{name}")), &sections, Some(program))
             .expect("a node");
         // Each has its own genesis, at a time of its own, and says at its end that it is committed.
@@ -417,4 +493,35 @@ fn a_fork_at_a_takeover_is_refused() {
     assert!(output.status.success(), "{output:?}");
     let text = |node: &TrialNode| fs::read_to_string(files(node).join("head")).expect("it is there");
     assert_eq!(text(&first), text(&second), "the same head");
+
+    // While the first node runs, what is signed stands in its journal: nobody has to hand over anything.
+    first.start().expect("it starts");
+    let output = sign(&first, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(first.stop().expect("it ends"), 0);
+    let dump = ironbell(&["journal", "grep", "--kind", "signed_head", "--count"], &[&journal(&first)]);
+    assert!(dump.status.success(), "{dump:?}");
+    let take_over = |with_salts: bool| {
+        fs::remove_dir_all(files(&second)).expect("it is ours");
+        fs::remove_dir_all(journal(&second)).expect("it is ours");
+        let copied = Command::new("cp").arg("-r").args([journal(&first), journal(&second)]).status();
+        assert!(copied.expect("cp").success());
+        fs::create_dir(files(&second)).expect("a scratch directory");
+        if with_salts {
+            fs::copy(files(&first).join("salts"), files(&second).join("salts")).expect("they share it");
+        }
+        sign(&second, &[])
+    };
+    // A successor that would come to another root for that size signs nothing: here it has other salts.
+    let output = take_over(false);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another history"), "{output:?}");
+    assert!(!files(&second).join("checkpoint").exists(), "nothing is signed");
+    let output = take_over(true);
+    assert!(output.status.success(), "{output:?}");
+    let size = |node: &TrialNode| {
+        let text = fs::read_to_string(files(node).join("checkpoint")).expect("it signed");
+        Checkpoint::parse(&Note::parse(&text).expect("a note").text).expect("a checkpoint").size
+    };
+    assert!(size(&second) >= size(&first), "it goes on behind the other");
 }

@@ -165,6 +165,7 @@ pub fn every_name() -> Vec<String> {
         "SetDeclineLevels",
         "MarketWideHalt",
         "HaltOrderEntry",
+        "SignedHead",
     ];
     wanted.extend(controls.iter().map(|control| format!("Controlled {control}")));
     let plain = [

@@ -77,6 +77,8 @@ pub struct Context {
     pub started: Instant,
     /// The metrics segment.
     pub metrics: metrics::Reader,
+    /// The signing process's, if there is one.
+    pub signing_metrics: PathBuf,
     /// The roles and their threads, a line each.
     pub threads: Vec<String>,
 }
@@ -272,7 +274,11 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
         recovery: context.recovery.clone(),
         pair: None,
         threads: context.threads.clone(),
-        roles: context.metrics.read().into_iter().map(role_status).collect(),
+        roles: {
+            // That process comes and goes as it likes, and makes its segment anew.
+            let signing = metrics::Reader::open(&context.signing_metrics).map(|reader| reader.read());
+            context.metrics.read().into_iter().chain(signing.into_iter().flatten()).map(role_status).collect()
+        },
     }
 }
 
@@ -357,6 +363,10 @@ impl Status {
             (None, None) => {
                 row(&mut text, "self-check", &format_args!("equal at {} frames", self.checks_equal));
             }
+        }
+        if self.counter("signing", "late") == Some(1) {
+            let waiting = self.counter("signing", "waiting").unwrap_or(0);
+            row(&mut text, "ALARM", &format_args!("{waiting} checkpoints wait for the signing key"));
         }
         let r = &self.recovery;
         row(

@@ -212,6 +212,7 @@ impl Warm {
             recovery: recovered.clone(),
             started,
             metrics: metrics::Reader::open(&metrics_path).map_err(Failure::refused)?,
+            signing_metrics: crate::signing::Files::of(config).metrics(),
             threads: table,
         };
         let service_plan = service::Plan {

@@ -217,6 +217,16 @@ pub enum Ask {
         /// 1, 2 or 3.
         level: u8,
     },
+    /// A head was signed: the signing process says so by itself.
+    #[command(skip)]
+    SignedHead {
+        /// Leaves.
+        size: u64,
+        /// The root over them.
+        root: [u8; 32],
+        /// The epoch of the last of them.
+        epoch: u64,
+    },
     /// Instruments: add one.
     Instrument {
         /// What to do.

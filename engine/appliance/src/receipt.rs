@@ -50,7 +50,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
     let mut follower = Follower::open(&config, salts(&config, &files)?, Seq(seq - 1))?;
     let mut parts = None;
     while parts.is_none() {
-        let taken = follower.follow(&mut |notary, command, epoch| {
+        let progress = follower.follow(&mut |notary, command, epoch| {
             if command.seq.0 != seq {
                 notary.execute(command);
                 return Ok(());
@@ -70,7 +70,7 @@ pub fn make(options: &Options) -> Result<(), Failure> {
             parts = Some(shown);
             Ok(())
         })?;
-        if taken == 0 {
+        if progress.is_none() {
             return Err(Failure::check(format_args!("the journal ends before seq {seq}, which was signed")));
         }
     }

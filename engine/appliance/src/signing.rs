@@ -10,37 +10,40 @@
 //! It shares nothing with the order path but the disk: it may run as another user, alone with the PIN and the token.
 //! A key that is slow or gone lets checkpoints wait, up to a stated number; then there is an alarm, and by policy
 //! a halt of trading.
+//!
+//! Start with [`run`]; this file has what it and `ironbell receipt` share: the configuration, the files, and the
+//! [`Notary`], which says what a command commits to.
+
+mod health;
+mod herald;
+mod process;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
 
 use ironbell_core::Engine;
 use ironbell_gateway::Directory;
 use ironbell_gateway::outbound::Teller;
 use ironbell_hsm::entry::{Entry, Part, Salts};
-use ironbell_hsm::merkle::{self, consistency_proof};
 use ironbell_hsm::{
-    Checkpoint, Desk, DeskParts, Hash, Head, HeadFile, Key, KeyHistory, Note, PinSource, Request, Signer,
-    SoftwareSigner, Ticket, Token, TokenConfig, TokenSigner, Tree, VerifierKey,
+    Checkpoint, Hash, Key, Note, PinSource, Signer, SoftwareSigner, Token, TokenConfig, TokenSigner,
 };
 use ironbell_record::command;
 use ironbell_store::Reader;
-use ironbell_types::{Event, EventBody, Phase, Seq, Sequenced};
+use ironbell_types::{Event, EventBody, Seq, Sequenced};
 use serde::Deserialize;
 
-use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::moment::Moment;
-use crate::operator::{Ask, Told};
 use crate::recovery::engine_config;
 use crate::snapshot;
-use crate::words::{PhaseWord, Span};
+use crate::words::Span;
+
+pub use process::run;
 
 /// `[signing]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -181,6 +184,11 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn of(config: &Config) -> Self {
         Self { dir: config.data_dir.join("signing") }
+    }
+
+    /// What the signing process counts.
+    pub(crate) fn metrics(&self) -> PathBuf {
+        self.dir.join("metrics")
     }
 
     fn head(&self) -> PathBuf {
@@ -361,6 +369,8 @@ pub(crate) struct Follower {
     pub(crate) notary: Notary,
     /// Frames that no later one has told to be committed yet.
     pending: VecDeque<Frame>,
+    /// The segment that the last command taken stands in; 0 before the first.
+    segment: u64,
     /// Output hashes that the journal gives, to be met.
     marks: VecDeque<(Seq, u128)>,
     /// The epoch of the last command taken.
@@ -370,6 +380,23 @@ pub(crate) struct Follower {
 struct Frame {
     commands: Vec<Sequenced>,
     epoch: u64,
+    segment: u64,
+}
+
+/// How far [`Follower::follow`] came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Commands taken.
+    pub(crate) commands: usize,
+    /// What was taken is all of a segment: the next command stands in another.
+    pub(crate) segment_ended: bool,
+}
+
+impl Progress {
+    /// There is nothing more for now.
+    pub(crate) const fn is_none(self) -> bool {
+        self.commands == 0 && !self.segment_ended
+    }
 }
 
 /// Commands taken at one go, so that whoever drives it gets its turn.
@@ -378,8 +405,7 @@ const TAKEN_MAX: usize = 100_000;
 impl Follower {
     /// One that stands at or before Seq `at`.
     pub(crate) fn open(config: &Config, salts: Salts, at: Seq) -> Result<Self, Failure> {
-        let dir = config.journal_dir();
-        let data_key = config.data_key()?;
+        let (dir, data_key) = (config.journal_dir(), config.data_key()?);
         let (base, passed_over) = snapshot::newest_until(&dir, data_key.as_ref(), Some(&Moment::Seq(at)))?;
         passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
         let mut reader = Reader::deciphering(&dir, data_key)?;
@@ -391,38 +417,50 @@ impl Follower {
             None => Engine::new(engine_config(reader.identity().key)),
         };
         let notary = Notary::new(engine, salts);
-        Ok(Self { reader, notary, pending: VecDeque::new(), marks: VecDeque::new(), epoch: 0 })
+        let (pending, marks) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { reader, notary, pending, segment: 0, marks, epoch: 0 })
     }
 
-    /// Takes what is committed, and passes each command, whose execution is left to it, to `take`; how many those were.
+    /// Takes what is committed, at most to the end of a segment, and passes each command, whose execution is left to it,
+    /// to `take`.
     pub(crate) fn follow(
         &mut self,
         take: &mut dyn FnMut(&mut Notary, &Sequenced, u64) -> Result<(), Failure>,
-    ) -> Result<usize, Failure> {
-        let mut taken = 0;
-        while taken < TAKEN_MAX {
-            let Some(frame) = self.reader.next_frame()? else { break };
+    ) -> Result<Progress, Failure> {
+        let mut progress = Progress::default();
+        loop {
+            let commit = self.reader.chain().commit;
+            let is_committed =
+                |frame: &mut Frame| frame.commands.last().is_none_or(|last| last.seq <= commit);
+            while let Some(frame) = self.pending.pop_front_if(is_committed) {
+                if frame.segment != self.segment && !frame.commands.is_empty() {
+                    progress.segment_ended = self.segment > 0;
+                    self.segment = frame.segment;
+                    if progress.segment_ended {
+                        self.pending.push_front(frame);
+                        return Ok(progress);
+                    }
+                }
+                for command in &frame.commands {
+                    take(&mut self.notary, command, frame.epoch)?;
+                    self.check(command.seq)?;
+                    self.epoch = frame.epoch;
+                    progress.commands += 1;
+                }
+            }
+            if progress.commands >= TAKEN_MAX {
+                return Ok(progress);
+            }
+            let Some(frame) = self.reader.next_frame()? else { return Ok(progress) };
             let (commands, epoch) = (frame.commands.to_vec(), frame.header.epoch);
-            self.pending.push_back(Frame { commands, epoch });
-            let chain = self.reader.chain();
-            let (commit, executed) = (chain.commit, chain.executed);
+            self.pending.push_back(Frame { commands, epoch, segment: self.reader.segment_index() });
+            let executed = self.reader.chain().executed;
             if executed.seq > self.notary.engine.last_seq()
                 && self.marks.back().is_none_or(|(seq, _)| *seq < executed.seq)
             {
                 self.marks.push_back((executed.seq, executed.output_hash));
             }
-            let is_committed =
-                |frame: &mut Frame| frame.commands.last().is_none_or(|last| last.seq <= commit);
-            while let Some(frame) = self.pending.pop_front_if(is_committed) {
-                for command in &frame.commands {
-                    take(&mut self.notary, command, frame.epoch)?;
-                    self.check(command.seq)?;
-                    self.epoch = frame.epoch;
-                    taken += 1;
-                }
-            }
         }
-        Ok(taken)
     }
 
     fn check(&mut self, seq: Seq) -> Result<(), Failure> {
@@ -452,318 +490,5 @@ pub(crate) fn newest_checkpoint(files: &Files) -> Result<Option<(Note, Checkpoin
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::file(&path, error, "make it readable")),
-    }
-}
-
-/// The tree, and what makes it grow.
-struct Following {
-    follower: Follower,
-    tree: Tree,
-}
-
-impl Following {
-    /// Goes on behind the last head that was signed; where the tree does not lead to it, it is made again.
-    fn open(config: &Config, files: &Files, head: &Head) -> Result<Self, Failure> {
-        let tree = match Tree::open(&files.tree(), head) {
-            Ok(tree) => tree,
-            Err(error) => {
-                tracing::warn!(%error, "the tree is made again from the journal's first command");
-                fs::remove_dir_all(files.tree()).map_err(|e| Failure::file(&files.tree(), e, "remove it"))?;
-                Tree::open(&files.tree(), &Head::empty())?
-            }
-        };
-        let follower = Follower::open(config, salts(config, files)?, Seq(tree.size()))?;
-        let mut following = Self { follower, tree };
-        following.meet(head)?;
-        Ok(following)
-    }
-
-    /// Goes on behind a checkpoint that another node of this venue signed: this journal must come to it.
-    fn take_over(
-        &mut self,
-        path: &Path,
-        signing: &Signing,
-        signers: &[Box<dyn Signer>],
-        head_file: &mut HeadFile,
-    ) -> Result<(), Failure> {
-        let text = fs::read_to_string(path).map_err(|e| Failure::file(path, e, "give a checkpoint"))?;
-        let note = Note::parse(&text)?;
-        for signer in signers {
-            note.verify(&VerifierKey::of_log(&signing.origin, signer.public_key().clone())?)?;
-        }
-        let checkpoint = Checkpoint::parse(&note.text)?;
-        let last = head_file.head();
-        let head = Head { epoch: last.epoch, size: checkpoint.size, root: checkpoint.root };
-        if head.size > last.size {
-            self.meet(&head)?;
-        }
-        if self.tree.size() < head.size || merkle::root(&self.tree, head.size)? != head.root {
-            return Err(another_history(head.size));
-        }
-        if head.size > last.size {
-            self.tree.sync()?;
-            let proof = consistency_proof(&self.tree, last.size, head.size)?;
-            head_file.advance(Head { epoch: self.follower.epoch, ..head }, &proof)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the tree grow to the head that was signed, where it has to be made again; it must come to the same root.
-    fn meet(&mut self, head: &Head) -> Result<(), Failure> {
-        let started_at = self.tree.size();
-        while self.tree.size() < head.size {
-            let tree = &mut self.tree;
-            let taken = self.follower.follow(&mut |notary, command, epoch| {
-                let entry = notary.take(command, epoch);
-                if command.seq.0 == tree.size() + 1 {
-                    tree.push(&entry)?;
-                    if tree.size() == head.size && tree.root() != head.root {
-                        return Err(another_history(head.size));
-                    }
-                }
-                Ok(())
-            })?;
-            if taken == 0 {
-                return Err(Failure::check(format_args!(
-                    "the journal ends before seq {}, up to which checkpoints were signed: it is not the whole journal (the tree stood at {started_at})",
-                    head.size
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what was committed since; whether there was something.
-    fn follow(&mut self) -> Result<bool, Failure> {
-        let tree = &mut self.tree;
-        let taken = self.follower.follow(&mut |notary, command, epoch| {
-            if command.seq.0 <= tree.size() {
-                notary.execute(command);
-                return Ok(());
-            }
-            let entry = notary.take(command, epoch);
-            Ok(tree.push(&entry)?)
-        })?;
-        Ok(taken > 0)
-    }
-}
-
-fn another_history(size: u64) -> Failure {
-    Failure::check(format_args!(
-        "ALARM: the journal comes to another root at size {size} than was signed: this is another history, or a changed one; \
-         nothing is signed; keep the data directory and report this"
-    ))
-}
-
-/// The process.
-struct Process {
-    config: Config,
-    signing: Signing,
-    files: Files,
-    follow: Following,
-    desk: Desk,
-    /// The last head that was signed.
-    signed: Head,
-    /// Heads to be signed, the oldest first; the first may be with the desk.
-    due: VecDeque<Head>,
-    asked: Option<Ticket>,
-    /// When the desk may be asked again.
-    ask_at: Instant,
-    is_late: bool,
-}
-
-/// How long a key that failed is left alone.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-impl Process {
-    fn open(config: Config, after: Option<&Path>) -> Result<Self, Failure> {
-        let signing = config.signing.clone().ok_or_else(|| {
-            Failure::file(
-                &config.file,
-                "it has no [signing]",
-                "add one: hsm/README.md and the README show how",
-            )
-        })?;
-        let files = Files::of(&config);
-        files.make()?;
-        let signers = signing.keys.iter().map(KeyPlace::open).collect::<Result<Vec<_>, _>>()?;
-        let head_path = files.head();
-        let mut head_file = if head_path.exists() || newest_checkpoint(&files)?.is_some() {
-            HeadFile::open(&head_path)?
-        } else {
-            HeadFile::create(&head_path)?
-        };
-        let mut follow = Following::open(&config, &files, &head_file.head())?;
-        if let Some(path) = after {
-            follow.take_over(path, &signing, &signers, &mut head_file)?;
-        }
-        let head = head_file.head();
-        let history = match &signing.key_journal {
-            Some(path) => {
-                let text =
-                    fs::read_to_string(path).map_err(|e| Failure::file(path, e, "make it readable"))?;
-                Some(KeyHistory::parse(&signing.origin, &text)?)
-            }
-            None => None,
-        };
-        let origin = signing.origin.clone();
-        let parts = DeskParts { origin, signers, head: head_file, history, payments: None, queue_max: 1 };
-        let desk = Desk::open(parts)?;
-        let public: String = desk.keys().iter().map(|key| format!("{key}\n")).collect();
-        fs::write(files.public(), public)
-            .map_err(|e| Failure::file(&files.public(), e, "make it writable"))?;
-        // The last head's signature may have been lost in a crash.
-        let is_lost = newest_checkpoint(&files)?.map_or(0, |(_, checkpoint)| checkpoint.size) < head.size;
-        Ok(Self {
-            follow,
-            desk,
-            signed: head,
-            due: is_lost.then_some(head).into_iter().collect(),
-            asked: None,
-            ask_at: Instant::now(),
-            is_late: false,
-            config,
-            signing,
-            files,
-        })
-    }
-
-    /// Notes that the tree as it stands is to be signed.
-    fn fall_due(&mut self) -> Result<(), Failure> {
-        let last = self.due.back().unwrap_or(&self.signed).size;
-        if self.follow.tree.size() <= last {
-            return Ok(());
-        }
-        self.follow.tree.sync()?;
-        let head = Head {
-            epoch: self.follow.follower.epoch,
-            size: self.follow.tree.size(),
-            root: self.follow.tree.root(),
-        };
-        if self.due.len() >= self.signing.waiting_max {
-            self.be_late();
-            // The newest covers what it replaces; the first may be with the desk.
-            if self.due.len() > 1 {
-                self.due.pop_back();
-            }
-        }
-        self.due.push_back(head);
-        Ok(())
-    }
-
-    fn be_late(&mut self) {
-        if self.is_late {
-            return;
-        }
-        self.is_late = true;
-        let health = self.desk.health();
-        tracing::error!(
-            waiting = self.due.len(),
-            busy_ms = health.busy_ms,
-            error = health.last_error,
-            "ALARM: checkpoints wait for the signing key; trading goes on unsigned"
-        );
-        if self.signing.when_late == WhenLate::Halt {
-            let ask =
-                Ask::Phase { symbol: "all".into(), phase: PhaseWord(Phase::Halted), reason: String::new() };
-            let request = admin::Request::Control { ask: Box::new(ask), wait: true };
-            match admin::ask::<Told>(&self.config.admin_socket(), &request) {
-                Ok(Told::Refused { seq, why }) => {
-                    tracing::error!(seq, why, "ALARM: trading could not be halted");
-                }
-                Ok(_) => tracing::error!("trading is halted: signing.when_late says so"),
-                Err(failure) => tracing::error!(%failure, "ALARM: trading could not be halted"),
-            }
-        }
-    }
-
-    /// Hands in what is due, and takes what was signed.
-    fn sign(&mut self) -> Result<(), Failure> {
-        if let Some(answer) = self.asked.as_ref().and_then(Ticket::poll) {
-            self.asked = None;
-            match answer {
-                Ok(note) => self.keep(&note)?,
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "a checkpoint waits; the key is asked again");
-                    self.ask_at = Instant::now() + AGAIN_AFTER;
-                }
-                Err(error @ ironbell_hsm::Error::Equivocation { .. }) => {
-                    return Err(Failure::check(format_args!("ALARM: {error}; nothing more is signed")));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if self.asked.is_some() || Instant::now() < self.ask_at {
-            return Ok(());
-        }
-        let Some(head) = self.due.front().copied() else { return Ok(()) };
-        let proof = consistency_proof(&self.follow.tree, self.signed.size.min(head.size), head.size)?;
-        let time =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.asked = Some(self.desk.submit(Request::Checkpoint { head, proof, time })?);
-        Ok(())
-    }
-
-    fn keep(&mut self, note: &Note) -> Result<(), Failure> {
-        let head = self.due.pop_front().expect("it was asked for");
-        let text = note.to_string();
-        let path = self.files.checkpoints();
-        let failed = |e: std::io::Error| Failure::file(&path, e, "make it writable");
-        let mut log = OpenOptions::new().append(true).create(true).open(&path).map_err(failed)?;
-        log.write_all(text.as_bytes()).and_then(|()| log.sync_data()).map_err(failed)?;
-        if let Some(site) = &self.signing.publish {
-            fs::create_dir_all(site).map_err(|e| Failure::file(site, e, "make it writable"))?;
-            self.follow.tree.publish(site, head.size, &text)?;
-        }
-        ironbell_hsm::write_durably(&self.files.checkpoint(), &text)?;
-        self.signed = head;
-        if self.is_late && self.due.is_empty() {
-            self.is_late = false;
-            tracing::info!(size = head.size, "checkpoints are signed again");
-        }
-        Ok(())
-    }
-
-    fn is_done(&self) -> bool {
-        self.due.is_empty() && self.asked.is_none()
-    }
-}
-
-/// `ironbell sign`: until SIGTERM; with `once`, until what is committed now is signed; `after` a checkpoint that another
-/// node of this venue signed.
-///
-/// # Errors
-/// When the configuration, the keys or the journal cannot be used; when what would be signed is not what the journal
-/// says, or would make a second history.
-pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let stop = crate::node::signals()?;
-    let mut process = Process::open(Config::read(config)?, after)?;
-    tracing::info!(size = process.follow.tree.size(), origin = process.signing.origin, "signing");
-    let every = Duration::from_nanos(process.signing.every.0);
-    let mut due_at = Instant::now();
-    loop {
-        let took = process.follow.follow()?;
-        let is_ending = stop.load(Ordering::Relaxed) || (once && !took);
-        if Instant::now() >= due_at || is_ending {
-            process.fall_due()?;
-            due_at = Instant::now() + every;
-        }
-        process.sign()?;
-        if is_ending && process.is_done() {
-            return Ok(());
-        }
-        // A key that is gone must not keep the process from ending; what waits is signed at the next start.
-        if let Some(error) = process.desk.health().last_error.filter(|_| is_ending) {
-            tracing::warn!(
-                waiting = process.due.len(),
-                error,
-                "it ends with checkpoints that are not signed"
-            );
-            return if once { Err(Failure::refused(error)) } else { Ok(()) };
-        }
-        if !took {
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 }

@@ -791,6 +791,12 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
             sink.u8(23);
             sink.bool(*on);
         }
+        Control::SignedHead { size, root, epoch } => {
+            sink.u8(24);
+            sink.u64(*size);
+            sink.put(*root);
+            sink.u64(*epoch);
+        }
     }
 }
 

@@ -113,8 +113,7 @@ impl Venue<'_> {
                 check((1..=3).contains(&level), AdminRefusal::Range)?;
                 check(self.desk().day_open, AdminRefusal::Day)
             }
-            Control::Void { .. } => Ok(()),
-            Control::HaltOrderEntry { .. } => Ok(()),
+            Control::Void { .. } | Control::HaltOrderEntry { .. } | Control::SignedHead { .. } => Ok(()),
         }
     }
 
@@ -289,7 +288,7 @@ impl Venue<'_> {
             }
             Control::SetDeclineLevels { levels } => self.office.decline_levels = levels,
             Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
-            Control::Void { .. } => {}
+            Control::Void { .. } | Control::SignedHead { .. } => {}
             Control::HaltOrderEntry { on } => self.each_desk(|desk| desk.order_entry_halted = on),
         }
         None

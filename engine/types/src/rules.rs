@@ -378,6 +378,16 @@ pub enum Control {
         /// Refused.
         on: bool,
     },
+    /// The venue signed a head of the tree over its Seqs. It changes nothing: it stands in the journal so that a node
+    /// which takes over knows what its own journal must come to before anything more is signed.
+    SignedHead {
+        /// Leaves: Seqs 1 to this, below its own.
+        size: u64,
+        /// SHA-256 root over them, as RFC 6962 has it.
+        root: [u8; 32],
+        /// The epoch that the last of them was sequenced in.
+        epoch: u64,
+    },
 }
 
 impl Control {
@@ -408,6 +418,7 @@ impl Control {
             Self::MarketWideHalt { .. } => "market_wide_halt",
             Self::Void { .. } => "void",
             Self::HaltOrderEntry { .. } => "halt_order_entry",
+            Self::SignedHead { .. } => "signed_head",
         }
     }
 }

@@ -239,6 +239,7 @@ impl Row {
             | Control::SetDeclineLevels { .. }
             | Control::MarketWideHalt { .. }
             | Control::HaltOrderEntry { .. }
+            | Control::SignedHead { .. }
             | Control::Void { .. } => Self::default(),
         }
     }

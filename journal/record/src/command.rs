@@ -159,6 +159,7 @@ kinds! {
     MarketWideHalt = 45, control::HaltBody;
     Void = 46, control::VoidBody;
     HaltOrderEntry = 47, control::OnBody;
+    SignedHead = 48, control::HeadBody;
 }
 
 /// Length of `command` as a record, in bytes.

@@ -277,6 +277,11 @@ fn any_trading_control() -> impl Strategy<Value = Control> {
             Control::Void { seq: Seq(seq), reason }
         }),
         any::<bool>().prop_map(|on| Control::HaltOrderEntry { on }),
+        (any::<u64>(), any::<[u8; 32]>(), any::<u64>()).prop_map(|(size, root, epoch)| Control::SignedHead {
+            size,
+            root,
+            epoch
+        }),
     ]
 }
 
@@ -597,6 +602,7 @@ fn the_kinds_of_the_rule_book_are_20_to_45() {
     let kinds: Vec<_> = commands.map(|command| kind(&command)).collect();
     assert_eq!(kinds, (20..=46).collect::<Vec<_>>());
     assert_eq!(kind(&Command::Control(Control::HaltOrderEntry { on: true })), 47);
+    assert_eq!(kind(&Command::Control(Control::SignedHead { size: 1, root: [1; 32], epoch: 1 })), 48);
 }
 
 fn kind(command: &Command) -> u8 {

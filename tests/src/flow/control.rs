@@ -120,6 +120,10 @@ impl Flow {
             Knob::HaltOrderEntry => {
                 self.later(Control::HaltOrderEntry { on: true }, Control::HaltOrderEntry { on: false })
             }
+            Knob::SignedHead => {
+                let [size, epoch] = [self.rng.below(1_000), self.rng.below(3)];
+                Control::SignedHead { size, root: [self.rng.below(256) as u8; 32], epoch }
+            }
         }
     }
 

@@ -86,6 +86,7 @@ pub(super) enum Knob {
     DeclineLevels,
     MarketWideHalt,
     HaltOrderEntry,
+    SignedHead,
 }
 
 impl Knob {
@@ -112,6 +113,7 @@ impl Knob {
         Self::DeclineLevels,
         Self::MarketWideHalt,
         Self::HaltOrderEntry,
+        Self::SignedHead,
     ];
 }
 

@@ -250,7 +250,8 @@ impl Oracle {
             | Control::SetDeclineLevels { .. }
             | Control::MarketWideHalt { .. }
             | Control::Void { .. }
-            | Control::HaltOrderEntry { .. } => true,
+            | Control::HaltOrderEntry { .. }
+            | Control::SignedHead { .. } => true,
         }
     }
 
@@ -401,7 +402,7 @@ impl Oracle {
                 let changed = *definition;
                 said.risk(EventBody::InstrumentDefined(changed));
             }
-            Control::SetDeclineLevels { .. } | Control::Void { .. } => {}
+            Control::SetDeclineLevels { .. } | Control::Void { .. } | Control::SignedHead { .. } => {}
             Control::MarketWideHalt { level } => self.books.market_wide_halt(level, said),
             Control::HaltOrderEntry { on } => self.order_entry_is_halted = on,
         }

@@ -1,5 +1,6 @@
 //! A journaled command as people and scripts read it: its kind, its fields by name, and whom it concerns.
 
+use base64ct::{Base64, Encoding};
 use ironbell_types::{
     AccountId, Command, Control, Display, FirmId, Instrument, InstrumentId, InstrumentRules, KillScope,
     MassCancel, Nanos, OrderEntrySwitch, OrderKey, OrderOptions, OrderTerms, Peg, Port, PortId, Price, Qty,
@@ -91,6 +92,7 @@ pub const KINDS: &[&str] = &[
     "market_wide_halt",
     "void",
     "halt_order_entry",
+    "signed_head",
 ];
 
 /// `command` in words; `names` knows what the commands before it defined.
@@ -540,6 +542,11 @@ impl Writer<'_> {
                 self.put("reason", reason.as_str());
             }
             Control::HaltOrderEntry { on } => self.put("on", on),
+            Control::SignedHead { size, root, epoch } => {
+                self.put("size", size);
+                self.put("root", Base64::encode_string(&root));
+                self.put("epoch", epoch);
+            }
         }
     }
 

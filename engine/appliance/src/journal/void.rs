@@ -66,7 +66,9 @@ fn check(journal: &Journal, seq: Seq, voids: &Voids, reason: VoidReason) -> Resu
     let refused = |why: String| Err(Failure::refused(format_args!("Seq {seq} was not made void: {why}")));
     let command = heard_by_nobody(journal, seq)?;
     match command.command {
-        Command::Tick | Command::MassCancelSlice(_) | Command::Control(Control::HaltOrderEntry { .. }) => {
+        Command::Tick
+        | Command::MassCancelSlice(_)
+        | Command::Control(Control::HaltOrderEntry { .. } | Control::SignedHead { .. }) => {
             return refused(format!(
                 "it is a {}, which the venue asks of itself and would ask again at once; run a version that takes it",
                 command.command.name()

@@ -156,6 +156,9 @@ pub fn command(ask: &Ask, engine: &Engine, now: Nanos) -> Result<Command, String
             Control::SetDeclineLevels { levels: [level(one)?, level(two)?, level(three)?] }
         }
         Ask::MarketWideHalt { level } => Control::MarketWideHalt { level: *level },
+        Ask::SignedHead { size, root, epoch } => {
+            Control::SignedHead { size: *size, root: *root, epoch: *epoch }
+        }
         Ask::Instrument { add: InstrumentAsk::Add(text) } => {
             let id = InstrumentId(engine.instruments().count() as u32 + 1);
             let assets = engine.assets().map(|a| (a.code.as_str(), (a.id, a.decimals))).collect();

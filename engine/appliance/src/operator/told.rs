@@ -235,6 +235,7 @@ impl Said<'_> {
             Control::HaltOrderEntry { on } => {
                 format!("new orders are {}", if *on { "refused: the disk is full" } else { "taken again" })
             }
+            Control::SignedHead { size, .. } => format!("the head of size {size} was signed"),
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) fn kind(control: &Control) -> Kind {
         Control::MarketWideHalt { .. } => Kind::MarketWideHalt,
         Control::Void { .. } => Kind::Void,
         Control::HaltOrderEntry { .. } => Kind::HaltOrderEntry,
+        Control::SignedHead { .. } => Kind::SignedHead,
     }
 }
 
@@ -153,6 +154,9 @@ pub(super) fn encode(control: &Control, into: &mut [u8]) {
         Control::MarketWideHalt { level } => put(into, &HaltBody { level, zero: [0; 7] }),
         Control::Void { seq, reason } => put(into, &VoidBody { seq: seq.0.into(), reason: reason.0 }),
         Control::HaltOrderEntry { on } => put(into, &OnBody { on: on.into(), zero: [0; 7] }),
+        Control::SignedHead { size, root, epoch } => {
+            put(into, &HeadBody { size: size.into(), epoch: epoch.into(), root });
+        }
     }
 }
 
@@ -290,6 +294,10 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Control, DecodeFault> {
             let body = take::<OnBody>(body)?;
             zero(body.zero == [0; 7])?;
             Control::HaltOrderEntry { on: flag("halt", body.on)? }
+        }
+        Kind::SignedHead => {
+            let HeadBody { size, epoch, root } = take::<HeadBody>(body)?;
+            Control::SignedHead { size: size.get(), root: *root, epoch: epoch.get() }
         }
         other => unreachable!("record kind {} is not an operator's command", other as u8),
     })
@@ -619,6 +627,14 @@ pub(super) struct OnBody {
 pub(super) struct HaltBody {
     level: u8,
     zero: [u8; 7],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct HeadBody {
+    size: U64,
+    epoch: U64,
+    root: [u8; 32],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
