@@ -69,6 +69,10 @@ impl<A: Acceptor> Acceptor for Faulty<A> {
         Ok(Some(Faulty::new(stream, self.faults, self.draws.next())))
     }
 
+    fn wait(&mut self, at_most: std::time::Duration) -> bool {
+        self.inner.wait(at_most)
+    }
+
     fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr()
     }

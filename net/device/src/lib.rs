@@ -137,6 +137,10 @@ impl<A: Acceptor> Acceptor for Option<A> {
         self.as_mut().map_or(Ok(None), A::accept)
     }
 
+    fn wait(&mut self, at_most: Duration) -> bool {
+        self.as_mut().is_some_and(|acceptor| acceptor.wait(at_most))
+    }
+
     /// `0.0.0.0:0` until it is open.
     fn local_addr(&self) -> SocketAddr {
         self.as_ref().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), A::local_addr)
