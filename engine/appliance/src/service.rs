@@ -116,7 +116,7 @@ pub struct Listening {
 /// How often the shadow is pumped and quiet sessions are looked at.
 const PUMP: Duration = Duration::from_millis(1);
 /// How often on an idle node: its ring takes what a busy one sequences in much longer.
-const PUMP_IDLE: Duration = Duration::from_millis(10);
+const PUMP_IDLE: Duration = Duration::from_millis(20);
 /// Memory registered with the executor's rings: an ordinary user may lock 8 MiB in all.
 const IO_MEMORY: usize = 1 << 20;
 

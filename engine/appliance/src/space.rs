@@ -50,7 +50,7 @@ pub struct Space {
 /// A pause after each step, of a MiB at most: the order path's writes come in between.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often it is looked whether there is a step to take.
-const PAUSE_IDLE: Duration = Duration::from_millis(5);
+const PAUSE_IDLE: Duration = Duration::from_millis(20);
 /// How often a full disk is asked again.
 const PAUSE_FULL: Duration = Duration::from_millis(100);
 

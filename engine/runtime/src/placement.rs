@@ -165,6 +165,7 @@ impl ThreadPlan {
             let mut idle_time = IdleTime::new(self.metrics.take());
             let origin = Instant::now();
             let (mut now, mut polls, mut without_work) = (Nanos(1), 0_u32, 0_u32);
+            let mut in_vain = false;
             while !stop.asked() {
                 if polls.is_multiple_of(POLLS_PER_CLOCK) || without_work > POLLS_BEFORE_PARK {
                     now = Nanos(origin.elapsed().as_nanos() as u64 + 1);
@@ -175,7 +176,9 @@ impl ThreadPlan {
                 idle_time.note(work > 0);
                 without_work = if work > 0 { 0 } else { without_work.saturating_add(1) };
                 if work == 0 {
-                    rest(self.idle, without_work, &mut self.roles);
+                    rest(self.idle, without_work, &mut self.roles, &mut in_vain);
+                } else {
+                    in_vain = false;
                 }
             }
             for role in &mut self.roles {
@@ -198,13 +201,16 @@ impl Drop for FailStop {
     }
 }
 
-fn rest(idle: Idle, without_work: u32, roles: &mut [Box<dyn Role>]) {
+/// `in_vain`: the last sleep was ended by something that no role wanted.
+fn rest(idle: Idle, without_work: u32, roles: &mut [Box<dyn Role>], in_vain: &mut bool) {
     match idle {
         Idle::Spin => std::hint::spin_loop(),
         Idle::Park { park } if without_work > POLLS_BEFORE_LONG_PARK => {
-            // Every other time it sleeps in any case: what wakes a role may be something that it does not want yet.
-            let wakes = without_work.is_multiple_of(2);
-            if !(wakes && roles.iter_mut().any(|role| role.wait(park * 100))) {
+            let begun = Instant::now();
+            let waited = !*in_vain && roles.iter_mut().any(|role| role.wait(park * 100));
+            // What woke it may be something that is left where it is, and would wake it again at once.
+            *in_vain = waited && begun.elapsed() < park * 10;
+            if !waited {
                 std::thread::sleep(park * 10);
             }
         }
