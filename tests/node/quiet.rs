@@ -1,25 +1,36 @@
 //! Promise 8, for the whole order path at once: gateway, sequencer, journal, one shard or several, release gate and feed
-//! as a node connects them, a journal on the disk, and not one allocation once warm.
+//! as a node connects them, a journal on the disk, and not one allocation once warm; also of a primary whose standby takes
+//! part in every commit.
+
+#[path = "bare_standby.rs"]
+mod bare_standby;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ironbell_appliance::format;
+use ironbell_appliance::ha::carriage::Carriage;
+use ironbell_appliance::ha::catch_up::CatchUp;
+use ironbell_appliance::ha::primary::{self, Ends, Order, Primary, Report, Settings};
 use ironbell_appliance::recovery::{self, Replay};
 use ironbell_appliance::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, SequencerRole};
 use ironbell_client::order_entry::{Event, FullOrder, Member, NewOrder, OrderEntry, Replacement, TwoSided};
-use ironbell_device::mem;
+use ironbell_device::kernel::{Connection, KernelAcceptor};
+use ironbell_device::{Acceptor as _, mem};
 use ironbell_feed::Feed;
 use ironbell_gateway::{Gateway, LoginChecker};
+use ironbell_replica::{AckPolicy, CommitRule, NodeId, primary as link};
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
-use ironbell_store::{DataKey, SegmentMaker};
-use ironbell_sync::{Consumer, cursor, due, metrics, ring};
+use ironbell_store::{DataKey, Identity, Options, SegmentMaker, Term, Writer};
+use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, cursor, due, metrics, ring};
 use ironbell_types::{Capacity, Credential, Display, Nanos, Side, Symbol, TimeInForce, Username};
 use ironbell_wire::ouch::{OptionValue, OptionsBuf};
 
@@ -85,8 +96,79 @@ impl LoginChecker for Trusting {
     }
 }
 
+/// A primary's side, and its standby on a thread of its own.
+struct Pair {
+    commit: CursorReader,
+    permission: DueReader,
+    /// Nobody gives orders; what is reported is read.
+    _orders: Producer<Order>,
+    reports: Consumer<Report>,
+    stop: Stop,
+    standby: Option<JoinHandle<()>>,
+}
+
+impl Pair {
+    fn new(dir: &std::path::Path, identity: Identity, writer: &mut Writer) -> (Self, Primary) {
+        let before = writer.point();
+        writer.begin_epoch(writer.promised() + 1).expect("the disk writes");
+        while writer.in_flight() > 0 {
+            writer.poll().expect("the disk writes");
+        }
+        let mut acceptor = KernelAcceptor::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let calling = Connection::connect(acceptor.local_addr()).expect("somebody listens");
+        let connection = loop {
+            if let Some(connection) = acceptor.accept().expect("it listens") {
+                break connection;
+            }
+        };
+        let stop = Stop::default();
+        let (stopped, folder) = (stop.clone(), dir.join("standby"));
+        let standby = std::thread::spawn(move || {
+            std::fs::create_dir_all(&folder).expect("a folder of ours");
+            let journal = folder.join("journal");
+            let mut standby =
+                bare_standby::BareStandby::new(&journal, identity, calling, AckPolicy::BothDurable);
+            while !stopped.asked() {
+                if !standby.poll() {
+                    std::thread::sleep(Duration::from_micros(20));
+                }
+            }
+        });
+        let (commit, committed) = cursor(writer.chain().commit.0);
+        let (permission, permitted) = due();
+        let (mut orders, theirs) = ring(primary::ORDERS);
+        let (reports, told) = ring(primary::REPORTS);
+        let settings = Settings {
+            node: NodeId::ONE,
+            identity,
+            policy: AckPolicy::BothDurable,
+            permission: Nanos(60_000_000_000),
+            link: link::Config { keep_alive: Nanos(1_000_000), catch_up_bytes_per_s: 1 << 30 },
+        };
+        let journal = dir.join("data").join("journal");
+        let catch_up = CatchUp::start(journal, None, stop.clone()).expect("a thread");
+        let ends = Ends { commit, permission, orders: theirs, reports };
+        let primary = Primary::new(settings, writer, before, CommitRule::Pair, catch_up, ends);
+        let connect = Order::Connect(Carriage::new(connection, primary::OUTBOX_BYTES));
+        assert!(orders.push(connect).is_ok(), "there is room for one");
+        let (standby, _orders) = (Some(standby), orders);
+        (Self { commit: committed, permission: permitted, _orders, reports: told, stop, standby }, primary)
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.stop.ask();
+        if let Some(standby) = self.standby.take() {
+            let joined = standby.join();
+            assert!(joined.is_ok() || std::thread::panicking(), "the standby panicked");
+        }
+    }
+}
+
 struct Node {
     shard: Shard,
+    pair: Option<Pair>,
     /// All others.
     roles: Vec<Box<dyn Role>>,
     shadow: Consumer<release::ToShadow>,
@@ -97,7 +179,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(dir: &std::path::Path, acceptor: mem::MemAcceptor, shards: usize) -> Self {
+    fn start(dir: &std::path::Path, acceptor: mem::MemAcceptor, shards: usize, is_pair: bool) -> Self {
         let path = dir.join("node.toml");
         // The firm is at home on the last shard and its instrument on the first, and every frame is fanned out.
         let homes = format!("[shards]\ncount = {shards}\nrun_min = 1\nfirms = {{ ALFA = {} }}\n", shards - 1);
@@ -135,10 +217,13 @@ impl Node {
             ..ironbell_feed::Config::default()
         };
         let mut feed = Feed::new(feed_config, feed_log, to_feed).expect("sockets on loopback");
-        let venue_key = ironbell_store::identity(&journal).expect("an identity").key;
+        let identity = ironbell_store::identity(&journal).expect("an identity");
+        let venue_key = identity.key;
         let mut replay = Replay::new(venue_key);
-        let (found, writer, segments) =
-            ironbell_store::open_replaying(&journal, &config.store_options(None), &mut |header, commands| {
+        let term = if is_pair { Term::Copy } else { Term::Next };
+        let options = Options { term, ..config.store_options(None) };
+        let (found, mut writer, segments) =
+            ironbell_store::open_replaying(&journal, &options, &mut |header, commands| {
                 for event in replay.frame(header, commands)? {
                     gateway.replay(event)?;
                     feed.replay(event)?;
@@ -148,7 +233,12 @@ impl Node {
             .expect("the journal opens");
         gateway.end_recovery();
         feed.end_recovery();
-        let (engine, commit) = (replay.finish().engine, writer.durable());
+        let (pair, primary) = match is_pair.then(|| Pair::new(dir, identity, &mut writer)) {
+            Some((pair, primary)) => (Some(pair), Some(primary)),
+            None => (None, None),
+        };
+        let commit = pair.as_ref().map_or_else(|| writer.durable(), |pair| pair.commit.clone());
+        let engine = replay.finish().engine;
         let (engine, _) = recovery::with_twin(engine, venue_key, &config).expect("there are such shards");
         let (released_seq, _) = cursor(engine.last_seq().0);
         let mut sections =
@@ -176,7 +266,7 @@ impl Node {
         let sequencer = SequencerRole::new(sequencer, section(), Stop::default(), Stop::default());
         let journal = JournalRole::new(
             writer,
-            None,
+            primary,
             to_journal,
             frames_durable,
             section(),
@@ -200,7 +290,7 @@ impl Node {
             outputs,
             release_shadow,
             commit,
-            permission: None,
+            permission: pair.as_ref().map(|pair| pair.permission.clone()),
         };
         let release = Release::new(connections, released_seq, roles::observe_released(section()));
         let feed = FeedRole::new(feed, section(), fatal.clone(), stop);
@@ -212,7 +302,7 @@ impl Node {
             Box::new(feed),
         ];
         roles.extend(workers.into_iter().map(|worker| Box::new(worker) as Box<dyn Role>));
-        Self { shard, roles, shadow, segments, logs: [session_maker, feed_maker], fatal, now: Nanos(1) }
+        Self { shard, pair, roles, shadow, segments, logs: [session_maker, feed_maker], fatal, now: Nanos(1) }
     }
 
     /// One round of every role; returns how often they allocated. What is done on other threads in a node
@@ -226,6 +316,11 @@ impl Node {
         self.shard.poll(self.now);
         let count = ALLOCATIONS.get() - before;
         while self.shadow.pop().is_ok() {}
+        if let Some(pair) = &mut self.pair {
+            while let Ok(report) = pair.reports.pop() {
+                assert!(!matches!(report, Report::Alarm(_) | Report::Unconnected), "the standby is lost");
+            }
+        }
         self.segments.poll().expect("the disk has room");
         for log in &mut self.logs {
             log.poll().expect("the disk has room");
@@ -305,25 +400,30 @@ fn trade(node: &mut Node, member: &mut Trader, step: u32) -> u64 {
 
 #[test]
 fn a_warm_order_path_makes_no_allocation() {
-    check(1);
+    check(1, false);
 }
 
 #[test]
 fn nor_does_one_of_two_shards() {
-    check(2);
+    check(2, false);
 }
 
 #[test]
 fn nor_does_one_of_three_shards() {
-    check(3);
+    check(3, false);
 }
 
-fn check(shards: usize) {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("quiet-{shards}"));
+#[test]
+fn nor_does_a_primary_with_a_standby() {
+    check(1, true);
+}
+
+fn check(shards: usize, is_pair: bool) {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("quiet-{shards}-{is_pair}"));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).expect("a folder");
     let (acceptor, dialer) = mem::network(64 << 10);
-    let mut node = Node::start(&dir, acceptor, shards);
+    let mut node = Node::start(&dir, acceptor, shards, is_pair);
     let username = Username::new("ALFA01").expect("short");
     let entry =
         OrderEntry::new(&ironbell_session::Config::default(), username, "quiet", Nanos(1)).expect("a member");

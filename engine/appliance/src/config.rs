@@ -536,6 +536,10 @@ mod tests {
                 "[ha]\nnode = 1\nlisten = \"127.0.0.1:1\"\netcd = [\"http://e\"]\nsolo = \"often\"",
                 "neither \"by-hand\" nor a span",
             ),
+            (
+                "[ha]\nnode = 1\nlisten = \"127.0.0.1:1\"\netcd = [\"https://e\"]\netcd_certificate = \"a\"",
+                "ha.etcd_ca go together",
+            ),
             ("[ha]\nack = \"sometimes\"", "unknown variant `sometimes`"),
             ("not toml", "line 1"),
         ] {

@@ -213,7 +213,8 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         while let Some(connection) = admin_listener.incoming().next().await {
             match connection {
                 Ok(stream) => {
-                    admin_tasks.spawn(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context)));
+                    let answering = Rc::clone(&admin_tasks.answering);
+                    admin_tasks.spawn(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context), answering));
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "the admin socket accepts nothing; trying again");
@@ -244,23 +245,33 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
 struct Tasks {
     stop: Stop,
     alive: Rc<Cell<usize>>,
+    /// Operators' orders whose outcome is not told yet. One that ends this node's lead ends the executor too: it waits for
+    /// them, so that whoever ordered it hears so.
+    answering: Rc<Cell<usize>>,
 }
+
+/// How long the end waits for operators to be told. The outcome is known by then, or never will be.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// How often each task looks whether it has to end.
 const STOP_LOOK: Duration = Duration::from_millis(20);
 
 impl Tasks {
     fn new(stop: Stop) -> Self {
-        Self { stop, alive: Rc::new(Cell::new(0)) }
+        Self { stop, alive: Rc::default(), answering: Rc::default() }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let Self { stop, alive } = self.clone();
+        let Self { stop, alive, answering } = self.clone();
         alive.set(alive.get() + 1);
         glommio::spawn_local(async move {
             let stopped = async {
                 while !stop.asked() {
                     sleep(STOP_LOOK).await;
+                }
+                let since = Instant::now();
+                while answering.get() > 0 && since.elapsed() < ANSWER_MAX {
+                    sleep(PUMP).await;
                 }
             };
             futures_lite::future::or(task, stopped).await;
@@ -389,7 +400,12 @@ async fn is_written(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> 
     futures_lite::future::or(async { writer.write_all(bytes).await.is_ok() }, gave_up).await
 }
 
-async fn answer_admin(stream: UnixStream, desk: Rc<Desk>, context: Rc<admin::Context>) {
+async fn answer_admin(
+    stream: UnixStream,
+    desk: Rc<Desk>,
+    context: Rc<admin::Context>,
+    answering: Rc<Cell<usize>>,
+) {
     /// A request is a short line; more than this without a line end is no request.
     const LINE_MAX: u64 = 64 << 10;
     let mut stream = stream.buffered();
@@ -399,7 +415,9 @@ async fn answer_admin(stream: UnixStream, desk: Rc<Desk>, context: Rc<admin::Con
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let mut answer = match admin::request(&line) {
+        let request = admin::request(&line);
+        let _told = matches!(request, Ok(Request::Pair { .. })).then(|| Answering::one_of(&answering));
+        let mut answer = match request {
             Ok(Request::Control { ask, wait }) => match desk.control(&ask, wait).await {
                 Ok(told) => admin::json(&told),
                 Err(why) => admin::refusal(&why),
@@ -424,6 +442,22 @@ async fn answer_admin(stream: UnixStream, desk: Rc<Desk>, context: Rc<admin::Con
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Counted until it is dropped.
+struct Answering(Rc<Cell<usize>>);
+
+impl Answering {
+    fn one_of(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

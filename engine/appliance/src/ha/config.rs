@@ -1,8 +1,10 @@
 //! `[ha]`: this node is one of a pair.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ironbell_etcd::Tls;
 use ironbell_replica::control::{AfterTakeover, Config as Rules, SoloPolicy};
 use ironbell_replica::{AckPolicy, NodeId, primary};
 use ironbell_types::Nanos;
@@ -24,6 +26,12 @@ pub struct Ha {
     pub allow_remote: bool,
     /// Where etcd's members answer: `http://host:2379`.
     pub etcd: Vec<String>,
+    /// The certificates of whoever signed those of etcd's members, for `https://`.
+    pub etcd_ca: Option<PathBuf>,
+    /// This node's certificate for etcd, and its key.
+    pub etcd_certificate: Option<PathBuf>,
+    /// See [`etcd_certificate`](Self::etcd_certificate).
+    pub etcd_certificate_key: Option<PathBuf>,
     /// The key in etcd that says who leads.
     pub key: String,
     /// What an acknowledgement to a member means. The same on both nodes.
@@ -86,6 +94,9 @@ impl Default for Ha {
             peer: None,
             allow_remote: false,
             etcd: Vec::new(),
+            etcd_ca: None,
+            etcd_certificate: None,
+            etcd_certificate_key: None,
             key: "/ironbell/venue".into(),
             ack: AckPolicy::BothDurable,
             after_takeover: After::Alone,
@@ -145,6 +156,11 @@ impl Ha {
                     .into(),
             );
         }
+        if self.etcd_certificate.is_some() != self.etcd_certificate_key.is_some()
+            || self.etcd_certificate.is_some() && self.etcd_ca.is_none()
+        {
+            return Err("ha.etcd_certificate, ha.etcd_certificate_key and ha.etcd_ca go together".into());
+        }
         if !self.key.starts_with('/') || self.key.ends_with('/') {
             return Err(format!("ha.key = {:?} does not begin with / or ends with it", self.key));
         }
@@ -194,7 +210,10 @@ impl Ha {
         ironbell_etcd::Options {
             endpoints: self.etcd.clone(),
             deadline: Duration::from_millis(600),
-            tls: None,
+            tls: self.etcd_ca.clone().map(|ca| Tls {
+                ca,
+                client: self.etcd_certificate.clone().zip(self.etcd_certificate_key.clone()),
+            }),
         }
     }
 
