@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,6 +24,8 @@ use ironbell_runtime::clock::boot_time;
 use ironbell_runtime::{Clock, Stop, SystemClock};
 use ironbell_sync::{DueReader, Producer};
 use ironbell_types::{Inbound, Nanos};
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::admin::{self, Request};
 use crate::failure::Failure;
@@ -198,7 +201,7 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
     let sessions = ironbell_session::Config::default();
     let (config, feed) = (sessions, channel.clone());
     let itch_session = move |now| ItchSession::new(&config, None, feed.clone(), now);
-    tasks.spawn(accept_all(itch, clock, tasks.clone(), itch_session));
+    tasks.spawn_listener(accept_all(itch, clock, tasks.clone(), itch_session));
     let theirs = Rc::clone(&shadow);
     let glimpse_session = move |now| {
         let shadow = Rc::clone(&theirs);
@@ -207,10 +210,13 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
             move || if is_permitted(permission.as_ref()) { shadow.borrow().snapshot() } else { None };
         GlimpseSession::new(&sessions, None, channel.clone(), snapshot, now)
     };
-    tasks.spawn(accept_all(glimpse, clock, tasks.clone(), glimpse_session));
+    tasks.spawn_listener(accept_all(glimpse, clock, tasks.clone(), glimpse_session));
     let admin_tasks = tasks.clone();
-    tasks.spawn(async move {
+    tasks.spawn_listener(async move {
         while let Some(connection) = admin_listener.incoming().next().await {
+            if admin_tasks.stop.asked() {
+                return;
+            }
             match connection {
                 Ok(stream) => {
                     let answering = Rc::clone(&admin_tasks.answering);
@@ -235,7 +241,11 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
             rest = (rest * 2).min(PUMP_IDLE);
         }
     }
+    // No accept is left under way when the listeners go: the kernel would end it with a connection that nobody ever closes,
+    // and whoever made that would wait in vain.
+    let woken = [wake_tcp(listening.itch), wake_tcp(listening.glimpse), wake_unix(&admin_path)];
     tasks.ended().await;
+    drop(woken);
     let _ = std::fs::remove_file(admin_path);
 }
 
@@ -245,6 +255,8 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
 struct Tasks {
     stop: Stop,
     alive: Rc<Cell<usize>>,
+    /// Those that accept connections: each ends with the next one, after the stop.
+    listening: Rc<Cell<usize>>,
     /// Operators' orders whose outcome is not told yet. One that ends this node's lead ends the executor too: it waits for
     /// them, so that whoever ordered it hears so.
     answering: Rc<Cell<usize>>,
@@ -258,11 +270,11 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 
 impl Tasks {
     fn new(stop: Stop) -> Self {
-        Self { stop, alive: Rc::default(), answering: Rc::default() }
+        Self { stop, alive: Rc::default(), listening: Rc::default(), answering: Rc::default() }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        let Self { stop, alive, answering } = self.clone();
+        let Self { stop, alive, answering, listening: _ } = self.clone();
         alive.set(alive.get() + 1);
         glommio::spawn_local(async move {
             let stopped = async {
@@ -280,14 +292,43 @@ impl Tasks {
         .detach();
     }
 
-    /// Waits until all have ended.
+    fn spawn_listener(&self, task: impl Future<Output = ()> + 'static) {
+        let listening = Rc::clone(&self.listening);
+        listening.set(listening.get() + 1);
+        glommio::spawn_local(async move {
+            task.await;
+            listening.set(listening.get() - 1);
+        })
+        .detach();
+    }
+
+    /// Waits until all have ended; for those that listen only as long as one takes that was woken.
     async fn ended(&self) {
-        while self.alive.get() > 0 {
+        let since = Instant::now();
+        while self.alive.get() > 0 || (self.listening.get() > 0 && since.elapsed() < ANSWER_MAX) {
             sleep(PUMP).await;
         }
         // What they had spawned in turn was cancelled with them, and is dropped when its turn comes.
         sleep(PUMP).await;
     }
+}
+
+/// A connection that ends a listener's wait for one, if it can be made at once.
+fn wake_tcp(address: SocketAddr) -> Option<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    wake(family, &address)
+}
+
+/// Likewise.
+fn wake_unix(path: &Path) -> Option<OwnedFd> {
+    wake(AddressFamily::UNIX, &SocketAddrUnix::new(path).ok()?)
+}
+
+fn wake(family: AddressFamily, address: &impl SocketAddrArg) -> Option<OwnedFd> {
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK, None).ok()?;
+    // It may be under way still.
+    let _ = rustix::net::connect(&socket, address);
+    Some(socket)
 }
 
 /// Whether what is committed here may be read: not when another node may lead by now.
@@ -332,6 +373,7 @@ async fn accept_all<S: ByteSession + 'static>(
     loop {
         match listener.accept().await {
             // Dropped, which closes it.
+            Ok(_) if tasks.stop.asked() => return,
             Ok(_) if open.get() == CONNECTIONS_MAX => {}
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
