@@ -36,6 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("load", &["types", "wire", "session", "device", "client"]),
     ("powercut", &["types", "store"]),
     ("etcd", &[]),
+    ("exporter", &["sync"]),
     ("etcd-cluster", &[]),
     ("sim", &["types", "core", "record", "store", "replica", "tests"]),
     (

@@ -58,9 +58,9 @@ pub struct ThreadPlan {
     pub metrics: Option<RoleMetrics>,
 }
 
-/// What a thread counts: nanoseconds without work since it started, and how many thousandths of the last second they
-/// were.
-pub const IDLE_COUNTERS: [&str; 2] = ["idle_ns", "idle_permille"];
+/// What a thread counts: nanoseconds without work since it started; how many thousandths of the last second they were; and
+/// its seconds, so that whoever watches sees that it is not stuck in a role.
+pub const IDLE_COUNTERS: [&str; 3] = ["idle_ns", "idle_permille", "beats"];
 
 /// Adds up the time between a poll without work and the next with work: nothing is timed on a thread that has always
 /// work or never.
@@ -103,6 +103,7 @@ impl IdleTime {
         }
         metrics.set(0, self.nanos);
         metrics.set(1, ((self.nanos - self.second.1) * 1_000 / second).min(1_000));
+        metrics.add(2, 1);
         self.second = (now, self.nanos);
     }
 }
