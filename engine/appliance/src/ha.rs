@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::hlog::StageLog;
 use crate::node::Node;
+use crate::notify::Notifier;
 use crate::snapshot::Keeper;
 use crate::warm::{Doors, Warm};
 use caller::Caller;
@@ -85,6 +86,7 @@ pub fn run(
         unanswered: None,
         view: View::new(ha.node),
         stands: false,
+        notifier: Notifier::new(),
         stop,
     };
     let mut from_genesis = from_genesis;
@@ -176,6 +178,7 @@ struct Pair<'a> {
     view: View,
     /// An operator has told it to stop leading.
     stands: bool,
+    notifier: Notifier,
     stop: Stop,
 }
 
@@ -254,7 +257,9 @@ impl Pair<'_> {
         let (promised, last) = (warm.writer.promised(), warm.writer.durable_point());
         let start = Start { promised, last, stands: self.stands };
         let keeper = Keeper::new(self.config, self.path, warm.recovered.snapshot_seq.unwrap_or(0));
-        say(&format!("standby: node {} has recovered {} commands", self.ha.node, warm.recovered.commands));
+        let line = format!("standby: node {} has recovered {} commands", self.ha.node, warm.recovered.commands);
+        say(&line);
+        self.notifier.ready(&line);
         let durability = format!("{:?}", self.config.journal.durability).to_lowercase();
         self.view.recovered(&warm.recovered, &durability);
         let follower = Follower::new(warm, self.ha, self.view.clone())?;
@@ -490,6 +495,8 @@ impl Pair<'_> {
         let node = warm.lead(self.config, doors, Some(side))?;
         life.hlog = self.hlog.map(|file| StageLog::create(file, &node.metrics_path)).transpose()?;
         say(&node.ready_line());
+        self.notifier.watch(&node.metrics_path)?;
+        self.notifier.ready(&node.ready_line());
         life.stage = Stage::Open(Box::new(node), line);
         Ok(())
     }
@@ -506,6 +513,7 @@ impl Pair<'_> {
     /// What is done now and then.
     fn show(&mut self, life: &mut Life) -> Result<(), Failure> {
         self.view.control(&life.control.status());
+        self.notifier.tick();
         match &mut life.stage {
             Stage::Following(follower) => {
                 follower.show();
@@ -523,6 +531,10 @@ impl Pair<'_> {
     /// Ends a life. A node that stops drains and seals; one that steps down drops what it has.
     fn end(&mut self, life: Life, in_order: bool) -> Result<(), Failure> {
         let Life { stage, hlog, .. } = life;
+        self.notifier.unwatch();
+        if in_order {
+            self.notifier.stopping();
+        }
         match stage {
             Stage::Open(node, _) if in_order => {
                 let logged = hlog.map_or(Ok(()), StageLog::finish);

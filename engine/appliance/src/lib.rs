@@ -8,6 +8,7 @@
 
 pub mod lead;
 pub mod node;
+pub mod notify;
 pub mod topology;
 
 pub mod ha;

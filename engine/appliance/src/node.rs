@@ -13,6 +13,7 @@ use ironbell_sync::CursorReader;
 use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::notify::Notifier;
 use crate::roles::Fatal;
 use crate::service;
 use crate::snapshot::Keeper;
@@ -35,12 +36,17 @@ pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), F
     let mut keeper = Keeper::new(&config, path, node.recovered.snapshot_seq.unwrap_or(0));
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
     let _ = writeln!(std::io::stdout(), "{}", node.ready_line());
+    let mut notifier = Notifier::new();
+    notifier.watch(&node.metrics_path)?;
+    notifier.ready(&node.ready_line());
     let mut logged = Ok(());
     while !signals.load(Ordering::Acquire) && !node.is_ending() && logged.is_ok() {
         std::thread::sleep(Duration::from_millis(20));
         keeper.tick(node.commit.get());
+        notifier.tick();
         logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);
     }
+    notifier.stopping();
     // A full disk under the latency log ends the node in good order all the same.
     let logged = logged.and_then(|()| hlog.map_or(Ok(()), crate::hlog::StageLog::finish));
     let commit = node.commit.clone();
