@@ -1,7 +1,8 @@
 //! A follower of the multicast feed beside the load: when did each new order stand on the book for all to see?
 
+use crate::load::Tick;
 use ironbell_client::market_data::{FollowerConfig, MulticastClient, MulticastFollower};
-use ironbell_types::Nanos;
+use ironbell_types::{Nanos, Symbol};
 use ironbell_wire::itch::Message;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,8 +28,39 @@ pub struct BookWatch {
     thread: Option<JoinHandle<Result<(), String>>>,
 }
 
+/// Ticks for whoever reacts to them: one at a time, when it is asked for, so that none is old.
+#[derive(Debug)]
+pub struct Ticks {
+    shared: Arc<Shared>,
+}
+
+impl Ticks {
+    /// The next new order is to be told.
+    pub(crate) fn want(&self) {
+        self.shared.is_tick_wanted.store(true, Ordering::Release);
+    }
+
+    /// The one that was wanted, if it has come.
+    pub(crate) fn take(&self) -> Option<Tick> {
+        if !self.shared.is_tick_there.load(Ordering::Acquire) {
+            return None;
+        }
+        self.shared.is_tick_there.store(false, Ordering::Relaxed);
+        self.shared.tick.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// None is wanted, and one that came is let go.
+    pub(crate) fn forget(&self) {
+        self.shared.is_tick_wanted.store(false, Ordering::Release);
+        self.take();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
+    is_tick_wanted: AtomicBool,
+    is_tick_there: AtomicBool,
+    tick: Mutex<Option<Tick>>,
     stop: AtomicBool,
     is_noting: AtomicBool,
     /// One past the last message delivered.
@@ -54,12 +86,30 @@ impl BookWatch {
                 while !shared.stop.load(Ordering::Relaxed) {
                     let now = Nanos(clock.elapsed().as_nanos() as u64 + 1);
                     let taken = client.poll(now, &mut |_, message| {
-                        let order_ref = match Message::parse(message) {
-                            Ok(Message::AddOrder(told)) => told.order_reference.get(),
-                            Ok(Message::AddOrderMpid(told)) => told.order_reference.get(),
+                        let at = Nanos(clock.elapsed().as_nanos() as u64);
+                        let tick = |stock, side, shares: u32, price: u32| Tick {
+                            symbol: Symbol(stock),
+                            is_buy: side == b'B',
+                            qty: shares,
+                            price: u64::from(price),
+                            at,
+                        };
+                        let (order_ref, tick) = match Message::parse(message) {
+                            Ok(Message::AddOrder(told)) => (
+                                told.order_reference.get(),
+                                tick(told.stock, told.buy_sell, told.shares.get(), told.price.get()),
+                            ),
+                            Ok(Message::AddOrderMpid(told)) => (
+                                told.order_reference.get(),
+                                tick(told.stock, told.buy_sell, told.shares.get(), told.price.get()),
+                            ),
                             _ => return,
                         };
-                        batch.push((order_ref, Nanos(clock.elapsed().as_nanos() as u64)));
+                        if shared.is_tick_wanted.swap(false, Ordering::Acquire) {
+                            *shared.tick.lock().unwrap_or_else(PoisonError::into_inner) = Some(tick);
+                            shared.is_tick_there.store(true, Ordering::Release);
+                        }
+                        batch.push((order_ref, at));
                     });
                     if shared.is_noting.load(Ordering::Relaxed) {
                         shared.seen.lock().unwrap_or_else(PoisonError::into_inner).append(&mut batch);
@@ -78,6 +128,12 @@ impl BookWatch {
             .spawn(follow)
             .map_err(|e| e.to_string())?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Its ticks, for one that reacts to them.
+    #[must_use]
+    pub fn ticks(&self) -> Ticks {
+        Ticks { shared: Arc::clone(&self.shared) }
     }
 
     /// From here on what is seen is noted; `count` is made room for.

@@ -1,9 +1,12 @@
 //! The load over real TCP sessions: one thread that polls them all and never waits for an answer.
 
+use crate::book_watch::Ticks;
 use crate::flow::FlowConfig;
+use crate::kernel_stamps::KernelStamps;
 use crate::latency::Latency;
 use crate::load::{Counts, Latencies, Load, Remembered};
 use crate::orders::Request;
+use crate::samples::Sample;
 use crate::schedule::{Arrivals, Schedule};
 use ironbell_client::order_entry::{self, Event, Member, NewOrder, NotSent, Replacement};
 use ironbell_session::{Config as SessionConfig, Refusal};
@@ -55,6 +58,8 @@ pub struct DriverConfig {
     pub patience: Duration,
     /// Times and buffers of the sessions.
     pub session: SessionConfig,
+    /// Whether the kernel is asked when it had received what is read: a system call more for each read.
+    pub kernel_stamps: bool,
 }
 
 impl DriverConfig {
@@ -75,6 +80,7 @@ impl DriverConfig {
                 output_size: 256 << 10,
                 ..SessionConfig::default()
             },
+            kernel_stamps: false,
         }
     }
 }
@@ -125,6 +131,14 @@ pub enum Error {
         username: Username,
         /// Why.
         refusal: Refusal,
+    },
+    /// The kernel does not stamp what it receives.
+    #[error("{username}: the kernel gives no receive timestamps: {source}")]
+    NotStamped {
+        /// On whose socket.
+        username: Username,
+        /// Why.
+        source: std::io::Error,
     },
     /// An answer did not come in time.
     #[error("{username}: no {what} within {patience:?}")]
@@ -224,6 +238,16 @@ pub struct Driver {
     intended: u64,
     ended: Ended,
     ready: Ready,
+    stamps: Option<KernelStamps>,
+    reactions: Option<Reactions>,
+}
+
+/// Orders that ticks set off.
+struct Reactions {
+    ticks: Ticks,
+    every: Duration,
+    /// When the next tick is asked for.
+    next: Nanos,
 }
 
 impl std::fmt::Debug for Driver {
@@ -272,6 +296,17 @@ impl Driver {
                 }
             }
         }
+        let mut stamps = None;
+        if config.kernel_stamps {
+            for seat in &seats {
+                let username = seat.username;
+                KernelStamps::ask(seat.member.stream())
+                    .map_err(|source| Error::NotStamped { username, source })?;
+            }
+            let mut asked = KernelStamps::new();
+            wait_for_stamps(&mut seats[0], &mut asked, clock, config.patience)?;
+            stamps = Some(asked);
+        }
         let ready = Ready::of(&seats);
         let load = Load::new(config.flow.clone(), &first_nums, config.capacity, config.remember);
         let symbols = config.flow.instruments.iter().map(|traded| traded.symbol).collect();
@@ -288,6 +323,8 @@ impl Driver {
             intended: 0,
             ended,
             ready,
+            stamps,
+            reactions: None,
         })
     }
 
@@ -304,6 +341,10 @@ impl Driver {
         self.load.schedule(Some(Schedule::new(self.config.arrivals.clone(), self.config.rate, start, seed)));
         let sent_before = self.load.counts().sent.total();
         let mut ticker = Ticker::new(start);
+        if let Some(reactions) = &mut self.reactions {
+            reactions.ticks.forget();
+            reactions.next = start;
+        }
         self.ended = loop {
             let now = at(self.clock);
             let sent = self.load.counts().sent.total() - sent_before;
@@ -325,7 +366,7 @@ impl Driver {
                 self.answered_in += Duration::from_nanos(at(self.clock).0 - start.0);
                 break ended;
             }
-            let mut work = self.send_due(left, now);
+            let mut work = self.send_due(left, now) + self.react(now);
             match self.sweep() {
                 Ok(moved) => work += moved,
                 Err(ended) => {
@@ -358,6 +399,22 @@ impl Driver {
         sent
     }
 
+    /// Sends what a tick sets off, if one was asked for and has come.
+    fn react(&mut self, now: Nanos) -> usize {
+        let Some(reactions) = &mut self.reactions else { return 0 };
+        if now >= reactions.next {
+            reactions.next = Nanos(now.0 + reactions.every.as_nanos() as u64);
+            reactions.ticks.want();
+        }
+        let Some((member, request)) = reactions.ticks.take().and_then(|tick| self.load.react(&tick, now))
+        else {
+            return 0;
+        };
+        send_or_keep(&mut self.seats[member], request, &self.symbols);
+        self.ready.wants(member);
+        1
+    }
+
     /// Polls the sessions that may have something, once, and takes in what came.
     fn sweep(&mut self) -> Result<usize, Ended> {
         let mut work = 0;
@@ -382,6 +439,14 @@ impl Driver {
                 break;
             }
             seat.waiting.pop_front();
+        }
+        let late = self.stamps.as_mut().and_then(|stamps| stamps.late(seat.member.stream()));
+        if let Some(late) = late {
+            let now = at(self.clock);
+            let then = |late: Option<Nanos>| late.map(|late| Nanos(now.0.saturating_sub(late.0)));
+            if late.kernel.is_some() {
+                self.load.arrived(then(late.kernel), then(late.card), now);
+            }
         }
         let moved = seat.member.poll(at(self.clock));
         // What came before a connection broke counts: it was heard.
@@ -532,6 +597,23 @@ impl Driver {
         self.load.clear_latencies();
     }
 
+    /// From the next run on, `per_s` times a second at most an order against what was just added to a book is sent, when
+    /// its message is taken from the feed.
+    pub fn react_to(&mut self, ticks: Ticks, per_s: f64) {
+        self.reactions =
+            Some(Reactions { ticks, every: Duration::from_secs_f64(1.0 / per_s), next: Nanos(0) });
+    }
+
+    /// Keeps every answered request by itself until [`Driver::take_samples`]; `count` is made room for.
+    pub fn keep_samples(&mut self, count: usize) {
+        self.load.keep_samples(count);
+    }
+
+    /// The samples kept since [`Driver::keep_samples`], which ends with this.
+    pub fn take_samples(&mut self) -> Vec<Sample> {
+        self.load.take_samples()
+    }
+
     /// The clock that all times count from, for whoever measures beside.
     #[must_use]
     pub const fn clock(&self) -> Instant {
@@ -669,6 +751,41 @@ fn send(member: &mut Member, request: &Request, symbols: &[Symbol]) -> Result<()
         }
         Request::Cancel { user_ref_num, qty } => entry.cancel(user_ref_num, qty),
         Request::Query => entry.account_query(),
+    }
+}
+
+/// Has a session answered until the kernel stamps it: that is switched on a while after it was asked for.
+fn wait_for_stamps(
+    seat: &mut Seat,
+    stamps: &mut KernelStamps,
+    clock: Instant,
+    patience: Duration,
+) -> Result<(), Error> {
+    let (username, began) = (seat.username, Instant::now());
+    let late = |what| Error::Late { username, what, patience };
+    loop {
+        assert_eq!(seat.member.entry().account_query(), Ok(()), "a session with nothing under way has room");
+        seat.member.flush(at(clock)).map_err(|source| Error::Session { username, source })?;
+        let answered = loop {
+            if let Some(answered) = stamps.late(seat.member.stream()) {
+                break answered;
+            }
+            if began.elapsed() > patience {
+                return Err(late("answer to an account query"));
+            }
+            rest();
+        };
+        let is_answer = |event: &Event<'_>| {
+            matches!(event, Event::Message { message: Outbound::AccountQueryResponse(..), .. })
+        };
+        wait_for(&mut seat.member, username, clock, patience, "answer to an account query", is_answer)?;
+        if answered.kernel.is_some() {
+            return Ok(());
+        }
+        if began.elapsed() > patience {
+            return Err(late("receive timestamp of the kernel"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

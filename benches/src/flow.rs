@@ -12,10 +12,14 @@
 mod exchange_core;
 mod harsh;
 mod hostile;
+mod recorded;
+
+pub use recorded::RecordedMarket;
 
 use crate::orders::{OrderTable, Request};
 use crate::rng::Rng;
 use ironbell_types::Symbol;
+use std::sync::Arc;
 
 /// How many ticks behind the mid an add stands at most.
 const DEPTH_TICKS: u64 = 8;
@@ -57,7 +61,7 @@ impl Default for Shares {
 }
 
 /// In what manner members trade.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Mix {
     /// The market of the demo.
     Market(Shares),
@@ -67,6 +71,8 @@ pub enum Mix {
     ExchangeCore {
         /// Resting orders of a book, both sides together.
         book_target: u32,
+        /// Which of its two mixes, once the books are full.
+        shares: ExchangeCoreShares,
     },
     /// The harsh single-book flow of the core's bench `matching_throughput`, one message a step of its time;
     /// instruments beyond the first are not used.
@@ -78,6 +84,17 @@ pub enum Mix {
     /// Members who mean no good: orders that they cannot pay, cancels and replacements of what is done, orders
     /// that flicker at ever new prices, replacements to and fro, takers through the whole book.
     Hostile,
+    /// What a recording tells of, over and over.
+    Recorded(Arc<RecordedMarket>),
+}
+
+/// exchange-core has two mixes: the one that its README names is not the one that its generator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeCoreShares {
+    /// By the generator's rules: about 12.6 % new orders, 1.9 immediate, 14.4 cancels and reductions, 71.1 moves.
+    Generator,
+    /// As its README says: 9 % new orders, 3 immediate, 6 cancels, 82 moves.
+    Readme,
 }
 
 impl Default for Mix {
@@ -109,6 +126,7 @@ enum Styled {
     ExchangeCore(exchange_core::ExchangeCore),
     Harsh(harsh::Harsh),
     Hostile(hostile::Hostile),
+    Recorded(recorded::Recorded),
 }
 
 impl Flow {
@@ -116,13 +134,14 @@ impl Flow {
     #[must_use]
     pub fn new(config: FlowConfig) -> Self {
         assert!(!config.instruments.is_empty(), "a flow needs an instrument");
-        Self(match config.mix {
+        Self(match config.mix.clone() {
             Mix::Market(shares) => Styled::Market(Market::new(config, shares)),
-            Mix::ExchangeCore { book_target } => {
-                Styled::ExchangeCore(exchange_core::ExchangeCore::new(&config, book_target))
+            Mix::ExchangeCore { book_target, shares } => {
+                Styled::ExchangeCore(exchange_core::ExchangeCore::new(&config, book_target, shares))
             }
             Mix::Harsh { swing_percent } => Styled::Harsh(harsh::Harsh::new(&config, swing_percent)),
             Mix::Hostile => Styled::Hostile(hostile::Hostile::new(config)),
+            Mix::Recorded(market) => Styled::Recorded(recorded::Recorded::new(&config, market)),
         })
     }
 
@@ -133,6 +152,7 @@ impl Flow {
             Styled::ExchangeCore(flow) => flow.next(tables),
             Styled::Harsh(flow) => flow.next(tables),
             Styled::Hostile(flow) => flow.next(tables),
+            Styled::Recorded(flow) => flow.next(tables),
         }
     }
 

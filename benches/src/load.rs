@@ -3,6 +3,7 @@
 use crate::flow::{Flow, FlowConfig};
 use crate::latency::Latency;
 use crate::orders::{Answer, Answered, Heard, OrderTable, Request, Violation};
+use crate::samples::Sample;
 use crate::schedule::Schedule;
 use ironbell_types::{Nanos, Symbol};
 use ironbell_wire::ouch::Outbound;
@@ -23,10 +24,12 @@ pub struct Sent {
     pub replaces: u64,
     /// Cancels, whole and partial.
     pub cancels: u64,
+    /// Orders that a message of the feed set off; the schedule knows nothing of them.
+    pub reactions: u64,
 }
 
 impl Sent {
-    /// All of them.
+    /// All that the schedule made due.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.adds + self.takers + self.replaces + self.cancels
@@ -94,19 +97,31 @@ pub struct Latencies {
     pub fill: Latency,
     /// New order to its message on the feed, where one follows it.
     pub book: Latency,
+    /// A new order's message taken from the feed, to the execution of the order that it set off.
+    pub tick_to_trade: Latency,
+    /// New order to when the kernel had received its answer, where it is asked.
+    pub order_at_kernel: Latency,
+    /// From when the kernel had received an answer to when it was taken from the socket.
+    pub kernel_to_taken: Latency,
+    /// The same from the network card's timestamp, where it gives one.
+    pub card_to_taken: Latency,
 }
 
 impl Latencies {
     /// All of them with their names, as exchanges say them.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, &Latency); 6] {
+    pub const fn named(&self) -> [(&'static str, &Latency); 10] {
         [
             ("order_to_ack", &self.order),
             ("replace_to_ack", &self.replace),
             ("cancel_to_out", &self.cancel),
             ("order_to_fill", &self.fill),
             ("order_to_book", &self.book),
+            ("tick_to_trade", &self.tick_to_trade),
             ("order_to_ack_from_sent", &self.order_from_sent),
+            ("order_to_ack_at_kernel", &self.order_at_kernel),
+            ("kernel_to_taken", &self.kernel_to_taken),
+            ("card_to_taken", &self.card_to_taken),
         ]
     }
 }
@@ -128,18 +143,40 @@ impl Remembered {
     /// Of a message.
     #[must_use]
     pub fn new(number: u64, message: &Outbound<'_>, bytes: &[u8]) -> Self {
-        let user_ref_num = match message {
-            Outbound::OrderAccepted(told, _) => told.user_ref_num.get(),
-            Outbound::OrderReplaced(told, _) => told.user_ref_num.get(),
-            Outbound::OrderCanceled(told, _) => told.user_ref_num.get(),
-            Outbound::OrderExecuted(told, _) => told.user_ref_num.get(),
-            Outbound::Rejected(told, _) => told.user_ref_num.get(),
-            _ => 0,
-        };
         let message_type = bytes.first().copied().unwrap_or(0);
-        Self { number, message_type, user_ref_num, digest: xxh3_64(bytes) }
+        Self { number, message_type, user_ref_num: user_ref_num(message), digest: xxh3_64(bytes) }
     }
 }
+
+/// The number of the order that a message is about; 0 when it is about none.
+fn user_ref_num(message: &Outbound<'_>) -> u32 {
+    match message {
+        Outbound::OrderAccepted(told, _) => told.user_ref_num.get(),
+        Outbound::OrderReplaced(told, _) => told.user_ref_num.get(),
+        Outbound::OrderCanceled(told, _) => told.user_ref_num.get(),
+        Outbound::OrderExecuted(told, _) => told.user_ref_num.get(),
+        Outbound::Rejected(told, _) => told.user_ref_num.get(),
+        _ => 0,
+    }
+}
+
+/// A new order as the feed told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// On which instrument.
+    pub symbol: Symbol,
+    /// Whether it buys.
+    pub is_buy: bool,
+    /// Shares shown.
+    pub qty: u32,
+    /// Its limit.
+    pub price: u64,
+    /// When its message was taken from the feed.
+    pub at: Nanos,
+}
+
+/// Shares of an order that a tick sets off, at most.
+const REACTION_QTY_MAX: u32 = 100;
 
 /// Members under load, sans I/O.
 #[derive(Debug)]
@@ -156,6 +193,11 @@ pub struct Load {
     remembered: Option<Vec<Vec<Remembered>>>,
     /// Orders accepted, for whoever follows the feed: order reference number and intended time.
     accepted: Option<Vec<(u64, Nanos)>>,
+    /// Whose order a tick has set off last, its number, and when the tick came; that until it has traded.
+    reacting: Option<(usize, u32, Option<Nanos>)>,
+    /// When the kernel had what is heard next.
+    arrived: Option<Nanos>,
+    samples: Option<Vec<Sample>>,
 }
 
 impl Load {
@@ -177,6 +219,9 @@ impl Load {
             interval: Latency::default(),
             remembered: remember.then(|| vec![Vec::new(); first_nums.len()]),
             accepted: None,
+            reacting: None,
+            arrived: None,
+            samples: None,
         }
     }
 
@@ -193,6 +238,41 @@ impl Load {
             if let Some(intended) = intended.get(order_ref) {
                 self.latencies.book.record(*intended, *at);
             }
+        }
+    }
+
+    /// From here on keeps every answered request by itself; `count` is made room for.
+    pub fn keep_samples(&mut self, count: usize) {
+        self.samples = Some(Vec::with_capacity(count));
+    }
+
+    /// The samples kept since [`Load::keep_samples`], which ends with this.
+    pub fn take_samples(&mut self) -> Vec<Sample> {
+        self.samples.take().unwrap_or_default()
+    }
+
+    /// An order against what a tick told of, and whose it is: to be sent at once. Members take turns.
+    pub fn react(&mut self, tick: &Tick, now: Nanos) -> Option<(usize, Request)> {
+        let instrument = self.symbols.iter().position(|symbol| *symbol == tick.symbol)? as u16;
+        let member = (self.counts.sent.reactions % self.tables.len() as u64) as usize;
+        let user_ref_num = self.tables[member].next_num();
+        let qty = tick.qty.min(REACTION_QTY_MAX);
+        let (is_buy, price) = (!tick.is_buy, tick.price);
+        let request = Request::Enter { user_ref_num, instrument, is_buy, qty, price, is_ioc: true };
+        self.counts.sent.reactions += 1;
+        self.tables[member].sent(request, now, now);
+        self.reacting = Some((member, user_ref_num, Some(tick.at)));
+        Some((member, request))
+    }
+
+    /// What a session is about to hear was received by the kernel at `at`, and taken at `now`.
+    pub fn arrived(&mut self, kernel: Option<Nanos>, card: Option<Nanos>, now: Nanos) {
+        self.arrived = kernel;
+        if let Some(at) = kernel {
+            self.latencies.kernel_to_taken.record(at, now);
+        }
+        if let Some(at) = card {
+            self.latencies.card_to_taken.record(at, now);
         }
     }
 
@@ -244,15 +324,21 @@ impl Load {
     /// A member heard a sequenced message.
     pub fn hear(&mut self, member: usize, number: u64, message: &Outbound<'_>, bytes: &[u8], now: Nanos) {
         self.counts.messages += 1;
+        let arrived = self.arrived.take();
         if let Some(remembered) = &mut self.remembered {
             remembered[member].push(Remembered::new(number, message, bytes));
         }
         match self.tables[member].heard(message, &self.symbols) {
-            Ok(Heard::Answered(answered)) => self.answered(message, &answered, now),
+            Ok(Heard::Answered(answered)) => self.answered(member, message, &answered, arrived, now),
             Ok(Heard::Executed { qty, removed: true }) => {
                 if let Outbound::OrderExecuted(told, _) = message {
                     let (table, num) = (&self.tables[member], told.user_ref_num.get());
-                    if let Some(intended) = table.intended(num) {
+                    if let Some((.., at)) = self.reacting.as_mut().filter(|of| (of.0, of.1) == (member, num))
+                    {
+                        if let Some(at) = at.take() {
+                            self.latencies.tick_to_trade.record(at, now);
+                        }
+                    } else if let Some(intended) = table.intended(num) {
                         self.latencies.fill.record(intended, now);
                     }
                     if let Some(instrument) = table.instrument(num) {
@@ -272,7 +358,14 @@ impl Load {
         }
     }
 
-    fn answered(&mut self, message: &Outbound<'_>, answered: &Answered, now: Nanos) {
+    fn answered(
+        &mut self,
+        member: usize,
+        message: &Outbound<'_>,
+        answered: &Answered,
+        arrived: Option<Nanos>,
+        now: Nanos,
+    ) {
         match message {
             Outbound::OrderAccepted(..) => self.counts.accepted += 1,
             Outbound::OrderReplaced(..) => self.counts.replaced += 1,
@@ -281,14 +374,33 @@ impl Load {
             _ => {}
         }
         let Some(sent) = answered.sent else { return };
+        if let Some(samples) = &mut self.samples
+            && answered.answer != Answer::Query
+        {
+            samples.push(Sample {
+                session: member as u32,
+                user_ref_num: user_ref_num(message),
+                what: answered.answer,
+                is_refused: matches!(message, Outbound::Rejected(..)),
+                intended: answered.intended,
+                sent,
+                heard: now,
+            });
+        }
         if let (Some(accepted), Outbound::OrderAccepted(told, _)) = (&mut self.accepted, message)
             && accepted.len() < accepted.capacity()
         {
             accepted.push((told.order_reference_number.get(), answered.intended));
         }
         match answered.answer {
+            // What a tick set off has its own latency.
+            Answer::Order
+                if self.reacting.is_some_and(|of| (of.0, of.1) == (member, user_ref_num(message))) => {}
             Answer::Order => {
                 self.latencies.order.record(answered.intended, now);
+                if let Some(at) = arrived {
+                    self.latencies.order_at_kernel.record(answered.intended, at);
+                }
                 self.latencies.order_from_sent.record(sent, now);
                 self.interval.record(answered.intended, now);
             }
@@ -362,6 +474,12 @@ impl Load {
         self.tables.iter().map(OrderTable::silent_count).sum()
     }
 
+    /// Each member's orders.
+    #[cfg(test)]
+    pub(crate) fn tables(&self) -> &[OrderTable] {
+        &self.tables
+    }
+
     /// Open orders of all members with nothing under way on them.
     #[must_use]
     pub fn live_count(&self) -> usize {
@@ -370,9 +488,9 @@ impl Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::flow::{Mix, Traded};
+    use crate::flow::{ExchangeCoreShares, Mix, Traded};
     use crate::paper_exchange::{Fault, PaperExchange};
     use crate::rng::Rng;
     use crate::schedule::Arrivals;
@@ -381,7 +499,7 @@ mod tests {
     use ironbell_wire::ouch::{self, OptionsBuf, OuchMessage};
     use ironbell_wire::{U32, U64};
 
-    fn flow(seed: u64) -> FlowConfig {
+    pub(crate) fn flow(seed: u64) -> FlowConfig {
         let instruments = ["AAA", "BBB", "CCC"].map(|name| Traded {
             symbol: Symbol::new(name).unwrap(),
             mid: 1_000_000,
@@ -435,8 +553,8 @@ mod tests {
     }
 
     /// Members, an exchange, and links between them that hold messages for a while, all in simulated time.
-    struct Sim {
-        load: Load,
+    pub(crate) struct Sim {
+        pub(crate) load: Load,
         exchange: PaperExchange,
         symbols: Vec<Symbol>,
         /// On their way to the exchange, by member: no message of a session overtakes another.
@@ -451,7 +569,7 @@ mod tests {
             Self::styled(flow(seed), members, fault)
         }
 
-        fn styled(config: FlowConfig, members: usize, fault: Fault) -> Self {
+        pub(crate) fn styled(config: FlowConfig, members: usize, fault: Fault) -> Self {
             let seed = config.seed;
             let symbols: Vec<Symbol> = config.instruments.iter().map(|traded| traded.symbol).collect();
             Self {
@@ -491,7 +609,19 @@ mod tests {
             }
         }
 
-        fn run(&mut self, from: u64, requests: u64) {
+        /// Each request is answered before the next is asked for.
+        pub(crate) fn run_one_by_one(&mut self, requests: u64) {
+            self.load.schedule(Some(Schedule::new(Arrivals::Constant, 1e9, Nanos(0), 3)));
+            for now in 0..requests {
+                let (member, request) = self.load.due(Nanos(now)).expect("one a nanosecond");
+                self.send(member, &request);
+                self.carry(Nanos(now), true);
+            }
+            self.load.schedule(None);
+            self.drain(Nanos(requests));
+        }
+
+        pub(crate) fn run(&mut self, from: u64, requests: u64) {
             self.load.schedule(Some(Schedule::new(Arrivals::Poisson, 1e5, Nanos(from), 3)));
             let (mut now, mut sent) = (from, 0);
             while sent < requests {
@@ -548,10 +678,10 @@ mod tests {
         }
     }
 
-    fn styled(mix: Mix, requests: u64) -> Sim {
+    fn styled(mix: &Mix, requests: u64) -> Sim {
         let seed = 3;
         println!("seed {seed}, {mix:?}");
-        let mut sim = Sim::styled(FlowConfig { mix, ..flow(seed) }, 4, Fault::None);
+        let mut sim = Sim::styled(FlowConfig { mix: mix.clone(), ..flow(seed) }, 4, Fault::None);
         sim.run(0, requests);
         assert_eq!(sim.load.violations(), [] as [String; 0], "{mix:?}");
         assert_eq!(sim.load.pending_count(), 0, "{mix:?}");
@@ -562,7 +692,8 @@ mod tests {
 
     #[test]
     fn exchange_cores_generator_fills_the_book_and_then_mostly_moves() {
-        let mut sim = styled(Mix::ExchangeCore { book_target: 200 }, 40_000);
+        let mut sim =
+            styled(&Mix::ExchangeCore { book_target: 200, shares: ExchangeCoreShares::Generator }, 40_000);
         let live = sim.load.live_count();
         assert!((400..=660).contains(&live), "three books of 200, give or take: {live}");
         let filled = sim.load.counts().sent;
@@ -584,9 +715,31 @@ mod tests {
     }
 
     #[test]
+    fn exchange_cores_readme_names_other_shares() {
+        let mix = Mix::ExchangeCore { book_target: 200, shares: ExchangeCoreShares::Readme };
+        let mut sim = styled(&mix, 20_000);
+        let filled = sim.load.counts().sent;
+        sim.run(1_000_000_000_000, 60_000);
+        let sent = sim.load.counts().sent;
+        let all = sent.total() - filled.total();
+        let of_1000 = [
+            sent.adds - filled.adds,
+            sent.takers - filled.takers,
+            sent.cancels - filled.cancels,
+            sent.replaces - filled.replaces,
+        ]
+        .map(|kind| kind * 1_000 / all);
+        for (share, named) in of_1000.into_iter().zip([90, 30, 60, 820]) {
+            assert!(share.abs_diff(named) <= 15, "{of_1000:?}");
+        }
+        let live = sim.load.live_count();
+        assert!((450..=750).contains(&live), "three books of 200, give or take: {live}");
+    }
+
+    #[test]
     fn the_harsh_flow_has_the_shares_it_says_and_stays_on_one_book() {
         for swing_percent in [0, 60] {
-            let sim = styled(Mix::Harsh { swing_percent }, 60_000);
+            let sim = styled(&Mix::Harsh { swing_percent }, 60_000);
             let sent = sim.load.counts().sent;
             // Of 100 arrivals 15 are immediate, 16 replaced and 81 cancelled; 2 % of all are stale.
             let share = |count: u64| count * 1_000 / sent.total();
@@ -600,7 +753,7 @@ mod tests {
 
     #[test]
     fn hostile_members_break_no_rule() {
-        let sim = styled(Mix::Hostile, 40_000);
+        let sim = styled(&Mix::Hostile, 40_000);
         let sent = sim.load.counts().sent;
         assert!(sent.adds > 5_000 && sent.cancels > 5_000 && sent.replaces > 5_000 && sent.takers > 1_000);
         assert!(sim.load.silent_count() > 2_000, "cancels of what is done: {}", sim.load.silent_count());
@@ -617,6 +770,73 @@ mod tests {
         sim.load.join_book(&[seen.as_slice(), &[(u64::MAX, Nanos(1))]].concat());
         let book = sim.load.latencies().book.percentiles();
         assert_eq!((book.count, book.p50), (10, 5_000 | 3), "to three digits: {book:?}");
+    }
+
+    #[test]
+    fn an_order_that_a_tick_sets_off_is_measured_from_the_tick() {
+        let mut sim = Sim::new(4, 2, Fault::None);
+        let symbol = sim.symbols[1];
+        // A sell that stands, and the tick that tells of it.
+        let (price, qty) = (900_000, 40);
+        let stands =
+            Request::Enter { user_ref_num: 1, instrument: 1, is_buy: false, qty, price, is_ioc: false };
+        sim.load.tables[1].sent(stands, Nanos(10), Nanos(10));
+        sim.send(1, &stands);
+        sim.carry(Nanos(20), true);
+        let tick = Tick { symbol, is_buy: false, qty, price, at: Nanos(1_000) };
+        let (member, request) = sim.load.react(&tick, Nanos(1_200)).unwrap();
+        sim.send(member, &request);
+        sim.carry(Nanos(9_000), true);
+        let told = sim.load.latencies().tick_to_trade.percentiles();
+        assert_eq!((told.count, told.p50), (1, 8_000 | 3), "to three digits: {told:?}");
+        let latencies = sim.load.latencies();
+        assert_eq!((latencies.order.percentiles().count, latencies.fill.percentiles().count), (1, 0));
+        // One that comes too late finds nothing: it trades not, and is not measured.
+        let (member, request) = sim.load.react(&tick, Nanos(10_000)).unwrap();
+        sim.send(member, &request);
+        sim.drain(Nanos(20_000));
+        assert_eq!(sim.load.latencies().tick_to_trade.percentiles().count, 1);
+        assert_eq!((sim.load.counts().sent.reactions, sim.load.counts().trades), (2, 1));
+        assert!(sim.load.react(&Tick { symbol: Symbol::new("NONE").unwrap(), ..tick }, Nanos(1)).is_none());
+        assert_eq!(sim.load.violations(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn samples_are_the_latencies_one_by_one_and_the_kernels_stamp_is_of_one_message() {
+        let mut sim = Sim::new(6, 3, Fault::None);
+        sim.load.keep_samples(0);
+        sim.run(0, 2_000);
+        let samples = sim.load.take_samples();
+        let mut orders = Latency::default();
+        for sample in samples.iter().filter(|sample| sample.what == Answer::Order) {
+            orders.record(sample.intended, sample.heard);
+            assert!(sample.intended <= sample.sent && sample.sent <= sample.heard, "{sample:?}");
+        }
+        assert_eq!(orders.percentiles(), sim.load.latencies().order.percentiles());
+        let refused = samples.iter().filter(|sample| sample.is_refused).count() as u64;
+        assert_eq!(refused, sim.load.counts().rejects());
+        assert!(sim.load.take_samples().is_empty());
+
+        let request = Request::Enter {
+            user_ref_num: sim.load.tables[0].next_num(),
+            instrument: 0,
+            is_buy: true,
+            qty: 1,
+            price: 100,
+            is_ioc: false,
+        };
+        sim.load.clear_latencies();
+        sim.load.tables[0].sent(request, Nanos(1_000), Nanos(1_000));
+        sim.send(0, &request);
+        sim.load.arrived(Some(Nanos(6_000)), None, Nanos(9_000));
+        sim.carry(Nanos(9_000), true);
+        let latencies = sim.load.latencies();
+        let of = |latency: &Latency| (latency.percentiles().count, latency.percentiles().p50);
+        assert_eq!(of(&latencies.order_at_kernel), (1, 5_000 | 3));
+        assert_eq!(of(&latencies.kernel_to_taken), (1, 3_000 | 1));
+        assert_eq!(of(&latencies.card_to_taken).0, 0);
+        sim.drain(Nanos(10_000));
+        assert_eq!(sim.load.latencies().order_at_kernel.percentiles().count, 1, "a stamp is of one message");
     }
 
     #[test]

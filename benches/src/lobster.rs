@@ -9,7 +9,7 @@ mod generate;
 mod paper;
 mod replay;
 
-pub use file::{BookSide, Depth, Error, Kind, Level, Message, Recording};
+pub use file::{BookSide, Depth, Error, Kind, Level, Message, Recording, read_messages};
 pub use generate::{Generated, generate};
 pub use paper::PaperVenue;
 pub use replay::{Divergence, Fill, Mismatch, OrderId, Replay, Report, Step, Tally, Venue};

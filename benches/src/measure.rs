@@ -21,6 +21,8 @@ pub struct StepPlan {
     pub repeat: u32,
     /// The CPUs on which a meter looks for the host's own stalls.
     pub hiccup_cpus: Vec<usize>,
+    /// Whether every answered request is kept by itself, for [`Driver::take_samples`].
+    pub keeps_samples: bool,
 }
 
 /// What the venue tells of its stations, if it does.
@@ -70,6 +72,9 @@ pub fn step(
     }
     let before = driver.outcome();
     driver.clear_latencies();
+    if plan.keeps_samples {
+        driver.keep_samples((plan.rate * plan.hold.as_secs_f64() * 1.2) as usize);
+    }
     let orders = ((plan.rate * plan.hold.as_secs_f64() * 1.2) as usize).min(WATCHED_MAX);
     if let Some(watch) = watch {
         driver.watch_book(orders);

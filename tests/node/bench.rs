@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ironbell_appliance::trial::TrialNode;
+use ironbell_load::lobster::generate;
 use ironbell_load::record::Record;
 
 /// One at a time: each is a node and a load that want the machine for themselves.
@@ -99,13 +100,16 @@ print(*[f'{tag}={count}' for tag, count in sorted(counts.items())])
 fn every_flow_runs_against_a_node_without_a_violation() {
     let _turn = turn();
     let dir = dir("flows");
+    std::fs::write(dir.join("times.csv"), "0.1,1\n0.2,1\n0.25,1\n0.9,1\n").expect("a file of ours");
+    std::fs::write(dir.join("messages.csv"), generate(1, 1_000, 10).messages).expect("a file of ours");
     for (flow, arrivals) in [
         ("exchange-core:100", "constant"),
+        ("exchange-core-readme:50", "poisson"),
+        ("lobster:messages.csv", "recorded"),
         ("harsh:25", "poisson"),
         ("hostile", "bursts:50:20"),
         ("market:1:1:1:1", "recorded:times.csv"),
     ] {
-        std::fs::write(dir.join("times.csv"), "0.1,1\n0.2,1\n0.25,1\n0.9,1\n").expect("a file of ours");
         bench(
             &dir,
             &[
@@ -133,6 +137,27 @@ fn every_flow_runs_against_a_node_without_a_violation() {
         assert!((1_500..6_000).contains(&step.intended) && step.sent > 0, "{flow}: {} meant", step.intended);
         assert!(flow != "hostile" || step.rejects > 0, "orders without funds are refused: {}", step.rejects);
     }
+}
+
+/// What is beside the usual: a member who reacts to the feed, the kernel's timestamps, and every sample by itself.
+#[test]
+fn ticks_are_traded_on_stamps_are_read_and_samples_are_kept() {
+    let _turn = turn();
+    let dir = dir("beside");
+    let beside = ["--reactions", "200", "--kernel-timestamps", "--samples"];
+    bench(
+        &dir,
+        &[&beside[..], &["--rate", "1000", "--seconds", "1.5", "--warmup", "0.3", "--out", "out"]].concat(),
+    );
+    let record = Record::read(&dir.join("out/run.json")).expect("a record");
+    let latencies = &record.steps[0].latencies;
+    assert!(record.is_right() && latencies["tick_to_trade"].count > 10, "{}", record.verdict());
+    // Most answers come alone, so the stamp is of them; and the kernel had them before we did.
+    let [acks, at_kernel] = ["order_to_ack", "order_to_ack_at_kernel"].map(|name| &latencies[name]);
+    assert!(at_kernel.count * 2 > acks.count && at_kernel.at(0.5) <= acks.at(0.5), "{at_kernel:?}");
+    assert!(latencies["kernel_to_taken"].count >= at_kernel.count);
+    let samples = std::fs::read(dir.join("out/samples.parquet")).expect("samples");
+    assert!(samples.starts_with(b"PAR1") && samples.ends_with(b"PAR1"));
 }
 
 /// Two hundred sessions: each a socket of its own, asked for by the kernel's list of who has input.

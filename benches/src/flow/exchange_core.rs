@@ -7,8 +7,12 @@
 //! the side lacks something, else immediate with its limit at the range's edge. Targets are drawn among the 512
 //! oldest orders. A day order stands behind the last trade by the mean of four draws up to 1 + U² deviations; sizes
 //! are 1 + r², r below 6. A move goes 1 % of the way towards the last trade.
+//!
+//! The project's README names other shares than these rules come to. With [`ExchangeCoreShares::Readme`] the kind of each
+//! command is drawn by those instead, once the book is full; a book an eighth above its target takes a cancel for
+//! a new order, one an eighth below a new order for a cancel.
 
-use super::FlowConfig;
+use super::{ExchangeCoreShares, FlowConfig};
 use crate::orders::{Fate, OrderTable, Request};
 use crate::rng::Rng;
 use std::collections::VecDeque;
@@ -20,6 +24,7 @@ const LOOK_EVERY: u64 = 512;
 pub(super) struct ExchangeCore {
     rng: Rng,
     target: i64,
+    shares: ExchangeCoreShares,
     books: Vec<Book>,
 }
 
@@ -40,7 +45,7 @@ struct Book {
 }
 
 impl ExchangeCore {
-    pub(super) fn new(config: &FlowConfig, book_target: u32) -> Self {
+    pub(super) fn new(config: &FlowConfig, book_target: u32, shares: ExchangeCoreShares) -> Self {
         let mut rng = Rng::new(config.seed);
         let half = i64::from(book_target) / 2;
         let book = |traded: &super::Traded| {
@@ -61,7 +66,7 @@ impl ExchangeCore {
             }
         };
         let books = config.instruments.iter().map(book).collect();
-        Self { rng, target: i64::from(book_target), books }
+        Self { rng, target: i64::from(book_target), shares, books }
     }
 
     pub(super) fn traded(&mut self, instrument: u16, price: u64) {
@@ -75,7 +80,7 @@ impl ExchangeCore {
     }
 
     pub(super) fn next(&mut self, tables: &[OrderTable]) -> (usize, Request) {
-        let Self { rng, target, books } = self;
+        let Self { rng, target, shares, books } = self;
         let instrument = rng.below(books.len() as u64) as u16;
         let book = &mut books[usize::from(instrument)];
         if book.commands.is_multiple_of(LOOK_EVERY) {
@@ -84,14 +89,18 @@ impl ExchangeCore {
         book.commands += 1;
         let is_buy = rng.below(4) as i64 + book.direction >= 2;
         let lack = book.lack[usize::from(is_buy)];
-        let n = if book.filling || lack > (*target * 3 / 8).min(512) {
-            2
-        } else if lack > 0 {
-            10
+        let (q, is_ioc) = if *shares == ExchangeCoreShares::Readme && !book.filling {
+            book.draw_of_readme(rng, *target)
         } else {
-            40
+            let n = if book.filling || lack > (*target * 3 / 8).min(512) {
+                2
+            } else if lack > 0 {
+                10
+            } else {
+                40
+            };
+            (rng.below(n), lack <= 0 && !book.filling)
         };
-        let q = rng.below(n);
         if q >= 2
             && let Some((member, place)) = book.pick(rng, tables)
         {
@@ -100,7 +109,6 @@ impl ExchangeCore {
         let member = rng.below(tables.len() as u64) as usize;
         let user_ref_num = tables[member].next_num();
         let qty = 1 + (rng.below(6) as u32).pow(2);
-        let is_ioc = lack <= 0 && !book.filling;
         let price = if is_ioc {
             if is_buy { book.high } else { book.low }
         } else {
@@ -131,6 +139,19 @@ impl Book {
         });
         self.lack = standing.map(|standing| target / 2 - standing);
         self.filling &= standing.iter().sum::<i64>() < target;
+    }
+
+    /// A kind by the README's shares: 0 a new order (and whether it is immediate), 2 a cancel, else a move.
+    fn draw_of_readme(&self, rng: &mut Rng, target: i64) -> (u64, bool) {
+        let standing = target - self.lack.iter().sum::<i64>();
+        match rng.below(100) {
+            0..9 if standing * 8 > target * 9 => (2, false),
+            0..9 => (0, false),
+            9..12 => (0, true),
+            12..18 if standing * 8 < target * 7 => (0, false),
+            12..18 => (2, false),
+            _ => (4, false),
+        }
     }
 
     /// One of the oldest orders that can be changed: its member, and its place in `orders`.

@@ -196,6 +196,14 @@ impl Recording {
     }
 }
 
+/// Reads a message file by itself.
+///
+/// # Errors
+/// It cannot be read, or a line is not of the format.
+pub fn read_messages(messages: impl BufRead) -> Result<Vec<Message>, Error> {
+    lines("message", messages, parse_message)
+}
+
 fn lines<T>(
     file: &'static str,
     reader: impl BufRead,

@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn measure(options: &RunOptions) -> Result<(), Failure> {
-    let plan = Plan::new(&options.load)?;
+    let plan = Plan::new(&options.load, options.market.instruments)?;
     let market = Market::new(options.market.sessions, options.market.instruments)?;
     let sides = sides(options, market)?;
     let is_compared = sides.len() > 1;
@@ -297,9 +297,21 @@ struct Segment {
     before: Vec<(String, Counts)>,
 }
 
-/// The order of the way; what others there are come behind.
-const WAY: [&str; 7] =
-    ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out", "feed_out"];
+/// Those that only frames of several shards, and nodes with a standby, pass.
+pub const WAY_OF_SOME: [&str; 3] = ["risk", "matched", "replicated"];
+/// The stations in the order of the way; what others there are come behind.
+pub const WAY: [&str; 10] = [
+    "gateway_in",
+    "sequenced",
+    "risk",
+    "matched",
+    "executed",
+    "durable",
+    "replicated",
+    "released",
+    "gateway_out",
+    "feed_out",
+];
 
 impl Segment {
     fn read(&self) -> Vec<(String, Counts)> {

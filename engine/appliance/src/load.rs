@@ -2,7 +2,8 @@
 //! common with `ironbell bench`: the options, the steps, what is written and said.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{BufReader, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use ironbell_load::record::{self, Build, KNEE_FACTOR, Record, Spread, Step, Venue};
 use ironbell_load::{
-    self as generator, Arrivals, BookWatch, Driver, DriverConfig, FeedAddr, FlowConfig, Host, KneeSearch,
-    Logged, Login, Mix, Progress, Recorded, Shares, Stations, StepPlan, Traded,
+    self as generator, Arrivals, BookWatch, Driver, DriverConfig, ExchangeCoreShares, FeedAddr, FlowConfig,
+    Host, KneeSearch, Logged, Login, Mix, Progress, Recorded, RecordedMarket, Shares, Stations, StepPlan,
+    Traded,
 };
 use ironbell_types::{Symbol, Username};
 use rust_decimal::Decimal;
@@ -41,13 +43,15 @@ pub struct LoadOptions {
     /// How often all is done again.
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: u32,
-    /// `constant`, `poisson`, `bursts:LENGTH:FACTOR` (trains of so many at so many times the rate), or
-    /// `recorded:FILE` (seconds in the first column: a LOBSTER message file; played at --rate, 0 as recorded).
+    /// `constant`, `poisson`, `bursts:LENGTH:FACTOR` (trains of so many at so many times the rate), `recorded`
+    /// (the timing of a recorded flow) or `recorded:FILE` (seconds in the first column: a LOBSTER message file); what
+    /// is recorded is played at --rate, 0 as it was.
     #[arg(long, value_name = "HOW", default_value = "poisson")]
     arrivals: String,
     /// `market` (the demo's: 45 % add, 35 cancel, 10 replace, 10 take), `market:A:C:R:T` (other shares),
-    /// `exchange-core:N` (its generator's mix on books of N orders), `harsh:S` (one book, the mid swings S %),
-    /// `hostile`.
+    /// `exchange-core:N` (its generator's mix on books of N orders), `exchange-core-readme:N` (the mix that its README
+    /// names), `harsh:S` (one book, the mid swings S %), `hostile`, `lobster:FILE` (a message file), `itch:FILE` (ITCH
+    /// 5.0, each message behind its length; as many of its instruments as there are).
     #[arg(long, value_name = "WHAT", default_value = "market")]
     flow: String,
     /// The same seed and the same answers give the same requests.
@@ -62,6 +66,16 @@ pub struct LoadOptions {
     /// Follow no feed: no Order-to-Book, and no thread for it.
     #[arg(long)]
     no_feed: bool,
+    /// Orders a second, at most, that a member sends against what was just added to a book, when its message is taken
+    /// from the feed: tick to trade. They are beside the schedule.
+    #[arg(long, value_name = "N", default_value_t = 0.0, conflicts_with = "no_feed")]
+    reactions: f64,
+    /// Ask the kernel when it had received what is read: how late the software is. A system call more for each read.
+    #[arg(long)]
+    kernel_timestamps: bool,
+    /// Write every answered request by itself, to samples.parquet.
+    #[arg(long)]
+    samples: bool,
     /// What the run is called in reports.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -131,8 +145,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         interface: options.interface,
         rerequest,
     });
-    let plan = Plan::new(&options.load)?;
+    let plan = Plan::new(&options.load, instruments.len())?;
     let target = Target { addr: options.addr, logins, instruments, feed, alone: false };
+    if plan.reactions > 0.0 && target.feed.is_none() {
+        return Err(Failure::refused("--reactions follow the feed: give --feed and --rerequest"));
+    }
     let mut run = Run::new(&options.load, &plan, None)?;
     run.record.venue.address = options.addr.to_string();
     for repeat in 0..plan.repeats() {
@@ -183,15 +200,19 @@ pub struct Plan {
     cpu: Option<usize>,
     follows_feed: bool,
     repeats: u32,
+    reactions: f64,
+    kernel_timestamps: bool,
+    keeps_samples: bool,
 }
 
 impl Plan {
-    /// Of the options.
+    /// Of the options, for so many instruments.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn new(options: &LoadOptions) -> Result<Self, Failure> {
-        let arrivals = arrivals(&options.arrivals)?;
+    pub fn new(options: &LoadOptions, instruments: usize) -> Result<Self, Failure> {
+        let mix = mix(&options.flow, instruments)?;
+        let arrivals = arrivals(&options.arrivals, &mix)?;
         let mut rates = options.rate.clone();
         if let Arrivals::Recorded(recorded) = &arrivals {
             rates.iter_mut().filter(|rate| **rate == 0.0).for_each(|rate| *rate = recorded.rate());
@@ -206,13 +227,19 @@ impl Plan {
                 Err(Failure::refused(format_args!("--{name} {value} is not within {low} to 86400")))
             }
         };
+        if !(0.0..=1e6).contains(&options.reactions) {
+            return Err(Failure::refused("--reactions is within 0 to 1000000"));
+        }
+        if options.samples && !cfg!(feature = "samples") {
+            return Err(Failure::refused("--samples: this program was built without the feature `samples`"));
+        }
         if !(1..=10_000).contains(&options.repeats) {
             return Err(Failure::refused("--repeats is within 1 to 10000"));
         }
         Ok(Self {
             rates,
             arrivals,
-            mix: mix(&options.flow)?,
+            mix,
             hold: seconds("seconds", options.seconds, 0.1)?,
             warm_up: seconds("warmup", options.warmup, 0.0)?,
             hiccup_cpus: if options.no_hiccups { Vec::new() } else { generator::cpus_allowed() },
@@ -221,6 +248,9 @@ impl Plan {
             cpu: options.cpu,
             follows_feed: !options.no_feed,
             repeats: options.repeats,
+            reactions: options.reactions,
+            kernel_timestamps: options.kernel_timestamps,
+            keeps_samples: options.samples,
         })
     }
 
@@ -237,11 +267,17 @@ impl Plan {
     }
 }
 
-fn arrivals(text: &str) -> Result<Arrivals, Failure> {
+fn arrivals(text: &str, mix: &Mix) -> Result<Arrivals, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::refused(format_args!("--arrivals {text}: {why}"));
     match text.split_once(':') {
         None if text == "constant" => Ok(Arrivals::Constant),
         None if text == "poisson" => Ok(Arrivals::Poisson),
+        None if text == "recorded" => match mix {
+            Mix::Recorded(market) => {
+                Ok(Arrivals::Recorded(Arc::new(Recorded::of_times(&market.times()).map_err(|e| bad(&e))?)))
+            }
+            _ => Err(bad(&"the flow is not recorded: say recorded:FILE")),
+        },
         Some(("bursts", shape)) => {
             let numbers: Vec<u32> = shape.split(':').filter_map(|n| n.parse().ok()).collect();
             match numbers[..] {
@@ -261,31 +297,57 @@ fn arrivals(text: &str) -> Result<Arrivals, Failure> {
             let times = times.collect::<Result<Vec<f64>, _>>()?;
             Ok(Arrivals::Recorded(Arc::new(Recorded::of_times(&times).map_err(|e| bad(&e))?)))
         }
-        _ => Err(bad(&"say constant, poisson, bursts:LENGTH:FACTOR or recorded:FILE")),
+        _ => Err(bad(&"say constant, poisson, bursts:LENGTH:FACTOR, recorded or recorded:FILE")),
     }
 }
 
-fn mix(text: &str) -> Result<Mix, Failure> {
+fn mix(text: &str, instruments: usize) -> Result<Mix, Failure> {
+    if let Some((format @ ("lobster" | "itch"), file)) = text.split_once(':') {
+        return recorded(format, Path::new(file), instruments);
+    }
     let bad = || {
         Failure::refused(format_args!(
-            "--flow {text}: say market, market:A:C:R:T, exchange-core:N, harsh:S (below 100) or hostile"
+            "--flow {text}: say market, market:A:C:R:T, exchange-core:N, exchange-core-readme:N, harsh:S (below 100), hostile, \
+             lobster:FILE or itch:FILE"
         ))
     };
     let mut words = text.split(':');
     let name = words.next().unwrap_or_default();
     let numbers = words.map(|n| n.parse::<u32>().map_err(|_| bad())).collect::<Result<Vec<_>, _>>()?;
+    let shares = match name {
+        "exchange-core-readme" => ExchangeCoreShares::Readme,
+        _ => ExchangeCoreShares::Generator,
+    };
     match (name, &numbers[..]) {
         ("market", []) => Ok(Mix::default()),
         ("market", &[adds, cancels, replaces, takers]) if adds > 0 => {
             Ok(Mix::Market(Shares { adds, cancels, replaces, takers }))
         }
-        ("exchange-core", &[book_target]) if book_target > 1 => Ok(Mix::ExchangeCore { book_target }),
-        ("exchange-core", []) => Ok(Mix::ExchangeCore { book_target: 1_000 }),
+        ("exchange-core" | "exchange-core-readme", &[book_target]) if book_target > 1 => {
+            Ok(Mix::ExchangeCore { book_target, shares })
+        }
+        ("exchange-core" | "exchange-core-readme", []) => {
+            Ok(Mix::ExchangeCore { book_target: 1_000, shares })
+        }
         ("harsh", &[swing_percent]) if swing_percent < 100 => Ok(Mix::Harsh { swing_percent }),
         ("harsh", []) => Ok(Mix::Harsh { swing_percent: 2 }),
         ("hostile", []) => Ok(Mix::Hostile),
         _ => Err(bad()),
     }
+}
+
+fn recorded(format: &str, path: &Path, instruments: usize) -> Result<Mix, Failure> {
+    let advice =
+        "give a LOBSTER message file to lobster:, a file of length-prefixed ITCH 5.0 messages to itch:";
+    let file = File::open(path).map_err(|e| Failure::file(path, e, advice))?;
+    let file = BufReader::new(file);
+    let market = match format {
+        "lobster" => generator::lobster::read_messages(file)
+            .map_err(|e| e.to_string())
+            .and_then(|lines| RecordedMarket::of_lobster(&lines)),
+        _ => RecordedMarket::of_itch(file, instruments),
+    };
+    Ok(Mix::Recorded(Arc::new(market.map_err(|e| Failure::file(path, e, advice))?)))
 }
 
 /// What is put under load.
@@ -310,6 +372,8 @@ pub struct Run {
     logged: Vec<(f64, Duration, Logged)>,
     began: SystemTime,
     offset: Duration,
+    #[cfg(feature = "samples")]
+    samples: Option<generator::SamplesFile>,
 }
 
 impl Run {
@@ -335,6 +399,8 @@ impl Run {
             knob("load_cpu", &plan.cpu),
             knob("hiccup_cpus", &plan.hiccup_cpus),
             knob("follows_feed", &plan.follows_feed),
+            knob("reactions_per_s", &plan.reactions),
+            knob("kernel_timestamps", &plan.kernel_timestamps),
         ]);
         let record = Record {
             format: record::FORMAT,
@@ -349,7 +415,23 @@ impl Run {
             steps: Vec::new(),
             knee: None,
         };
-        Ok(Self { options: options.clone(), record, logged: Vec::new(), began, offset: Duration::ZERO })
+        #[cfg(feature = "samples")]
+        let samples = if plan.keeps_samples {
+            let path = options.out.join("samples.parquet");
+            let fault = |e| Failure::file(&path, e, "see that the disk has room");
+            Some(generator::SamplesFile::create(&path).map_err(fault)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            options: options.clone(),
+            record,
+            logged: Vec::new(),
+            began,
+            offset: Duration::ZERO,
+            #[cfg(feature = "samples")]
+            samples,
+        })
     }
 
     /// All rates once, against `target`.
@@ -371,7 +453,7 @@ impl Run {
         let flow = FlowConfig {
             seed: plan.seed + u64::from(repeat),
             instruments: target.instruments.clone(),
-            mix: plan.mix,
+            mix: plan.mix.clone(),
             standing_max: (5_000 * target.instruments.len() / target.logins.len()).clamp(50, 5_000),
         };
         let highest = plan.rates.iter().copied().fold(0.0, f64::max);
@@ -381,6 +463,7 @@ impl Run {
             arrivals: plan.arrivals.clone(),
             capacity: ((requests * 1.5) as usize / sessions).clamp(4_096, 1 << 22),
             alone: target.alone,
+            kernel_stamps: plan.kernel_timestamps,
             ..DriverConfig::new(target.logins.clone(), flow, highest)
         };
         if sessions > 64 {
@@ -396,6 +479,9 @@ impl Run {
             ),
             None => None,
         };
+        if let Some(watch) = watch.as_ref().filter(|_| plan.reactions > 0.0) {
+            driver.react_to(watch.ticks(), plan.reactions);
+        }
         let mut todo = plan.rates.iter().copied();
         // A search that does not close in within so many steps has a knee that moves.
         let mut search = plan.knee.then(|| KneeSearch::new(plan.rates[0], 24));
@@ -412,12 +498,19 @@ impl Run {
                 warm_up: plan.warm_up,
                 repeat,
                 hiccup_cpus: plan.hiccup_cpus.clone(),
+                keeps_samples: plan.keeps_samples,
             };
             let line = ProgressLine::new(self.options.json, &step_plan);
             let step =
                 generator::step(&mut driver, &step_plan, watch.as_ref(), stations, &mut |now| line.show(now));
             line.clear();
             let (step, logged) = step.map_err(Failure::check)?;
+            #[cfg(feature = "samples")]
+            if let Some(file) = &mut self.samples {
+                file.step(repeat, rate, &driver.take_samples()).map_err(|e| {
+                    Failure::file(&self.options.out.join("samples.parquet"), e, "see that the disk has room")
+                })?;
+            }
             let p99 = order_to_ack(&step).and_then(|spread| spread.at(0.99)).unwrap_or(u64::MAX);
             least = least.min(p99);
             if let Some(search) = &mut search {
@@ -442,6 +535,11 @@ impl Run {
     pub fn finish(mut self) -> Result<(), Failure> {
         if self.options.knee || self.options.rate.len() > 2 {
             self.record.knee = record::knee(&self.record.steps);
+        }
+        #[cfg(feature = "samples")]
+        if let Some(file) = self.samples.take() {
+            let path = self.options.out.join("samples.parquet");
+            file.finish().map_err(|e| Failure::file(&path, e, "see that the disk has room"))?;
         }
         self.write()?;
         if self.options.json {
@@ -479,7 +577,7 @@ impl Run {
         for (rate, steps) in by_rate(&self.record.steps) {
             for (name, spread) in together(&steps) {
                 let path = hgrm.join(format!("{name}@{rate:.0}.hgrm"));
-                let mut file = std::fs::File::create(&path).map_err(|e| fault(&path, &e))?;
+                let mut file = File::create(&path).map_err(|e| fault(&path, &e))?;
                 record::write_hgrm(&mut file, &spread).map_err(|e| fault(&path, &e))?;
             }
         }
@@ -531,7 +629,11 @@ fn together<'a>(steps: &[&'a Step]) -> Vec<(&'a str, Spread)> {
         "cancel_to_out",
         "order_to_fill",
         "order_to_book",
+        "tick_to_trade",
         "order_to_ack_from_sent",
+        "order_to_ack_at_kernel",
+        "kernel_to_taken",
+        "card_to_taken",
     ];
     let all = |name: &'a str| {
         let spreads = steps.iter().filter_map(|step| step.latencies.get(name));
@@ -643,13 +745,23 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_read_or_refused_with_advice() {
-        assert_eq!(mix("exchange-core:1000").ok(), Some(Mix::ExchangeCore { book_target: 1_000 }));
+        let mix = |text: &str| mix(text, 1);
+        for (text, shares) in [
+            ("exchange-core:1000", ExchangeCoreShares::Generator),
+            ("exchange-core-readme", ExchangeCoreShares::Readme),
+        ] {
+            assert_eq!(mix(text).ok(), Some(Mix::ExchangeCore { book_target: 1_000, shares }));
+        }
         assert_eq!(mix("harsh:60").ok(), Some(Mix::Harsh { swing_percent: 60 }));
         for bad in ["harsh:100", "market:1", "exchange-core:x", "spam"] {
             assert!(mix(bad).unwrap_err().to_string().contains("say market"), "{bad}");
         }
+        for bad in ["lobster:/nonexistent", "itch:/nonexistent"] {
+            assert!(mix(bad).unwrap_err().to_string().contains("/nonexistent"), "{bad}");
+        }
+        let arrivals = |text: &str| arrivals(text, &Mix::default());
         assert_eq!(arrivals("bursts:100:20").ok(), Some(Arrivals::Bursts { length: 100, factor: 20 }));
-        for bad in ["bursts:0:2", "bursts:5", "recorded:/nonexistent", "never"] {
+        for bad in ["bursts:0:2", "bursts:5", "recorded", "recorded:/nonexistent", "never"] {
             assert!(
                 arrivals(bad).unwrap_err().to_string().starts_with(&format!("--arrivals {bad}")),
                 "{bad}"

@@ -27,8 +27,9 @@ impl Market {
     /// # Errors
     /// When there is none, or more than can be named or funded.
     pub fn new(sessions: usize, instruments: usize) -> Result<Self, Failure> {
-        if !(1..=46_656).contains(&sessions) || !(1..=65_000).contains(&instruments) {
-            return Err(Failure::refused("--sessions is within 1 to 46656, --instruments within 1 to 65000"));
+        // An instrument's number is its ITCH stock locate, of 16 bits.
+        if !(1..=46_656).contains(&sessions) || !(1..=65_535).contains(&instruments) {
+            return Err(Failure::refused("--sessions is within 1 to 46656, --instruments within 1 to 65535"));
         }
         if sessions * instruments > FUNDS_MAX {
             return Err(Failure::refused(format_args!(

@@ -60,17 +60,17 @@ pub struct Figure {
     pub samples: u64,
 }
 
-/// Every station: what it is called, its unit, and why it is absent if it is.
+/// Every station: what it is called, its unit, and why nothing measures it yet.
 const STATIONS: [(&str, &str, Option<&str>); 9] = [
     ("matching_worst", "messages/s", None),
     ("core_full", "messages/s", None),
     ("durable_ack", "ns, p50", None),
-    ("replicated_ack", "ns, p50", Some("no standby to measure with yet")),
+    ("replicated_ack", "ns, p50", None),
     ("wire_kernel", "ns, p50", None),
     ("wire_uring", "ns, p50", Some("no io_uring gateway yet")),
     ("wire_xdp", "ns, p50", Some("no AF_XDP gateway yet")),
     ("replay", "commands/s", None),
-    ("failover", "ns", Some("no standby to measure with yet")),
+    ("failover", "ns", Some("tests/node/failover checks it, nothing measures it yet")),
 ];
 
 /// The command.
@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     for dir in [&options.out, &options.dir] {
         std::fs::create_dir_all(dir).map_err(|e| Failure::file(dir, e, "choose another folder"))?;
     }
-    let mut suite = Suite { options, figures: BTreeMap::new(), records: Vec::new() };
+    let mut suite = Suite { options, figures: BTreeMap::new(), absent: BTreeMap::new(), records: Vec::new() };
     suite.measure()?;
     let figures = suite.figures;
     let json = serde_json::to_string_pretty(&figures).map_err(Failure::check)?;
@@ -94,13 +94,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             STATIONS.iter().filter_map(|(name, ..)| Some((*name, figures.get(*name)?))).collect();
         std::fs::write(&page, report::html_with(&records, &rows)).map_err(|e| fault(&page, &e))?;
     }
-    say(&if options.json { json + "\n" } else { table(&figures) });
+    say(&if options.json { json + "\n" } else { table(&figures, &suite.absent) });
     Ok(())
 }
 
 struct Suite<'a> {
     options: &'a Options,
     figures: BTreeMap<String, Figure>,
+    /// Why a station is absent on this machine.
+    absent: BTreeMap<&'static str, String>,
     records: Vec<Record>,
 }
 
@@ -135,6 +137,10 @@ impl Suite<'_> {
         if self.wants("durable_ack") || self.wants("replay") {
             eprintln!("bench: a node on the disk");
             self.durable()?;
+        }
+        if self.wants("replicated_ack") {
+            eprintln!("bench: a pair of nodes");
+            self.replicated();
         }
         if self.wants("wire_kernel") {
             eprintln!("bench: wire to wire beside a bare echo");
@@ -224,6 +230,29 @@ impl Suite<'_> {
         Ok(())
     }
 
+    /// A pair wants etcd, which not every machine has: without it the station is absent, and why is said.
+    fn replicated(&mut self) {
+        const NAME: &str = "replicated_ack";
+        const ORDERS: &str = "500";
+        let cargo =
+            ["bench", "--locked", "-q", "-p", "ironbell-appliance", "--bench", "replicated_commit", "--"];
+        let mut bench = Command::new("cargo");
+        bench.args(cargo).args(["--json", "--turns", "2", "--orders", ORDERS, "--dir"]);
+        let told = std::path::absolute(&self.options.dir).map_err(|e| e.to_string());
+        let told = told.and_then(|dir| output(bench.arg(dir)));
+        match told.and_then(|said| replicated_ack(&said)) {
+            Ok([alone, both]) => {
+                let to = "the ack of a node alone, p50, of the same run";
+                self.put(NAME, both, Some((to, alone)), ORDERS.parse().expect("a number"));
+            }
+            Err(why) => {
+                let unit = "ns, p50".to_owned();
+                self.figures.insert(NAME.to_owned(), Figure { unit, ..Figure::default() });
+                self.absent.insert(NAME, why);
+            }
+        }
+    }
+
     fn wire(&mut self) -> Result<(), Failure> {
         let before = echoes().map_err(|e| Failure::check(format_args!("a bare echo: {e}")))?;
         let record = self.load("wire_kernel", "none", "2000")?;
@@ -239,6 +268,17 @@ impl Suite<'_> {
         }
         Ok(())
     }
+}
+
+/// Of what `replicated_commit --json` says: the p50 of an ack alone, and of one that is durable on both nodes, in ns.
+fn replicated_ack(said: &str) -> Result<[f64; 2], String> {
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |policy: &str| {
+        let line = lines.iter().find(|line| line["what"] == "ack" && line["policy"] == policy);
+        let p50 = line.and_then(|line| line["p50_us"].as_f64()).map(|micros| micros * 1e3);
+        p50.ok_or_else(|| format!("replicated_commit tells no ack {policy}"))
+    };
+    Ok([of("alone")?, of("both-durable")?])
 }
 
 fn order_to_ack(record: &Record) -> Spread {
@@ -334,7 +374,7 @@ fn output(command: &mut Command) -> Result<String, String> {
 }
 
 /// For people.
-fn table(figures: &BTreeMap<String, Figure>) -> String {
+fn table(figures: &BTreeMap<String, Figure>, absent_here: &BTreeMap<&str, String>) -> String {
     let mut text = format!("{:<15} {:>14} {:<12} {:>7}  {}\n", "station", "value", "unit", "ratio", "to");
     for (name, _, absent) in STATIONS {
         let Some(figure) = figures.get(name) else { continue };
@@ -344,7 +384,7 @@ fn table(figures: &BTreeMap<String, Figure>) -> String {
                 "absent",
                 figure.unit,
                 "",
-                absent.unwrap_or("not measured")
+                absent_here.get(name).map(String::as_str).or(absent).unwrap_or("not measured")
             );
             continue;
         };
@@ -371,7 +411,12 @@ mod tests {
             only: String::new(),
             json: false,
         };
-        let mut suite = Suite { options: &options, figures: BTreeMap::new(), records: Vec::new() };
+        let mut suite = Suite {
+            options: &options,
+            figures: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            records: Vec::new(),
+        };
         suite.put("wire_kernel", 30_000.0, Some(("an echo", 10_000.0)), 5);
         suite.figures.insert("failover".to_owned(), Figure { unit: "ns".to_owned(), ..Figure::default() });
         let json = serde_json::to_value(&suite.figures).expect("plain data");
@@ -380,8 +425,19 @@ mod tests {
             serde_json::json!({ "value": 30_000.0, "unit": "ns, p50", "ratio_to": "an echo", "ratio": 3.0, "samples": 5 })
         );
         assert_eq!(json["failover"]["value"], Value::Null);
-        let text = table(&suite.figures);
+        let why = BTreeMap::from([("failover", "no etcd".to_owned())]);
+        let text = table(&suite.figures, &why);
         assert!(text.contains("3.00  an echo (5 samples)") && text.contains("absent"), "{text}");
+        assert!(text.contains("no etcd"), "{text}");
+    }
+
+    #[test]
+    fn the_ack_of_a_pair_is_found_in_what_its_bench_says() {
+        let said = r#"{"bench":"replicated_commit","what":"commit","policy":"alone","p50_us":1.0}
+            {"bench":"replicated_commit","what":"ack","policy":"alone","p50_us":200.5}
+            {"bench":"replicated_commit","what":"ack","policy":"both-durable","p50_us":300.0}"#;
+        assert_eq!(replicated_ack(said), Ok([200_500.0, 300_000.0]));
+        assert!(replicated_ack("").is_err_and(|why| why.contains("alone")));
     }
 
     #[test]
