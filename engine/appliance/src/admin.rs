@@ -453,12 +453,14 @@ impl Status {
     pub fn stage_table(&self) -> String {
         let heading = ["µs, in the node", "p50", "p90", "p99", "p99.9", "p99.99", "max", "count"];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
-        for stage in ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out", "feed_out"]
-        {
+        for stage in crate::bench::WAY {
             let Some(l) = self.roles.iter().flat_map(|role| &role.latencies).find(|l| l.stage == stage)
             else {
                 continue;
             };
+            if l.count == 0 && crate::bench::WAY_OF_SOME.contains(&stage) {
+                continue;
+            }
             let figures = [l.p50, l.p90, l.p99, l.p999, l.p9999, l.max];
             let mut row = vec![l.stage.clone()];
             // Without a latency there is no percentile to tell.

@@ -1,7 +1,9 @@
 //! The roles of crates that do not know [`Role`]: journal, gateway and feed, with their metrics.
 //!
 //! Stage latencies are counted from the moment a gateway had read the message, so that each stage
-//! includes those before it: gateway_in ≤ sequenced ≤ executed, durable ≤ released ≤ gateway_out, feed_out.
+//! includes those before it: gateway_in ≤ sequenced ≤ risk ≤ matched ≤ executed, durable, replicated ≤ released ≤ gateway_out, feed_out.
+//! Risk and matching are told apart where shards share a frame; one at a time they are one stretch of code, and what is
+//! `executed` is settled.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -48,12 +50,12 @@ pub const SPECS: [Spec<'static>; 7] = [
     Spec {
         role: "journal",
         counters: &["frames", "bytes", "durable_seq", "ring_sequencer_journal"],
-        histograms: &["durable"],
+        histograms: &["durable", "replicated"],
     },
     Spec {
         role: "release",
         counters: &["frames", "events"],
-        histograms: &["sequenced", "executed", "released"],
+        histograms: &["sequenced", "executed", "released", "risk", "matched"],
     },
     Spec {
         role: "feed",
@@ -110,11 +112,17 @@ pub struct JournalRole {
     over: u64,
     /// For each frame on its way to the disk, when a gateway had read its first command.
     under_way: VecDeque<u64>,
+    /// Of a node with a standby: frames that are not committed, by their last Seq, and when a gateway had read their first
+    /// command.
+    uncommitted: VecDeque<(u64, u64)>,
     metrics: RoleMetrics,
     scale: TickScale,
     fatal: Fatal,
     stop: Stop,
 }
+
+/// Frames whose way to the standby is measured at once; of more the rest is left out.
+const UNCOMMITTED_MAX: usize = 4_096;
 
 impl JournalRole {
     /// The role over an open journal.
@@ -129,6 +137,7 @@ impl JournalRole {
         stop: Stop,
     ) -> Self {
         let under_way = VecDeque::with_capacity(64);
+        let uncommitted = VecDeque::with_capacity(if primary.is_some() { UNCOMMITTED_MAX } else { 0 });
         Self {
             writer,
             input,
@@ -137,6 +146,7 @@ impl JournalRole {
             appended: 0,
             over: 0,
             under_way,
+            uncommitted,
             metrics,
             scale: TickScale::new(),
             fatal,
@@ -152,8 +162,14 @@ impl JournalRole {
         while self.writer.can_begin() {
             let Ok(frame) = self.input.pop() else { break };
             self.writer.append(&frame.commands, frame.commit, frame.executed)?;
-            self.begun(frame.received.first().copied().unwrap_or(0));
+            let received = frame.received.first().copied().unwrap_or(0);
+            self.begun(received);
             if let Some(primary) = &mut self.primary {
+                if let (1.., Some(last)) = (received, frame.last_seq())
+                    && self.uncommitted.len() < UNCOMMITTED_MAX
+                {
+                    self.uncommitted.push_back((last.0, received));
+                }
                 primary.appended(&self.writer.last_copy().expect("one was just appended"));
             }
             work += 1;
@@ -161,6 +177,10 @@ impl JournalRole {
         if let Some(primary) = &mut self.primary {
             let before = self.writer.frames();
             work += primary.poll(&mut self.writer)?;
+            let committed = primary.committed();
+            while let Some((_, received)) = self.uncommitted.pop_front_if(|(last, _)| *last <= committed) {
+                self.metrics.record(1, self.scale.nanos(received, ticks()));
+            }
             // An epoch that was begun is no frame of the sequencer's.
             for _ in before..self.writer.frames() {
                 self.begun(OWN);
@@ -347,6 +367,11 @@ pub fn observe_released(mut metrics: RoleMetrics) -> impl FnMut(Released) + Send
             metrics.record(0, scale.nanos(frame.received, frame.sequenced));
             metrics.record(1, scale.nanos(frame.received, frame.executed));
             metrics.record(2, scale.nanos(frame.received, frame.released));
+            let [risk, matched] = frame.stages_done;
+            if risk > 0 {
+                metrics.record(3, scale.nanos(frame.received, risk));
+                metrics.record(4, scale.nanos(frame.received, matched));
+            }
         }
     }
 }

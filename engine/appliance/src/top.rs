@@ -18,6 +18,7 @@ use ratatui::widgets::{Block, Cell, Gauge, Paragraph, Row, Sparkline, Table, Tab
 use ratatui::{DefaultTerminal, Frame};
 
 use crate::admin::{self, Request, Seen, Status};
+use crate::bench::{WAY, WAY_OF_SOME};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspection;
@@ -27,10 +28,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Rates that the sparkline keeps: two minutes.
 const HISTORY: usize = 120;
 const PANES: [&str; 4] = ["stages", "rings", "threads", "books"];
-/// The order of the way.
-const WAY: [&str; 7] =
-    ["gateway_in", "sequenced", "executed", "durable", "released", "gateway_out", "feed_out"];
-
 /// A reading of a node.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -240,8 +237,7 @@ impl Top {
                 "seq {seq}   journal lag {}   shadow lag {}   standby lag {}",
                 seq.saturating_sub(durable),
                 seq.saturating_sub(status.seq),
-                self.find("replica", "acknowledged_seq")
-                    .map_or("no standby".to_owned(), |at| seq.saturating_sub(at).to_string())
+                standby_lag(status),
             )),
             Line::from(check),
         ])
@@ -251,6 +247,7 @@ impl Top {
         let mut stages = self.last.as_ref().map(histograms).unwrap_or_default();
         let place = |name: &str| WAY.iter().position(|of| *of == name).unwrap_or(WAY.len());
         stages.sort_by_key(|(name, _)| place(name));
+        stages.retain(|(name, now)| now.total() > 0 || !WAY_OF_SOME.contains(&name.as_str()));
         let row = |(stage, now): &(String, Counts)| {
             let since = |then: Option<&Sample>| {
                 let then = then.map(histograms).unwrap_or_default();
@@ -410,6 +407,18 @@ fn histograms(sample: &Sample) -> Vec<(String, Counts)> {
     sample.roles.iter().flat_map(|role| role.histograms.clone()).collect()
 }
 
+/// How far the other node of a pair is behind.
+fn standby_lag(status: &Status) -> String {
+    match &status.pair {
+        None => "no standby".to_owned(),
+        Some(pair) => match (&pair.lag, pair.behind) {
+            (Some(lag), _) => format!("{} ({} ms)", lag.commands, lag.ms),
+            (None, Some(behind)) => format!("this is it: {behind} to execute"),
+            (None, None) => "the other node is not there".to_owned(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -530,6 +539,19 @@ mod tests {
         let row = screen.lines().find(|line| line.trim_start_matches(['│', ' ']).starts_with(start));
         let row = row.unwrap_or_else(|| panic!("no row of {start}:\n{screen}"));
         row.split([' ', '│']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_pair_is_told_how_far_its_other_node_is_behind() {
+        use crate::ha::desk::{LagStatus, PairStatus};
+        let lag = Some(LagStatus { commands: 12, bytes: None, ms: 3 });
+        for (pair, told) in [
+            (PairStatus { lag, ..PairStatus::default() }, "12 (3 ms)"),
+            (PairStatus { behind: Some(7), ..PairStatus::default() }, "this is it: 7 to execute"),
+            (PairStatus::default(), "the other node is not there"),
+        ] {
+            assert_eq!(standby_lag(&Status { pair: Some(pair), ..status(1.0) }), told);
+        }
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Released {
     pub received: u64,
     /// When the sequencer closed the frame.
     pub sequenced: u64,
+    /// When risk and matching of its last superstep were done; zeros where it was not executed in supersteps.
+    pub stages_done: [u64; 2],
     /// When the shard had executed it.
     pub executed: u64,
     /// When it was released.
@@ -148,6 +150,7 @@ impl<F: FnMut(Released) + Send> Release<F> {
         (self.observe)(Released {
             received: frame.received.first().copied().unwrap_or(0),
             sequenced: frame.sequenced,
+            stages_done: batch.stages_done,
             executed: batch.executed,
             released: ticks(),
             events: batch.events.len(),

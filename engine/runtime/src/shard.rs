@@ -25,6 +25,8 @@ pub struct Batch {
     pub said: Vec<Box<Said>>,
     /// When the shard had executed the frame (metrics ticks).
     pub executed: u64,
+    /// When risk and matching of its last superstep were done (metrics ticks); zeros where it was not executed in supersteps.
+    pub stages_done: [u64; 2],
     /// The output hash after the frame.
     pub output_hash: u128,
 }
@@ -39,6 +41,7 @@ impl Batch {
             events: Vec::with_capacity(EVENTS_WARM),
             said: if shards > 1 { (0..shards).map(|_| said()).collect() } else { Vec::new() },
             executed: 0,
+            stages_done: [0; 2],
             output_hash: 0,
         })
     }
@@ -169,6 +172,10 @@ impl Shard {
         let (seq, output_hash) = (engine.last_seq(), engine.output_hash());
         batch.output_hash = output_hash;
         batch.executed = ticks();
+        batch.stages_done = match &self.driver {
+            Driver::Inline { .. } => [0; 2],
+            Driver::Lead(lead) => lead.stages_done(),
+        };
         self.connections.shard_release.push(batch).expect("a slot was free");
         // Before the word that the frame is executed: who has heard that finds what is due now.
         self.connections.next_due.publish(next_due.map(|due| due.0));

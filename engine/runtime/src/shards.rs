@@ -26,7 +26,7 @@
 
 use ironbell_core::Engine;
 use ironbell_core::superstep::{Mail, Pace, Part, Said, span};
-use ironbell_sync::{Consumer, Exchange, Producer, exchange, ring};
+use ironbell_sync::{Consumer, Exchange, Producer, exchange, ring, ticks};
 use ironbell_types::{Event, Nanos, PortId, Sequenced};
 
 use crate::frame::{COMMANDS_MAX, SharedFrame};
@@ -110,6 +110,8 @@ struct Share {
     /// Whose commands cut the present run, one for each cut.
     cut_by: Vec<PortId>,
     supersteps: u64,
+    /// When stages 1 and 2 of its latest superstep were done (metrics ticks); 0 when commands ran at home since.
+    stages_done: [u64; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -125,7 +127,16 @@ enum UnderWay {
 impl Share {
     fn new(exchange: Exchange<Mail>, pace: Pace) -> Self {
         let cut_by = Vec::with_capacity(CUTS_MAX);
-        Self { part: None, exchange, pace, at: 0, under_way: UnderWay::Nothing, cut_by, supersteps: 0 }
+        Self {
+            part: None,
+            exchange,
+            pace,
+            at: 0,
+            under_way: UnderWay::Nothing,
+            cut_by,
+            supersteps: 0,
+            stages_done: [0; 2],
+        }
     }
 
     /// A run begins; the part is lent, if it is not here.
@@ -150,6 +161,7 @@ impl Share {
                 UnderWay::Nothing => {
                     part.risk(span, self.exchange.boxes().1);
                     self.exchange.send();
+                    self.stages_done[0] = ticks();
                     self.under_way = UnderWay::Requests;
                 }
                 UnderWay::Requests | UnderWay::Effects(_) if !self.exchange.receive() => {
@@ -159,6 +171,7 @@ impl Share {
                     let (inbox, outbox) = self.exchange.boxes();
                     let cut = part.matching(span, inbox, outbox);
                     self.exchange.send();
+                    self.stages_done[1] = ticks();
                     self.under_way = UnderWay::Effects(cut);
                 }
                 UnderWay::Effects(cut) => {
@@ -328,6 +341,13 @@ impl Lead {
         Counters { supersteps: self.share.supersteps, ..self.counters }
     }
 
+    /// When risk and matching of the last superstep were done on this shard (metrics ticks); zeros when what came last ran
+    /// one at a time, where the stages of a command are not told apart.
+    #[must_use]
+    pub fn stages_done(&self) -> [u64; 2] {
+        self.share.stages_done
+    }
+
     /// Whose commands cut supersteps since it was asked last; to be asked after each frame.
     pub fn cut_by(&mut self) -> impl Iterator<Item = PortId> + '_ {
         self.cut_by.drain(..)
@@ -380,6 +400,7 @@ impl Lead {
                 self.engine.execute(command, output.events);
             }
             self.counters.commands_home += here as u64;
+            self.share.stages_done = [0; 2];
             self.place = Place::Between(at + here);
             return here;
         }

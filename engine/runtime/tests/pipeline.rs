@@ -1,8 +1,11 @@
 //! Sequencer, shard and release gate connected as in a node, with a journal that is only a cursor: what
 //! comes out must be what the state machine says of the same commands, whatever the framing was.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use ironbell_core::{Config, Engine, Homes};
-use ironbell_runtime::release::{self, Release, ToShadow};
+use ironbell_runtime::release::{self, Release, Released, ToShadow};
 use ironbell_runtime::sequencer::{self, Sequencer, Start};
 use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::shards::Lending;
@@ -168,7 +171,15 @@ fn run(seed: u64, shards: usize) {
         commit,
         permission: None,
     };
-    let mut release = Release::new(connections, released, |_| {});
+    let staged = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&staged);
+    let mut release = Release::new(connections, released, move |frame: Released| match frame.stages_done {
+        [0, matched] => assert_eq!(matched, 0, "stages are told of supersteps, both or none"),
+        [risk, matched] => {
+            assert!(frame.sequenced <= risk && risk <= matched && matched <= frame.executed, "{frame:?}");
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
 
     let mut rng = Rng(seed);
     let (mut genesis, mut numbers) = (genesis().into_iter(), 1..=2_000);
@@ -236,6 +247,7 @@ fn run(seed: u64, shards: usize) {
         "no mass cancel came up"
     );
     assert_eq!(shard.counters().supersteps > 0, shards > 1);
+    assert_eq!(staged.load(Ordering::Relaxed) > 0, shards > 1);
     assert!(shard.counters().commands_home > 0);
     assert_eq!(released_reader.get(), journal.last().map_or(0, |c| c.seq.0));
     let mut followed: Vec<Sequenced> = Vec::new();

@@ -160,6 +160,12 @@ impl Primary {
         primary
     }
 
+    /// Up to which Seq both nodes hold what the policy asks of them.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.commit.get()
+    }
+
     /// The frame that was just appended.
     pub fn appended(&mut self, copy: &FrameCopy<'_>) {
         self.backlog.push(copy);
