@@ -239,7 +239,8 @@ fn sides(options: &RunOptions, market: Market) -> Result<Vec<Side>, Failure> {
     Ok(sides)
 }
 
-fn parsed(option: &str, told: &[String]) -> Result<Vec<(String, String)>, Failure> {
+/// Settings as `section.field=value`.
+pub(crate) fn parsed(option: &str, told: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let one = |text: &String| {
         let (name, value) = text
             .split_once('=')

@@ -65,8 +65,75 @@ pub struct OrderEntry {
     pub sessions_max: usize,
     /// Seconds of a member's silence before it is disconnected.
     pub idle_timeout_s: u64,
-    /// Microseconds for which a read may look into the card's queue itself (SO_BUSY_POLL); 0 leaves it to interrupts.
+    /// What moves members' bytes.
+    pub io: Io,
+    /// Microseconds for which a read may look into the card's queue itself (SO_BUSY_POLL); 0 leaves it to interrupts. Of
+    /// `io = "kernel"`.
     pub busy_poll_us: u32,
+    /// `[order_entry.xdp]`: of `io = "xdp"`.
+    pub xdp: Xdp,
+}
+
+/// What moves members' bytes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Io {
+    /// Sockets of the kernel.
+    #[default]
+    Kernel,
+    /// AF_XDP and a TCP of our own.
+    Xdp,
+}
+
+/// Kernel bypass; see net/xdp/README.md for what the machine needs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xdp {
+    /// The network device that has the address listened on.
+    pub interface: String,
+    /// The queue by which all frames of the port come in.
+    pub queue: u32,
+    /// Frames in memory, each way. A power of two.
+    pub frames: u32,
+    /// Whether frames may be copied.
+    pub copy: Copying,
+    /// Frames that the kernel takes from the card at a time, in our calls instead of in interrupts; 0 for interrupts.
+    pub busy_poll_budget: u32,
+}
+
+/// Whether frames are copied between the card's memory and ours.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Copying {
+    /// Where the driver cannot do without.
+    #[default]
+    IfNeeded,
+    /// Refuse to start rather.
+    Never,
+    /// Always.
+    Always,
+}
+
+impl From<Copying> for ironbell_xdp::socket::Copy {
+    fn from(copying: Copying) -> Self {
+        match copying {
+            Copying::IfNeeded => Self::IfNeeded,
+            Copying::Never => Self::Never,
+            Copying::Always => Self::Always,
+        }
+    }
+}
+
+impl Default for Xdp {
+    fn default() -> Self {
+        Self {
+            interface: String::new(),
+            queue: 0,
+            frames: 2_048,
+            copy: Copying::default(),
+            busy_poll_budget: 0,
+        }
+    }
 }
 
 /// Market data out.
@@ -242,7 +309,9 @@ impl Default for OrderEntry {
             allow_remote: false,
             sessions_max: 256,
             idle_timeout_s: 15,
+            io: Io::default(),
             busy_poll_us: 0,
+            xdp: Xdp::default(),
         }
     }
 }
@@ -285,6 +354,33 @@ impl Default for Journal {
 impl Default for Snapshot {
     fn default() -> Self {
         Self { every: Span(600_000_000_000), every_commands: 10_000_000, keep: 3 }
+    }
+}
+
+impl OrderEntry {
+    fn check(&self) -> Result<(), String> {
+        if self.io == Io::Kernel {
+            return Ok(());
+        }
+        if self.listen.ip().is_unspecified() || self.listen.port() == 0 {
+            return Err(format!(
+                "order_entry.listen = {} with io = \"xdp\": frames are told apart by address and port; name both",
+                self.listen
+            ));
+        }
+        if self.xdp.interface.is_empty() {
+            return Err(
+                "order_entry.xdp.interface is missing; io = \"xdp\" takes the device that has the address"
+                    .into(),
+            );
+        }
+        if !self.xdp.frames.is_power_of_two() || !(64..=65_536).contains(&self.xdp.frames) {
+            return Err(format!(
+                "order_entry.xdp.frames = {} is no power of two within 64 to 65536",
+                self.xdp.frames
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -349,6 +445,7 @@ impl Config {
         if let Some(signing) = &self.signing {
             signing.check()?;
         }
+        self.order_entry.check()?;
         if !self.feed.group.ip().is_multicast() {
             return Err(format!("feed.group = {} is no multicast address", self.feed.group.ip()));
         }
@@ -519,6 +616,10 @@ mod tests {
             ("[journal]\ndurability = \"maybe\"", "unknown variant `maybe`"),
             ("[journal]\nsegment_bytes = 5", "journal.segment_bytes = 5"),
             ("[feed]\ngroup = \"10.1.1.1:5\"", "no multicast address"),
+            ("[order_entry]\nio = \"dpdk\"", "unknown variant `dpdk`"),
+            ("[order_entry]\nio = \"xdp\"", "order_entry.xdp.interface is missing"),
+            ("[order_entry]\nio = \"xdp\"\nlisten = \"127.0.0.1:0\"", "name both"),
+            ("[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", frames = 100 }", "frames = 100"),
             ("[placement]\ncpus = [4000]", "CPU 4000"),
             ("[shards]\ncount = 33", "shards.count = 33 is not within 1 to 32"),
             ("[shards]\ncount = 2\nfirms = { ALFA = 2 }", "shards.firms.ALFA = 2, and there are 2"),

@@ -52,6 +52,9 @@ pub struct Options {
     /// Write order-to-ack latencies as a standard HdrHistogram V2 interval log.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// A setting of the node, such as journal.in_flight=1. May be given again.
+    #[arg(long = "set", value_name = "SETTING")]
+    settings: Vec<String>,
 }
 
 const MEMBERS: [(&str, &str); 4] =
@@ -147,7 +150,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         // Found out now rather than after the trading.
         std::fs::File::create(path).map_err(|e| hlog_fault(path, e))?;
     }
-    let mut node = TrialNode::prepare(&options.dir, &genesis(), None)?;
+    let mut node = TrialNode::prepare_with(
+        &options.dir,
+        &genesis(),
+        None,
+        &crate::bench::parsed("--set", &options.settings)?,
+        false,
+    )?;
     narrator.say(&format!(
         "formatted {}: 8 instruments, 4 members, durability {}",
         node.config().data_dir.display(),

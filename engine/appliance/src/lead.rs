@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use ironbell_device::Acceptor as _;
+use ironbell_device::SessionIo as _;
 use ironbell_runtime::release::{self, Release};
 use ironbell_runtime::sequencer::{self, Sequencer};
 use ironbell_runtime::shard::{self, Batch, Shard};
@@ -65,7 +65,7 @@ impl Warm {
         if let Some(ha) = config.ha.as_ref().filter(|_| side.is_some()) {
             gateway.forgive(Nanos(ha.disconnect_grace.0));
         }
-        gateway.listen(Some(doors.order_entry));
+        gateway.listen(doors.order_entry);
         feed.open(Some(doors.feed));
         // The other rings and cursors, in the order of one order's way.
         let (admin_sequencer, from_admin) = ring(topology::ADMIN_SEQUENCER.depth);

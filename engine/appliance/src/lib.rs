@@ -11,6 +11,7 @@ pub mod node;
 pub mod notify;
 pub mod topology;
 
+pub mod door;
 pub mod ha;
 pub mod warm;
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ironbell_device::kernel::{self, KernelAcceptor};
 use ironbell_feed::datagrams::Udp;
 use ironbell_feed::{Encoder, Feed};
 use ironbell_gateway::{ArgonChecker, Gateway};
@@ -20,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin;
 use crate::config::Config;
+use crate::door::Door;
 use crate::failure::Failure;
 use crate::inspection;
 use crate::recovery::Replay;
@@ -29,14 +29,14 @@ use crate::space::Makers;
 use crate::topology;
 
 /// Order entry of a node. Who leads nothing does not listen.
-pub type OrderEntry = Gateway<Option<KernelAcceptor>, ArgonChecker>;
+pub type OrderEntry = Gateway<Door, ArgonChecker>;
 /// Market data out.
 pub type MarketData = Feed<Option<Udp>>;
 
 /// The addresses that members use, taken.
 pub struct Doors {
     /// Where they connect.
-    pub order_entry: KernelAcceptor,
+    pub order_entry: Door,
     /// What the feed is sent by.
     pub feed: Udp,
 }
@@ -47,10 +47,7 @@ impl Doors {
     /// # Errors
     /// When one is taken or is not this machine's.
     pub fn open(config: &Config) -> Result<Self, Failure> {
-        let options = kernel::Options { busy_poll_us: config.order_entry.busy_poll_us };
-        let order_entry = KernelAcceptor::bind_with(config.order_entry.listen, options)
-            .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;
-        Ok(Self { order_entry, feed: Udp::open(&feed_config(config))? })
+        Ok(Self { order_entry: Door::open(&config.order_entry)?, feed: Udp::open(&feed_config(config))? })
     }
 }
 
@@ -118,8 +115,14 @@ impl Warm {
         };
         stages.ended("snapshot loaded, logs opened");
         let checker = ArgonChecker::start()?;
-        let mut gateway =
-            Gateway::new(gateway_config(config), None, session_log, gateway_sequencer, to_gateway, checker);
+        let mut gateway = Gateway::new(
+            gateway_config(config),
+            Door::Shut,
+            session_log,
+            gateway_sequencer,
+            to_gateway,
+            checker,
+        );
         let mut feed = Feed::with_datagrams(feed_config(config), None, feed_log, to_feed);
         let key = ironbell_store::identity(&dir)?.key;
         let position = base.as_ref().map(|base| base.header.position);
