@@ -195,6 +195,13 @@ fn is_under_way(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EAGAIN))
 }
 
+/// For who accepts in another way (io_uring).
+impl AsFd for KernelAcceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
 /// To be waited for together with others (epoll).
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {

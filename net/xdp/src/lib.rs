@@ -4,10 +4,12 @@
 //! socket on one queue as a [`FrameDevice`](ironbell_device::FrameDevice), [`program`] what the driver runs
 //! to tell our frames from others, [`bpf`] how that gets there. Above any FrameDevice: [`packet`] reads the
 //! headers of a frame, [`wheel`] keeps the times of thousands of connections, and [`tcp`] is a
-//! [`SessionIo`](ironbell_device::SessionIo). [`bypass`] puts all of it together for one listening port.
+//! [`SessionIo`](ironbell_device::SessionIo). [`bypass`] puts all of it together for one listening port. [`uring`] is
+//! beside all that: kernel sockets on one io_uring, which stands here because it needs unsafe code too.
 //!
 //! This crate refuses to know what the bytes mean, and reads no clock but to wait for a busy queue at
-//! start: time is a parameter. Unsafe code is in `umem`, `socket` and `bpf` alone.
+//! start: time is a parameter. Unsafe code is in `umem`, `socket`, `bpf` and `uring`
+//! alone.
 //!
 //! Start with [`bypass::Bypass`], then [`tcp::Tcp`].
 
@@ -25,6 +27,8 @@ pub mod socket;
 pub mod tcp;
 #[expect(unsafe_code, reason = "memory that is shared with the kernel")]
 pub mod umem;
+#[expect(unsafe_code, reason = "io_uring, and buffers that are shared with it")]
+pub mod uring;
 pub mod wheel;
 
 /// What the world did to us before a frame was moved.
@@ -64,6 +68,14 @@ pub enum Error {
         /// The address asked for.
         listen: std::net::SocketAddr,
     },
+    /// There is no io_uring.
+    #[error("cannot {what} an io_uring: {source}{}", ring_advice(.source))]
+    Ring {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The kernel does not let the steering program in. This is a fault of ours.
     #[error("the kernel's verifier refuses the steering program: {log}")]
     Verifier {
@@ -82,6 +94,15 @@ fn socket_advice(source: &io::Error) -> &'static str {
         Some(libc::EINVAL) => "; the device has no such queue (`ethtool -l`)",
         Some(libc::EAFNOSUPPORT) => "; this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)",
         Some(libc::EOPNOTSUPP) => "; its driver cannot do without copying: choose copy = \"if-needed\"",
+        _ => "",
+    }
+}
+
+fn ring_advice(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EINVAL) => "; it takes Linux 6.1 or newer, or choose io = \"kernel\"",
+        Some(libc::EPERM) => "; sysctl kernel.io_uring_disabled forbids it, or choose io = \"kernel\"",
+        Some(libc::ENOMEM) => "; raise the limit of locked memory (ulimit -l)",
         _ => "",
     }
 }

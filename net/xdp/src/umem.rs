@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A mapping that is given back when it is dropped.
 #[derive(Debug)]
-struct Mapping {
+pub(crate) struct Mapping {
     at: NonNull<c_void>,
     len: usize,
 }
@@ -29,6 +29,25 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { at: NonNull::new(at).expect("a mapping is not at zero"), len })
+    }
+}
+
+impl Mapping {
+    /// Memory of our own, zeroed and present.
+    pub(crate) fn anonymous(len: usize) -> io::Result<Self> {
+        Self::new(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE, None)
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.at.as_ptr() as u64
+    }
+
+    /// The `T` that begins `offset` bytes in.
+    pub(crate) fn at<T>(&self, offset: usize) -> NonNull<T> {
+        assert!(offset + size_of::<T>() <= self.len, "within the mapping");
+        assert!(offset.is_multiple_of(align_of::<T>()), "aligned");
+        // SAFETY: within the mapping, as just checked.
+        unsafe { self.at.byte_add(offset).cast() }
     }
 }
 
