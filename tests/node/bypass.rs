@@ -1,4 +1,4 @@
-//! The whole demo with kernel bypass under order entry: AF_XDP on one end of a pair of virtual Ethernet devices,
+//! The whole demo with other ways in than swept sockets: one io_uring under order entry, and kernel bypass: AF_XDP on one end of a pair of virtual Ethernet devices,
 //! the members' kernel sockets on the other, in a network namespace of its own. Takes root; where it is missing
 //! the test says so and fails (`IRONBELL_SKIP='over_xdp' make test` leaves it out and counts it).
 //!
@@ -60,6 +60,22 @@ fn check(output: std::io::Result<Output>, what: &str) {
         output.unwrap_or_else(|e| panic!("{what}: {e}; tests/setup.sh installs iproute2 and ethtool"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}: {said}; network namespaces take root");
+}
+
+#[test]
+fn the_demo_over_one_io_uring_loses_nothing() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-uring");
+    let output = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+        .args(["demo", "--json", "--seconds", "3", "--rate", "1000", "--seed", "7"])
+        .args(["--set", "order_entry.io=uring", "--dir"])
+        .arg(&dir)
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    assert_eq!(json["ok"], true, "{text}");
+    assert!(json["acks"].as_u64() > Some(1_000), "{text}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub struct OrderEntry {
     /// What moves members' bytes.
     pub io: Io,
     /// Microseconds for which a read may look into the card's queue itself (SO_BUSY_POLL); 0 leaves it to interrupts. Of
-    /// `io = "kernel"`.
+    /// sockets.
     pub busy_poll_us: u32,
     /// `[order_entry.xdp]`: of `io = "xdp"`.
     pub xdp: Xdp,
@@ -81,6 +81,8 @@ pub enum Io {
     /// Sockets of the kernel.
     #[default]
     Kernel,
+    /// The same on one io_uring, for hundreds of sessions.
+    Uring,
     /// AF_XDP and a TCP of our own.
     Xdp,
 }
@@ -359,7 +361,7 @@ impl Default for Snapshot {
 
 impl OrderEntry {
     fn check(&self) -> Result<(), String> {
-        if self.io == Io::Kernel {
+        if self.io != Io::Xdp {
             return Ok(());
         }
         if self.listen.ip().is_unspecified() || self.listen.port() == 0 {

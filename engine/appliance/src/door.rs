@@ -4,12 +4,13 @@
 //! function would: the compiler sees through it, and it always goes the same way.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use ironbell_device::kernel::{self, KernelAcceptor};
 use ironbell_device::{Closed, Error, SessionIo, Stream as _};
 use ironbell_types::Nanos;
 use ironbell_xdp::bypass::Bypass;
-use ironbell_xdp::{socket, tcp};
+use ironbell_xdp::{socket, tcp, uring};
 
 use crate::config::{Io, OrderEntry};
 use crate::failure::Failure;
@@ -21,6 +22,8 @@ pub enum Door {
     Shut,
     /// Sockets of the kernel.
     Kernel(KernelAcceptor),
+    /// Sockets of the kernel on one io_uring.
+    Uring(Box<uring::Uring>),
     /// A TCP of our own over AF_XDP.
     Xdp(Box<Bypass>),
 }
@@ -30,6 +33,8 @@ pub enum Door {
 pub enum Connection {
     /// A socket.
     Kernel(kernel::Connection),
+    /// One on the ring.
+    Uring(uring::Connection),
     /// One of the TCP of our own.
     Xdp(tcp::Connection),
 }
@@ -41,11 +46,11 @@ impl Door {
     /// When it is taken or not this machine's, or the machine does not allow what `io` takes.
     pub fn open(config: &OrderEntry) -> Result<Self, Failure> {
         match config.io {
-            Io::Kernel => {
-                let options = kernel::Options { busy_poll_us: config.busy_poll_us };
-                let acceptor = KernelAcceptor::bind_with(config.listen, options)
-                    .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))?;
-                Ok(Self::Kernel(acceptor))
+            Io::Kernel => Ok(Self::Kernel(bind(config)?)),
+            Io::Uring => {
+                let ring = uring::Uring::new(bind(config)?, &uring::Config::new(connections_max(config)));
+                let ring = ring.map_err(|e| Failure::refused(format_args!("order_entry.io: {e}")))?;
+                Ok(Self::Uring(Box::new(ring)))
             }
             Io::Xdp => {
                 let mut bypass = Bypass::listen(&socket_config(config), tcp_config(config)?)
@@ -55,6 +60,17 @@ impl Door {
             }
         }
     }
+}
+
+fn bind(config: &OrderEntry) -> Result<KernelAcceptor, Failure> {
+    let options = kernel::Options { busy_poll_us: config.busy_poll_us };
+    KernelAcceptor::bind_with(config.listen, options)
+        .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))
+}
+
+/// With those that are being closed, which have no session any more.
+fn connections_max(config: &OrderEntry) -> usize {
+    config.sessions_max + config.sessions_max / 2 + 64
 }
 
 fn socket_config(config: &OrderEntry) -> socket::Config {
@@ -71,9 +87,10 @@ fn socket_config(config: &OrderEntry) -> socket::Config {
 fn tcp_config(config: &OrderEntry) -> Result<tcp::Config, Failure> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|e| Failure::refused(format_args!("no randomness: {e}")))?;
-    // Those that are being closed have no session any more.
-    let connections_max = config.sessions_max + config.sessions_max / 2 + 64;
-    Ok(tcp::Config { connections_max, ..tcp::Config::new(config.listen, u64::from_ne_bytes(seed)) })
+    Ok(tcp::Config {
+        connections_max: connections_max(config),
+        ..tcp::Config::new(config.listen, u64::from_ne_bytes(seed))
+    })
 }
 
 impl SessionIo for Door {
@@ -82,6 +99,7 @@ impl SessionIo for Door {
     fn poll(&mut self, now: Nanos) -> usize {
         match self {
             Self::Shut | Self::Kernel(_) => 0,
+            Self::Uring(ring) => ring.poll(now),
             Self::Xdp(bypass) => bypass.poll(now),
         }
     }
@@ -90,6 +108,7 @@ impl SessionIo for Door {
         match self {
             Self::Shut => Ok(None),
             Self::Kernel(acceptor) => Ok(SessionIo::accept(acceptor)?.map(Connection::Kernel)),
+            Self::Uring(ring) => Ok(ring.accept()?.map(Connection::Uring)),
             Self::Xdp(bypass) => Ok(bypass.accept()?.map(Connection::Xdp)),
         }
     }
@@ -97,16 +116,27 @@ impl SessionIo for Door {
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Closed> {
         match (self, connection) {
             (_, Connection::Kernel(connection)) => connection.read(buffer),
+            (Self::Uring(ring), Connection::Uring(connection)) => ring.read(connection, buffer),
             (Self::Xdp(bypass), Connection::Xdp(connection)) => bypass.read(connection, buffer),
-            (_, Connection::Xdp(_)) => Err(Closed::ByPeer),
+            // Of a door that is shut.
+            (_, Connection::Uring(_) | Connection::Xdp(_)) => Err(Closed::ByPeer),
         }
     }
 
     fn write(&mut self, connection: &mut Connection, bytes: &[u8]) -> Result<usize, Closed> {
         match (self, connection) {
             (_, Connection::Kernel(connection)) => connection.write(bytes),
+            (Self::Uring(ring), Connection::Uring(connection)) => ring.write(connection, bytes),
             (Self::Xdp(bypass), Connection::Xdp(connection)) => bypass.write(connection, bytes),
-            (_, Connection::Xdp(_)) => Err(Closed::ByPeer),
+            (_, Connection::Uring(_) | Connection::Xdp(_)) => Err(Closed::ByPeer),
+        }
+    }
+
+    /// Only sockets by themselves can wake who sleeps; the others are polled.
+    fn wait(&mut self, at_most: Duration) -> bool {
+        match self {
+            Self::Kernel(acceptor) => SessionIo::wait(acceptor, at_most),
+            Self::Shut | Self::Uring(_) | Self::Xdp(_) => false,
         }
     }
 
@@ -118,6 +148,7 @@ impl SessionIo for Door {
 
     fn close(&mut self, connection: Connection) {
         match (self, connection) {
+            (Self::Uring(ring), Connection::Uring(connection)) => ring.close(connection),
             (Self::Xdp(bypass), Connection::Xdp(connection)) => bypass.close(connection),
             (_, connection) => drop(connection),
         }
@@ -128,6 +159,7 @@ impl SessionIo for Door {
         match self {
             Self::Shut => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             Self::Kernel(acceptor) => SessionIo::local_addr(acceptor),
+            Self::Uring(ring) => ring.local_addr(),
             Self::Xdp(bypass) => bypass.local_addr(),
         }
     }
