@@ -257,7 +257,8 @@ impl Pair<'_> {
         let (promised, last) = (warm.writer.promised(), warm.writer.durable_point());
         let start = Start { promised, last, stands: self.stands };
         let keeper = Keeper::new(self.config, self.path, warm.recovered.snapshot_seq.unwrap_or(0));
-        let line = format!("standby: node {} has recovered {} commands", self.ha.node, warm.recovered.commands);
+        let line =
+            format!("standby: node {} has recovered {} commands", self.ha.node, warm.recovered.commands);
         say(&line);
         self.notifier.ready(&line);
         let durability = format!("{:?}", self.config.journal.durability).to_lowercase();
