@@ -67,8 +67,8 @@ const STATIONS: [(&str, &str, Option<&str>); 9] = [
     ("durable_ack", "ns, p50", None),
     ("replicated_ack", "ns, p50", None),
     ("wire_kernel", "ns, p50", None),
-    ("wire_uring", "ns, p50", Some("no io_uring gateway yet")),
-    ("wire_xdp", "ns, p50", Some("no AF_XDP gateway yet")),
+    ("wire_uring", "ns, p50", Some("not measured here yet: bench run --set order_entry.io=uring")),
+    ("wire_xdp", "ns, p50", Some("not measured here yet: it wants an interface, order_entry.io=xdp")),
     ("replay", "commands/s", None),
     ("failover", "ns", Some("tests/node/failover checks it, nothing measures it yet")),
 ];
