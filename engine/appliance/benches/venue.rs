@@ -10,6 +10,9 @@ use ironbell_types::{
 /// Where prices of all instruments are, in ticks.
 pub const MID: i64 = 10_000;
 
+/// A node keeps a log of each port, and no more than 65,536.
+const PORTS_MAX: u32 = 60_000;
+
 /// Assets are numbered from here on.
 const ASSETS: u32 = 1_000;
 
@@ -18,7 +21,7 @@ const ASSETS: u32 = 1_000;
 pub struct Size {
     /// Instruments, each with a base asset of its own.
     pub instruments: u32,
-    /// Accounts of one firm, each with a port.
+    /// Accounts of one firm, each with a port as long as there are ports.
     pub accounts: u32,
 }
 
@@ -82,14 +85,17 @@ impl Venue {
         for number in 1..=accounts {
             let (account, port) = (AccountId(taken + number), PortId(taken + number));
             commands.push(Command::DefineAccount(Account { id: account, firm }));
-            commands.push(Command::DefinePort(Port {
+            let port = Port {
                 id: port,
                 username: Username::new(&format!("{number:06}")).expect("short"),
                 firm,
                 account,
                 limits: PortLimits { qty_max: Qty(1_000), notional_max: Amount(1 << 60) },
                 credential: Credential { salt: [0; 16], hash: [0; 32], memory_kib: 8, passes: 1, lanes: 1 },
-            }));
+            };
+            if number <= PORTS_MAX {
+                commands.push(Command::DefinePort(port));
+            }
             let of = self.instrument_of(number - 1);
             for (asset, amount) in [(cash, 1 << 50), (AssetId(ASSETS + of.0 - taken), 1 << 40)] {
                 let id = 1 << 32 | u64::from(number) << 1 | u64::from(asset == cash);
@@ -107,7 +113,7 @@ impl Venue {
 
     /// An order of anybody, `distance` ticks on its own side of the middle; below 0 it is beyond.
     pub fn order(&mut self, distance: i64) -> Sequenced {
-        let place = self.below(self.size.accounts);
+        let place = self.below(self.size.accounts.min(PORTS_MAX));
         let buys = self.below(2) == 0;
         let number = &mut self.numbers[place as usize];
         *number += 1;
