@@ -3,14 +3,16 @@
 //! signed; and nothing is signed that would be another history.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ironbell_appliance::trial::TrialNode;
 use ironbell_hsm::merkle::{consistency_proof, verify_consistency};
-use ironbell_hsm::{Checkpoint, Head, Note, Tree, parse_keys};
+use ironbell_hsm::{Checkpoint, Head, Note, Tree, VerifierKey, parse_keys};
 use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Login, Mix, Traded, Until};
 use ironbell_store::Reader;
 use ironbell_types::{Command as Journaled, Control, Symbol, Username};
@@ -299,6 +301,25 @@ fn a_member_holds_a_receipt_that_needs_no_venue() {
     // Static files that any transparency log client reads.
     assert!(dir.join("site/checkpoint").exists());
     assert!(dir.join("site/tile/0/000").exists(), "genesis and 300 orders fill a tile");
+    // The same by HTTP, on the feed's TCP service port.
+    let itch = venue.node.status().expect("it answers").itch;
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(&itch).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: venue\r\n\r\n").expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it answers and closes");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8_lossy(&answer[9..12]).into_owned(), answer.split_off(end))
+    };
+    let (status, body) = get("/checkpoint");
+    assert_eq!(status, "200");
+    let note = Note::parse(&String::from_utf8(body).expect("UTF-8")).expect("a note");
+    let log = parse_keys(&fs::read_to_string(&keys).expect("the keys")).expect("keys");
+    note.verify_all(&log).expect("it verifies");
+    assert_eq!(get("/tile/0/000"), ("200".into(), fs::read(dir.join("site/tile/0/000")).expect("a tile")));
+    for path in ["/tile/0/999", "/../signing/head", "/head", "/"] {
+        assert_eq!(get(path).0, "404", "{path}");
+    }
     let attested =
         venue.must(&["hsm", "attest", "--key", "log-1", "--name", ORIGIN, "--challenge", "today"], true);
     assert!(attested.contains("key log-1 ed25519 sensitive yes extractable no never-left yes"), "{attested}");
@@ -399,6 +420,142 @@ fn a_wrong_pin_ends_the_process_and_is_not_tried_again() {
     assert!(venue.size() > 10);
 }
 
+/// Epochs, snapshots, archives and approved payments, each signed by the token, and each tampered with.
+#[test]
+fn what_the_venue_vouches_for_is_signed() {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let keys = root.join("signing-papers-keys");
+    let mut venue = Venue::with("papers", |sections| {
+        let journal = format!("waiting_max = 5\nkey_journal = \"{}\"", keys.display());
+        sections.replace("waiting_max = 5", &journal)
+    });
+    let _ = fs::remove_file(&keys);
+    let path = |venue: &Venue, name: &str| venue.dir.join(name).to_str().expect("UTF-8").to_owned();
+    let run = |venue: &Venue, arguments: &[&str], code: i32| {
+        let output = venue.command(arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    // Two officers, both of whom must approve a payment, stand in the key journal.
+    let journal = ["--journal", keys.to_str().expect("UTF-8"), "--origin", ORIGIN];
+    let mut proposed = vec!["hsm", "journal", "propose"];
+    proposed.extend(journal);
+    let officers = ["ann", "bob"].map(|name| {
+        let file = path(&venue, &format!("{name}.pem"));
+        run(&venue, &["hsm", "generate", "--file", &file, "--name", name], 0).trim().to_owned()
+    });
+    let changes = officers.map(|key| format!("add officer {key}"));
+    for change in changes.iter().map(String::as_str).chain(["quorum 2"]) {
+        proposed.extend(["--change", change]);
+    }
+    let approve = |venue: &Venue, name: &str, text: &str| {
+        let file = path(venue, &format!("{name}.pem"));
+        run(venue, &["hsm", "journal", "sign", "--file", &file, "--name", name, text], 0)
+    };
+    let entry = path(&venue, "entry");
+    fs::write(&entry, run(&venue, &proposed, 0)).expect("a scratch file");
+    let lines = ["ann", "bob"].map(|name| {
+        let line = path(&venue, &format!("{name}.line"));
+        fs::write(&line, approve(&venue, name, &entry)).expect("a scratch file");
+        line
+    });
+    let mut appended = vec!["hsm", "journal", "append", "--text", &entry];
+    appended.extend(journal);
+    appended.extend(["--signature", &lines[0], "--signature", &lines[1]]);
+    run(&venue, &appended, 0);
+
+    venue.trade(50);
+    venue.start_signing();
+    venue.all_is_signed();
+    let files = venue.files();
+    let wait = |venue: &Venue, what: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !what() {
+            assert!(begun.elapsed() < LONG, "{}", venue.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let public = files.join("log.pub").to_str().expect("UTF-8").to_owned();
+    let verify = |venue: &Venue, name: &str, file: Option<&Path>, code: i32| {
+        let note = files.join("manifest").join(name).to_str().expect("UTF-8").to_owned();
+        let mut arguments = vec!["verify-manifest", &note];
+        arguments.extend(file.map(|file| file.to_str().expect("UTF-8")));
+        arguments.extend(["--key", &public]);
+        run(venue, &arguments, code)
+    };
+
+    // The epoch, and what it began on.
+    wait(&venue, &|| files.join("manifest/epoch-1").exists());
+    let said = verify(&venue, "epoch-1", None, 0);
+    assert!(said.contains("ironbell epoch v1") && said.contains("\nsize "), "{said}");
+    let note = files.join("manifest/epoch-1");
+    let good = fs::read_to_string(&note).expect("it is there");
+    fs::write(&note, good.replace("epoch 1\n", "epoch 9\n")).expect("a scratch file");
+    assert!(verify(&venue, "epoch-1", None, 1).contains("does not verify"));
+    fs::write(&note, good).expect("a scratch file");
+
+    // A snapshot.
+    venue.must(&["snapshot", "now"], false);
+    let journal_dir = venue.node.config().journal_dir();
+    let (seq, snapshot) = ironbell_store::snapshot::list(&journal_dir).expect("a list").remove(0);
+    let name = format!("snapshot-{seq}");
+    wait(&venue, &|| files.join("manifest").join(&name).exists());
+    verify(&venue, &name, Some(&snapshot), 0);
+    let copy = venue.dir.join("snapshot");
+    let mut bytes = fs::read(&snapshot).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&copy, bytes).expect("a scratch file");
+    assert!(verify(&venue, &name, Some(&copy), 1).contains("is not the snapshot"));
+
+    // Payments: one with both approvals, one with one, and one that the venue did not ask for itself.
+    let payment = |id: &str| {
+        format!(
+            "ironbell payment v1\n{ORIGIN}\nid {id}\nfrom DE02120300000000202051\nto GB33BUKB20201555555555\n\
+             asset USD\namount 1000.00\nnot-after 4000000000\n"
+        )
+    };
+    for (name, approvals) in [("payment-1", &["ann", "bob"][..]), ("payment-2", &["ann"])] {
+        let text = path(&venue, name);
+        fs::write(&text, payment(name)).expect("a scratch file");
+        let lines: String = approvals.iter().map(|officer| approve(&venue, officer, &text)).collect();
+        ironbell_hsm::write_durably(&files.join("asked").join(name), &format!("{}\n{lines}", payment(name)))
+            .expect("it is ours");
+    }
+    let forged = format!("ironbell epoch v1\n{ORIGIN}\nepoch 7\nsize 0\nroot {}=\n", "A".repeat(43));
+    ironbell_hsm::write_durably(&files.join("asked/epoch-7"), &forged).expect("it is ours");
+    wait(&venue, &|| fs::read_dir(files.join("asked")).expect("it is there").next().is_none());
+    assert!(verify(&venue, "payment-1", None, 0).contains("amount 1000.00"));
+    let refused = fs::read_to_string(files.join("refused/payment-2")).expect("it is there");
+    assert!(refused.contains("refused: 1 officers approved, and 2 must"), "{refused}");
+    assert!(files.join("refused/epoch-7").exists() && !files.join("manifest/epoch-7").exists());
+
+    // An archive of the first segment, which is sealed once two more are ready behind the second; and another epoch.
+    let begun = Instant::now();
+    while !journal_dir.join("0000000004.segment").exists() {
+        assert!(begun.elapsed() < LONG, "{}", venue.said());
+        venue.trade(100);
+    }
+    assert_eq!(venue.node.stop().expect("it ends"), 0);
+    venue.node.start().expect("it starts");
+    wait(&venue, &|| files.join("manifest/epoch-2").exists());
+    let place = path(&venue, "archive");
+    let archive = ["archive", &place, "--copy", "--before", "1000000000"];
+    let said = venue.must(&archive, false);
+    assert!(said.contains("its manifest is signed"), "{said}");
+    let config = venue.node.config_path().to_str().expect("UTF-8").to_owned();
+    let check = ["restore", &place, "--check", "--config", &config, "--key", &public];
+    assert!(run(&venue, &check, 0).contains("signed by the venue"));
+    let manifest = Path::new(&place).join("manifest.json");
+    let good = fs::read(&manifest).expect("it is there");
+    fs::write(&manifest, [&good[..], b"\n"].concat()).expect("a scratch file");
+    assert!(run(&venue, &check, 1).contains("is not the archive"));
+    fs::write(&manifest, good).expect("a scratch file");
+    fs::remove_file(Path::new(&place).join("manifest.json.note")).expect("it is there");
+    assert!(run(&venue, &check, 1).contains("is not signed"));
+    assert_eq!(venue.end_signing("-TERM"), Some(0));
+}
+
 /// Where the venue would rather stand still than trade unsigned.
 #[test]
 fn a_venue_may_be_halted_while_its_key_is_gone() {
@@ -445,11 +602,27 @@ fn a_fork_at_a_takeover_is_refused() {
     };
     let made = ironbell(&["hsm", "generate", "--name", ORIGIN, "--file"], &[&key]);
     assert!(made.status.success(), "{made:?}");
+    let file = |name: &str| root.join(format!("signing-fork-{name}"));
+    for name in ["log.pub", "witness.pem", "seen"] {
+        let _ = fs::remove_file(file(name));
+    }
+    fs::write(file("log.pub"), &made.stdout).expect("a scratch file");
+    let made = ironbell(&["hsm", "generate", "--name", "witness.example", "--file"], &[&file("witness.pem")]);
+    assert!(made.status.success(), "{made:?}");
+    let mut witness = WitnessProcess::start(&file, "127.0.0.1:0");
+
     let token_sections = sections(&root);
     let begin = token_sections.find("module = ").expect("a token");
     let end = token_sections.find("\n\n[genesis]").expect("a genesis");
     let sections =
         format!("{}file = \"{}\"{}", &token_sections[..begin], key.display(), &token_sections[end..]);
+    let sections = sections.replace(
+        "[[signing.keys]]",
+        &format!(
+            "[[signing.witnesses]]\nurl = \"{}\"\nkey = \"{}\"\n\n[[signing.keys]]",
+            witness.url, witness.key
+        ),
+    );
     let program = Path::new(env!("CARGO_BIN_EXE_ironbell"));
     let [mut first, second] = ["fork-1", "fork-2"].map(|name| {
         let mut node = TrialNode::prepare(&root.join(format!("signing-{name}")), &sections, Some(program))
@@ -476,6 +649,17 @@ fn a_fork_at_a_takeover_is_refused() {
     assert!(output.status.success(), "{output:?}");
     let files = |node: &TrialNode| node.config().data_dir.join("signing");
     let checkpoint = files(&first).join("checkpoint");
+    let note = || Note::parse(&fs::read_to_string(&checkpoint).expect("it signed")).expect("a note");
+    let witness_key = VerifierKey::parse(&witness.key).expect("a key");
+    note().verify(&witness_key).expect("the witness cosigned it");
+
+    // A venue that would show two histories is found out by whoever saw the first.
+    let output = sign(&second, &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("saw another history"), "{output:?}");
+    assert!(!files(&second).join("checkpoint").exists(), "nothing is published");
+    fs::remove_dir_all(files(&second)).expect("it is ours");
+
     let output = sign(&second, &[&checkpoint]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("another history"), "{output:?}");
@@ -495,9 +679,22 @@ fn a_fork_at_a_takeover_is_refused() {
     assert_eq!(text(&first), text(&second), "the same head");
 
     // While the first node runs, what is signed stands in its journal: nobody has to hand over anything.
+    // A witness that is gone holds up nothing, and goes on where it was once it is back.
+    let address = witness.stop();
     first.start().expect("it starts");
+    assert!(
+        ironbell(&["ctl", "phase", "all", "halted", "--config"], &[first.config_path()]).status.success()
+    );
     let output = sign(&first, &[]);
     assert!(output.status.success(), "{output:?}");
+    assert!(note().verify(&witness_key).is_err(), "nobody cosigned it");
+    witness = WitnessProcess::start(&file, &address);
+    assert!(
+        ironbell(&["ctl", "phase", "all", "continuous", "--config"], &[first.config_path()]).status.success()
+    );
+    let output = sign(&first, &[]);
+    assert!(output.status.success(), "{output:?}");
+    note().verify(&witness_key).expect("the witness cosigns again");
     assert_eq!(first.stop().expect("it ends"), 0);
     let dump = ironbell(&["journal", "grep", "--kind", "signed_head", "--count"], &[&journal(&first)]);
     assert!(dump.status.success(), "{dump:?}");
@@ -524,4 +721,45 @@ fn a_fork_at_a_takeover_is_refused() {
         Checkpoint::parse(&Note::parse(&text).expect("a note").text).expect("a checkpoint").size
     };
     assert!(size(&second) >= size(&first), "it goes on behind the other");
+    witness.stop();
+}
+
+/// `ironbell witness`.
+struct WitnessProcess {
+    child: Child,
+    url: String,
+    key: String,
+}
+
+impl WitnessProcess {
+    fn start(file: &dyn Fn(&str) -> PathBuf, address: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ironbell"))
+            .args(["witness", "--name", "witness.example", "--listen", address, "--log-key"])
+            .arg(file("log.pub"))
+            .arg("--seen")
+            .arg(file("seen"))
+            .arg("--file")
+            .arg(file("witness.pem"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut line = || lines.next().expect("a line").expect("UTF-8");
+        let url = line().strip_prefix("ready: ").expect("it is ready").to_owned();
+        Self { child, url, key: line() }
+    }
+
+    /// Ends it; where it listened.
+    fn stop(&mut self) -> String {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.url.strip_prefix("http://").expect("a URL").to_owned()
+    }
+}
+
+impl Drop for WitnessProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

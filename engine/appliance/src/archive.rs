@@ -2,13 +2,18 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use ironbell_archive::{Archiving, Depot, Entry, Journal, check, depot};
+use ironbell_hsm::Note;
 use ironbell_types::Seq;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::manifest;
+use crate::signing::{self, Files};
 
 /// What `ironbell archive` is told.
 #[derive(Args)]
@@ -42,6 +47,9 @@ pub struct Restore {
     /// Write nothing: read the whole archive, and check it as if it were brought back.
     #[arg(long)]
     check: bool,
+    /// The venue's verifier keys: nothing is brought back from an archive whose manifest they did not sign.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 /// `ironbell archive`.
@@ -66,7 +74,73 @@ pub fn archive(options: &Archive) -> Result<(), Failure> {
     let moved = ironbell_archive::archive(&journal, &*depot, archiving, &mut told)?;
     let done = if options.copy { "are in" } else { "were moved to" };
     say(&summary(moved, done, &*depot));
+    have_signed(&Config::read(&options.config)?, &*depot)
+}
+
+/// The archive's manifest, and the note that the venue signed of it.
+const MANIFEST: &str = "manifest.json";
+const NOTE: &str = "manifest.json.note";
+/// How long the signing process is waited for.
+const SIGNED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Has the signing process sign the archive's manifest, if it is not signed yet, and puts the note beside it.
+fn have_signed(config: &Config, depot: &dyn Depot) -> Result<(), Failure> {
+    let (Some(signing), Some(manifest)) = (&config.signing, depot.get(MANIFEST)?) else { return Ok(()) };
+    let hash: [u8; 32] = Sha256::digest(&manifest).into();
+    if depot.get(NOTE)?.is_some_and(|note| is_of(&note, &hash)) {
+        return Ok(());
+    }
+    let text = signing::manifest(&signing.origin, "archive", MANIFEST, &hash);
+    let short: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let (asked, signed) = Files::of(config).manifest(&format!("archive-{short}"));
+    if !signed.exists() {
+        ironbell_hsm::write_durably(&asked, &text).map_err(|e| {
+            Failure::refused(format_args!(
+                "the archive is whole; its manifest is not signed: {e}; start `ironbell sign` once"
+            ))
+        })?;
+    }
+    let begun = Instant::now();
+    while !signed.exists() {
+        if begun.elapsed() > SIGNED_WITHIN {
+            say(
+                "its manifest is not signed yet: let `ironbell sign` run, and then `ironbell archive` once more",
+            );
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let note = std::fs::read(&signed).map_err(|e| Failure::file(&signed, e, "make it readable"))?;
+    depot.put(NOTE, &note)?;
+    say("its manifest is signed");
     Ok(())
+}
+
+fn is_of(note: &[u8], hash: &[u8; 32]) -> bool {
+    let note = std::str::from_utf8(note).ok().and_then(|text| Note::parse(text).ok());
+    note.is_some_and(|note| {
+        signing::read_manifest(&note.text).is_some_and(|(_, _, _, signed)| signed == *hash)
+    })
+}
+
+/// Whether the venue signed the archive's manifest.
+fn is_signed(depot: &dyn Depot, keys: &Path) -> Result<(), Failure> {
+    let unsigned = || {
+        Failure::check(format_args!(
+            "{}: its manifest is not signed: run `ironbell archive` beside `ironbell sign`",
+            depot.place()
+        ))
+    };
+    let (manifest, note) = depot.get(MANIFEST)?.zip(depot.get(NOTE)?).ok_or_else(unsigned)?;
+    let note = String::from_utf8(note).map_err(|_| Failure::check("the note of its manifest is no text"))?;
+    let note = Note::parse(&note).map_err(Failure::check)?;
+    manifest::verified(&note, &manifest::read_keys(keys)?)?;
+    match signing::read_manifest(&note.text) {
+        Some((_, kind @ "archive", name, hash)) => {
+            manifest::is_the_same(kind, name, hash, Sha256::digest(&manifest).into())
+        }
+        _ => Err(Failure::check("the note beside its manifest is of something else")),
+    }
 }
 
 /// Up to where a start needs nothing of the journal; or why it may need all of it.
@@ -89,6 +163,10 @@ fn not_needed(config: &Path) -> Result<Result<Seq, String>, Failure> {
 /// until then goes on without a gap to what was there.
 pub fn restore(options: &Restore) -> Result<(), Failure> {
     let (journal, depot) = open(&options.config, &options.place)?;
+    if let Some(keys) = &options.key {
+        is_signed(&*depot, keys)?;
+        say("its manifest is signed by the venue");
+    }
     if options.check {
         let checked = check(&journal, &*depot, &mut told)?.segments.len();
         say(&summary(checked, "are sound in", &*depot));

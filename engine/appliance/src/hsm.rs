@@ -206,6 +206,11 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// Opens the key.
+    pub(crate) fn open(&self) -> Result<Box<dyn Signer>, Failure> {
+        self.place().open()
+    }
+
     fn place(&self) -> KeyPlace {
         KeyPlace {
             file: self.file.clone(),
@@ -324,7 +329,7 @@ fn test(key: &KeyArgs) -> Result<(), Failure> {
     if let Some(token) = key.token() {
         confirm_pin(&token)?;
     }
-    let mut signer = key.place().open()?;
+    let mut signer = key.open()?;
     let public = signer.public_key().clone();
     let mut took = Vec::new();
     for number in 0..TESTS {
@@ -393,7 +398,7 @@ fn run_journal(journal: &Journal) -> Result<(), Failure> {
             Ok(())
         }
         Journal::Sign { key, name, text } => {
-            let line = sign(&read(text)?, name, &mut *key.place().open()?)?;
+            let line = sign(&read(text)?, name, &mut *key.open()?)?;
             let _ = write!(std::io::stdout(), "{line}");
             Ok(())
         }

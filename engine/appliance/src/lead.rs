@@ -223,6 +223,7 @@ impl Warm {
             shadow,
             channel,
             context,
+            site: config.signing.as_ref().and_then(|signing| signing.publish.clone()),
             admin_sequencer,
             pair: desk,
             permission,

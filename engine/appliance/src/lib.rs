@@ -16,6 +16,8 @@ pub mod ha;
 pub mod warm;
 
 pub mod fanned_out;
+pub mod feed_session;
+pub mod http;
 pub mod recovery;
 pub mod roles;
 pub mod service;
@@ -36,11 +38,13 @@ pub mod hsm;
 pub mod inspect;
 pub mod inspection;
 pub mod journal;
+pub mod manifest;
 pub mod moment;
 pub mod operator;
 pub mod receipt;
 #[cfg(feature = "top")]
 pub mod top;
+pub mod witness;
 pub mod words;
 
 pub mod bench;

@@ -10,8 +10,8 @@ use ironbell_appliance::moment::Moment;
 #[cfg(feature = "top")]
 use ironbell_appliance::top;
 use ironbell_appliance::{
-    Failure, archive, bench, ctl, demo, format, hsm, inspect, journal, load, lobster, node, receipt, signing,
-    snapshot, topology, trial, tune,
+    Failure, archive, bench, ctl, demo, format, hsm, inspect, journal, load, lobster, manifest, node,
+    receipt, signing, snapshot, topology, trial, tune, witness,
 };
 
 /// An exchange and settlement venue in one Linux box.
@@ -63,10 +63,14 @@ enum Command {
     /// Follow a node's committed journal and sign checkpoints of it, until SIGTERM: in a process of its own, which may be
     /// another user's, alone with the PIN.
     Sign(SignArgs),
+    /// Cosign the checkpoints of a log that grew out of what was seen of it before: on the standby, or at an auditor's.
+    Witness(witness::Options),
     /// Print a proof that something happened, which anybody can check with the venue's public key alone.
     Receipt(receipt::Options),
     /// Check a receipt. It asks nobody. Exit code 1: it does not hold.
     VerifyReceipt(receipt::Verify),
+    /// Check what the venue signed of a snapshot, an archive, an epoch or a payment. Exit code 1: it does not hold.
+    VerifyManifest(manifest::Options),
     /// Look after signing keys: tokens, keys, the key journal, and the ceremony around them.
     #[command(subcommand)]
     Hsm(Box<hsm::Options>),
@@ -262,8 +266,10 @@ fn main() -> ExitCode {
             snapshot::verify(&args.config.config, from_genesis, args.json)
         }
         Command::Sign(args) => signing::run(&args.config.config, args.once, args.after.as_deref()),
+        Command::Witness(options) => witness::run(&options),
         Command::Receipt(options) => receipt::make(&options),
         Command::VerifyReceipt(options) => receipt::verify(&options),
+        Command::VerifyManifest(options) => manifest::verify(&options),
         Command::Hsm(options) => hsm::run(&options),
         Command::Replay(args) => inspect::replay(&inspect::Replaying {
             dir: &args.dir,

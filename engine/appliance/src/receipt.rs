@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ironbell_hsm::entry::Part;
 use ironbell_hsm::merkle::inclusion_proof;
-use ironbell_hsm::{Checkpoint, Head, KeyHistory, Receipt, Tree, parse_keys};
+use ironbell_hsm::{Checkpoint, Head, KeyHistory, Receipt, Tree};
 use ironbell_record::command;
 use ironbell_types::{Nanos, Seq, Username};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::manifest::read_keys;
 use crate::moment::time_text;
 use crate::signing::{Files, Follower, newest_checkpoint, salts};
 
@@ -205,10 +206,6 @@ fn said(kind: u8, content: &[u8], seq: u64) -> Option<String> {
 
 fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|e| Failure::file(path, e, "give a file that you may read"))
-}
-
-fn read_keys(path: &Path) -> Result<Vec<ironbell_hsm::VerifierKey>, Failure> {
-    parse_keys(&read(path)?).map_err(|e| Failure::file(path, e, "give the venue's log.pub"))
 }
 
 fn print(text: &str) {

@@ -1,7 +1,7 @@
 //! The service role: everything that need not be fast, on one glommio executor off the order path.
 //!
-//! It pumps the shadow, serves ITCH over SoupBinTCP and GLIMPSE snapshots, and answers the local admin
-//! socket. What it says comes from the shadow and from the feed log, never from the running shard.
+//! It pumps the shadow, serves ITCH over SoupBinTCP and GLIMPSE snapshots, and what was signed to HTTP, and answers the
+//! local admin socket. What it says comes from the shadow and from the feed log, never from the running shard.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -29,6 +29,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::admin::{self, Request};
 use crate::failure::Failure;
+use crate::feed_session::FeedSession;
 use crate::ha::desk::{self, Asked, PairAsk, View};
 use crate::operator::{self, Ask, Told};
 use crate::shadow::Shadow;
@@ -99,6 +100,8 @@ pub struct Plan {
     pub channel: Channel,
     /// What the admin socket needs beside the shadow.
     pub context: admin::Context,
+    /// The folder that `ironbell sign` publishes, served to HTTP on ITCH's port.
+    pub site: Option<PathBuf>,
     /// Operators' commands, to the sequencer.
     pub admin_sequencer: Producer<Inbound>,
     /// Of a node of a pair: where its operators' orders go, and what they are shown.
@@ -164,6 +167,7 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         shadow,
         channel,
         context,
+        site,
         admin_sequencer,
         pair,
         permission,
@@ -200,7 +204,9 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
 
     let sessions = ironbell_session::Config::default();
     let (config, feed) = (sessions, channel.clone());
-    let itch_session = move |now| ItchSession::new(&config, None, feed.clone(), now);
+    let site: Option<Rc<Path>> = site.map(Into::into);
+    let itch_session =
+        move |now| FeedSession::new(ItchSession::new(&config, None, feed.clone(), now), site.clone());
     tasks.spawn_listener(accept_all(itch, clock, tasks.clone(), itch_session));
     let theirs = Rc::clone(&shadow);
     let glimpse_session = move |now| {

@@ -16,13 +16,16 @@
 
 mod health;
 mod herald;
+mod papers;
 mod process;
+mod witnesses;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ironbell_core::Engine;
 use ironbell_gateway::Directory;
@@ -43,7 +46,9 @@ use crate::recovery::engine_config;
 use crate::snapshot;
 use crate::words::Span;
 
+pub(crate) use papers::{hash_of, manifest, read_manifest};
 pub use process::run;
+pub use witnesses::WitnessPlace;
 
 /// `[signing]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +71,12 @@ pub struct Signing {
     pub key_journal: Option<PathBuf>,
     /// The keys; with several, each signs.
     pub keys: Vec<KeyPlace>,
+    /// Who is asked to cosign each checkpoint.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessPlace>,
+    /// How long a checkpoint waits for them before it is published without those that did not answer.
+    #[serde(default = "a_second")]
+    pub witnesses_wait: Span,
 }
 
 /// What happens beside the alarm.
@@ -97,6 +108,9 @@ pub struct KeyPlace {
     pub pin_credential: Option<String>,
 }
 
+/// How long a key that failed is left alone.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 fn a_second() -> Span {
     Span(1_000_000_000)
 }
@@ -124,6 +138,7 @@ impl Signing {
         if self.every.0 == 0 || self.waiting_max == 0 {
             return Err("signing.every and signing.waiting_max must be above zero".into());
         }
+        self.witnesses.iter().try_for_each(|witness| witness.key().map(drop))?;
         self.keys.iter().try_for_each(|key| key.place().map(|_| ()))
     }
 }
@@ -212,6 +227,20 @@ impl Files {
     /// The keys that they are checked with.
     pub(crate) fn public(&self) -> PathBuf {
         self.dir.join("log.pub")
+    }
+
+    /// The folder of what is signed beside checkpoints.
+    fn papers(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    /// Where others ask for a manifest to be signed, and where it then lies.
+    pub(crate) fn manifest(&self, name: &str) -> (PathBuf, PathBuf) {
+        (self.dir.join("asked").join(name), self.dir.join("manifest").join(name))
+    }
+
+    fn payments(&self) -> PathBuf {
+        self.dir.join("payments")
     }
 
     fn salts(&self) -> PathBuf {

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use ironbell_hsm::merkle::{self, consistency_proof};
 use ironbell_hsm::{
-    Checkpoint, Desk, DeskParts, Head, HeadFile, KeyHistory, Note, Request, Signer, Ticket, Tree, VerifierKey,
+    Checkpoint, Desk, DeskParts, Head, HeadFile, KeyHistory, Note, PaymentLog, Request, Signer, Ticket, Tree,
+    VerifierKey,
 };
 use ironbell_types::{Command, Control, Phase, Seq};
 
 use super::health::{Counted, Health, unix_ns};
 use super::herald::Herald;
-use super::{Files, Follower, KeyPlace, Progress, Signing, WhenLate, newest_checkpoint, salts};
+use super::papers::Papers;
+use super::witnesses::Witnesses;
+use super::{AGAIN_AFTER, Files, Follower, KeyPlace, Progress, Signing, WhenLate, newest_checkpoint, salts};
 use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
@@ -31,6 +34,10 @@ struct Following {
     journaled: Head,
     /// The last Seq that is something else than a signed head: heads are not signed for their own sake.
     notable: u64,
+    /// The epoch of the last leaf.
+    epoch: u64,
+    /// Epochs that began, and on top of what, since it was last asked.
+    epochs: Vec<Head>,
     /// The time of the first command behind the last head that fell due.
     oldest_ns: Option<u64>,
 }
@@ -38,16 +45,26 @@ struct Following {
 impl Following {
     /// Goes on behind the last head that was signed; where the tree does not lead to it, it is made again.
     fn open(config: &Config, files: &Files, head: &Head) -> Result<Self, Failure> {
+        let mut tree_is_kept = true;
         let tree = match Tree::open(&files.tree(), head) {
             Ok(tree) => tree,
             Err(error) => {
+                tree_is_kept = false;
                 tracing::warn!(%error, "the tree is made again from the journal's first command");
                 fs::remove_dir_all(files.tree()).map_err(|e| Failure::file(&files.tree(), e, "remove it"))?;
                 Tree::open(&files.tree(), &Head::empty())?
             }
         };
         let follower = Follower::open(config, salts(config, files)?, Seq(tree.size()))?;
-        let mut following = Self { follower, tree, journaled: Head::empty(), notable: 0, oldest_ns: None };
+        let mut following = Self {
+            follower,
+            tree,
+            journaled: Head::empty(),
+            notable: 0,
+            epoch: if tree_is_kept { head.epoch } else { 0 },
+            epochs: Vec::new(),
+            oldest_ns: None,
+        };
         following.meet(head)?;
         Ok(following)
     }
@@ -103,12 +120,16 @@ impl Following {
 
     /// The same; the tree must come to `head` when it is as large.
     fn follow_to(&mut self, head: Option<&Head>) -> Result<Progress, Failure> {
-        let Self { follower, tree, journaled, notable, oldest_ns } = self;
+        let Self { follower, tree, journaled, notable, epoch: last_epoch, epochs, oldest_ns } = self;
         follower.follow(&mut |notary, command, epoch| {
             let seq = command.seq.0;
             if seq <= tree.size() {
                 notary.execute(command);
             } else {
+                if epoch > *last_epoch {
+                    epochs.push(Head { epoch, size: tree.size(), root: tree.root() });
+                    *last_epoch = epoch;
+                }
                 let entry = notary.take(command, epoch);
                 tree.push(&entry)?;
                 oldest_ns.get_or_insert(command.time.0);
@@ -158,16 +179,17 @@ struct Process {
     signed: Head,
     /// Checkpoints that this process had signed.
     checkpoints: u64,
-    /// Heads to be signed, the oldest first; the first may be with the desk.
+    /// Heads to be signed, the oldest first; the first may be with the desk, or with witnesses.
     due: VecDeque<Due>,
     asked: Option<Ticket>,
+    papers: Papers,
+    witnesses: Witnesses,
+    /// What is signed and shown to witnesses, and until when.
+    shown: Option<(Note, Instant)>,
     /// When the desk may be asked again.
     ask_at: Instant,
     is_late: bool,
 }
-
-/// How long a key that failed is left alone.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Process {
     fn open(config: Config, after: Option<&Path>, stop: &AtomicBool) -> Result<Self, Failure> {
@@ -193,6 +215,9 @@ impl Process {
         }
         // All that is there, before anything is signed: another node may have signed more of this history.
         while !stop.load(Ordering::Relaxed) && !follow.follow()?.is_none() {}
+        let papers = Papers::open(&signing.origin, &files, signing.publish.as_deref(), config.journal_dir())?;
+        // Noted before any head that covers them is signed; the same below.
+        follow.epochs.drain(..).try_for_each(|head| papers.epoch_began(&head))?;
         let journaled = follow.journaled;
         if journaled.size > head_file.head().size {
             tracing::info!(size = journaled.size, "another node signed up to here: going on behind it");
@@ -209,8 +234,10 @@ impl Process {
             }
             None => None,
         };
+        let has_officers = history.as_ref().is_some_and(|history| !history.officers().0.is_empty());
+        let payments = has_officers.then(|| PaymentLog::open(&files.payments())).transpose()?;
         let origin = signing.origin.clone();
-        let parts = DeskParts { origin, signers, head: head_file, history, payments: None, queue_max: 1 };
+        let parts = DeskParts { origin, signers, head: head_file, history, payments, queue_max: 4 };
         let desk = Desk::open(parts)?;
         let public: String = desk.keys().iter().map(|key| format!("{key}\n")).collect();
         fs::write(files.public(), public)
@@ -230,6 +257,9 @@ impl Process {
             checkpoints: 0,
             due: is_lost.then_some(Due { head, oldest_ns: None }).into_iter().collect(),
             asked: None,
+            papers,
+            witnesses: Witnesses::start(&signing.witnesses)?,
+            shown: None,
             ask_at: Instant::now(),
             is_late: false,
             config,
@@ -240,6 +270,7 @@ impl Process {
 
     /// Notes that the tree as it stands is to be signed.
     fn fall_due(&mut self) -> Result<(), Failure> {
+        self.follow.epochs.drain(..).try_for_each(|head| self.papers.epoch_began(&head))?;
         let last = self.due.back().map_or(self.signed.size, |due| due.head.size);
         if self.follow.notable <= last {
             return Ok(());
@@ -294,7 +325,11 @@ impl Process {
         if let Some(answer) = self.asked.as_ref().and_then(Ticket::poll) {
             self.asked = None;
             match answer {
-                Ok(note) => self.keep(&note)?,
+                Ok(note) => {
+                    let until = Instant::now() + Duration::from_nanos(self.signing.witnesses_wait.0);
+                    self.witnesses.show(&note, self.due[0].head.size, &self.follow.tree)?;
+                    self.shown = Some((note, until));
+                }
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, "a checkpoint waits; the key is asked again");
                     self.ask_at = Instant::now() + AGAIN_AFTER;
@@ -304,6 +339,14 @@ impl Process {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let Some((mut note, until)) = self.shown.take() {
+            let is_any_asked = self.witnesses.hear(&mut note, self.due[0].head.size, &self.follow.tree)?;
+            if is_any_asked && Instant::now() < until {
+                self.shown = Some((note, until));
+                return Ok(());
+            }
+            self.keep(&note)?;
         }
         if self.asked.is_some() || Instant::now() < self.ask_at {
             return Ok(());
@@ -355,8 +398,13 @@ impl Process {
         });
     }
 
+    /// Whether something waits for a key that failed.
+    fn is_stuck(&self) -> bool {
+        (!self.due.is_empty() && Instant::now() < self.ask_at) || self.papers.is_stuck()
+    }
+
     fn is_done(&self) -> bool {
-        self.due.is_empty() && self.asked.is_none()
+        self.due.is_empty() && self.asked.is_none() && self.shown.is_none() && self.papers.is_done()
     }
 }
 
@@ -381,12 +429,13 @@ pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failur
             due_at = Instant::now() + every;
         }
         process.sign()?;
+        process.papers.turn(&process.desk, process.due.is_empty())?;
         process.count();
         if is_ending && process.is_done() {
             return Ok(());
         }
         // A key that is gone must not keep the process from ending; what waits is signed at the next start.
-        if let Some(error) = process.desk.health().last_error.filter(|_| is_ending) {
+        if let Some(error) = process.desk.health().last_error.filter(|_| is_ending && process.is_stuck()) {
             tracing::warn!(
                 waiting = process.due.len(),
                 error,
