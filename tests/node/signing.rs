@@ -556,6 +556,132 @@ fn what_the_venue_vouches_for_is_signed() {
     assert_eq!(venue.end_signing("-TERM"), Some(0));
 }
 
+/// A key is rotated with an overlap, on the token; then it is stolen, and the recovery key revokes it.
+#[test]
+fn keys_are_rotated_and_a_stolen_one_is_revoked() {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let keys = root.join("signing-rotation-keys");
+    let _ = fs::remove_file(&keys);
+    let mut venue = Venue::with("rotation", |sections| {
+        let journal = format!("waiting_max = 5\nkey_journal = \"{}\"", keys.display());
+        sections.replace("waiting_max = 5", &journal)
+    });
+    let credentials = venue.dir.join("credentials");
+    fs::create_dir(&credentials).expect("a scratch directory");
+    fs::copy(venue.dir.join("pin"), credentials.join("hsm-pin")).expect("a scratch file");
+    let run = |venue: &Venue, arguments: &[&str], code: i32| {
+        // As systemd passes them to a service.
+        let output = venue.command(arguments).env("CREDENTIALS_DIRECTORY", &credentials).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let vkey = |said: &str| said.trim().to_owned();
+    let new_key = |venue: &Venue, label: &str| {
+        let arguments = ["hsm", "generate", "--key", label, "--algorithm", "ecdsa-p256", "--name", ORIGIN];
+        vkey(&venue.must(&arguments, true))
+    };
+    let path = |venue: &Venue, name: &str| venue.dir.join(name).to_str().expect("UTF-8").to_owned();
+    let journal = ["--journal", keys.to_str().expect("UTF-8"), "--origin", ORIGIN];
+    let recovery = path(&venue, "recovery.pem");
+    let recovery_key = vkey(&run(&venue, &["hsm", "generate", "--file", &recovery, "--name", "safe"], 0));
+    // Proposes, has it signed by the token's keys of these labels and by the recovery key, and appends.
+    let append = |venue: &Venue, changes: &[&str], labels: &[&str], code: i32| {
+        let mut proposed = vec!["hsm", "journal", "propose"];
+        proposed.extend(journal);
+        changes.iter().for_each(|change| proposed.extend(["--change", change]));
+        let text = path(venue, "entry");
+        fs::write(&text, run(venue, &proposed, 0)).expect("a scratch file");
+        let sign = ["hsm", "journal", "sign"];
+        let by_safe = [&sign[..], &["--file", &recovery, "--name", "safe", &text]].concat();
+        let mut lines = run(venue, &by_safe, 0);
+        for label in labels {
+            let arguments = [&sign[..], &["--key", label, "--name", ORIGIN, &text]].concat();
+            lines += &venue.must(&arguments, true);
+        }
+        let signatures = path(venue, "lines");
+        fs::write(&signatures, lines).expect("a scratch file");
+        let mut appended = vec!["hsm", "journal", "append", "--text", &text, "--signature", &signatures];
+        appended.extend(journal);
+        run(venue, &appended, code)
+    };
+    // The token made log-1 when the venue was made.
+    let listed = venue.must(&["hsm", "list"], true);
+    assert!(listed.contains("log-1") && listed.contains("never left the token"), "{listed}");
+    let first = vkey(&venue.must(&["hsm", "public", "--key", "log-1", "--name", ORIGIN], true));
+    let second = new_key(&venue, "log-2");
+    let changes = [format!("add log {first} from 0"), format!("add recovery {recovery_key}")];
+    append(&venue, &[&changes[0], &changes[1]], &["log-1"], 0);
+
+    // Both keys are in the configuration; the second one's PIN is a credential.
+    let config = venue.node.config_path().to_path_buf();
+    let text = fs::read_to_string(&config).expect("it is there");
+    let second_place = format!(
+        "[[signing.keys]]\nmodule = \"{}\"\ntoken = \"venue\"\nkey = \"log-2\"\npin_credential = \"hsm-pin\"\n\n[genesis]",
+        module().display()
+    );
+    fs::write(&config, text.replace("[genesis]", &second_place)).expect("a scratch file");
+    let sign = |venue: &mut Venue| {
+        venue.trade(20);
+        let config = config.to_str().expect("UTF-8").to_owned();
+        run(venue, &["sign", "--once", "--config", &config], 0);
+        venue.checkpoint().expect("it signed")
+    };
+    let signed_by = |note: &Note, keys: &[&str]| {
+        let keys: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        note.verify_all(&parse_keys(&keys).expect("keys")).is_ok()
+    };
+    let (note, checkpoint) = sign(&mut venue);
+    assert!(signed_by(&note, &[&first]) && note.signatures.len() == 1, "the second is not in force yet");
+    let (from, until) = (checkpoint.size + 1, checkpoint.size + 10_000);
+    let (from, until) = (from.to_string(), until.to_string());
+    let mut rotated = vec!["hsm", "rotate", "--old-key", "log-1", "--new-key", "log-2"];
+    rotated.extend(["--from", &from, "--until", &until]);
+    rotated.extend(journal);
+    venue.must(&rotated, true);
+    let (note, checkpoint) = sign(&mut venue);
+    assert!(signed_by(&note, &[&first, &second]), "both sign in between");
+
+    // The first key is stolen: the recovery key revokes it. What was signed by it counts for nothing from then on.
+    let receipt = path(&venue, "receipt");
+    let receipt_of = |venue: &Venue| {
+        fs::write(&receipt, venue.must(&["receipt", "2", "--show", "time"], false)).expect("a scratch file");
+    };
+    receipt_of(&venue);
+    let check = ["verify-receipt", &receipt, "--key-journal", journal[1]];
+    run(&venue, &check, 0);
+    let third = new_key(&venue, "log-3");
+    let root = checkpoint.to_string().lines().nth(2).expect("a root").to_owned();
+    let revoke = format!("revoke log {first} at {} {root}", checkpoint.size);
+    let add = format!("add log {third} from 0");
+    // Nobody but the recovery key may.
+    let retire_alone = format!("revoke log {second} at 1 {root}");
+    let mut proposed = vec!["hsm", "journal", "propose", "--change", &retire_alone];
+    proposed.extend(journal);
+    let text = path(&venue, "alone");
+    fs::write(&text, run(&venue, &proposed, 0)).expect("a scratch file");
+    let line = venue.must(&["hsm", "journal", "sign", "--key", "log-1", "--name", ORIGIN, &text], true);
+    let lines = path(&venue, "alone-lines");
+    fs::write(&lines, line).expect("a scratch file");
+    let mut appended = vec!["hsm", "journal", "append", "--text", &text, "--signature", &lines];
+    appended.extend(journal);
+    assert!(run(&venue, &appended, 2).contains("not signed by safe"));
+    append(&venue, &[&revoke, &add], &["log-3"], 0);
+    let shown = run(&venue, &["hsm", "journal", "show", journal[0], journal[1], journal[2], journal[3]], 0);
+    assert!(shown.contains(&format!("anchored    at size {}", checkpoint.size)), "{shown}");
+
+    let text = fs::read_to_string(&config).expect("it is there");
+    fs::write(&config, text.replace("key = \"log-1\"", "key = \"log-3\"")).expect("a scratch file");
+    let (note, _) = sign(&mut venue);
+    assert!(
+        signed_by(&note, &[&second, &third]) && !signed_by(&note, &[&first]),
+        "the stolen key signs no more"
+    );
+    run(&venue, &check, 1);
+    receipt_of(&venue);
+    run(&venue, &check, 0);
+}
+
 /// Where the venue would rather stand still than trade unsigned.
 #[test]
 fn a_venue_may_be_halted_while_its_key_is_gone() {

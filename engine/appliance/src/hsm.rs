@@ -47,6 +47,15 @@ pub enum Options {
         #[arg(long)]
         name: String,
     },
+    /// Print the verifier key of a key that is there.
+    Public {
+        /// Which key.
+        #[command(flatten)]
+        key: KeyArgs,
+        /// The name on its signature lines.
+        #[arg(long)]
+        name: String,
+    },
     /// Make an AES-256 key on a token that wraps the journal's key.
     GenerateWrapping {
         /// Which token.
@@ -58,6 +67,40 @@ pub enum Options {
         /// The file to make that names it, for `[journal] key_file` and wherever else a key file is asked for.
         #[arg(long, value_name = "FILE")]
         key_file: PathBuf,
+    },
+    /// Rotate the log's key: add the new one from a size on, retire the old one from a later size on, and sign both
+    /// changes of the key journal with both. In between both keys sign checkpoints, so that holders of either go on.
+    Rotate {
+        /// Which key journal.
+        #[command(flatten)]
+        journal: JournalArgs,
+        /// The old key in a file,
+        #[arg(long, value_name = "FILE", required_unless_present = "old_key", conflicts_with = "old_key")]
+        old_file: Option<PathBuf>,
+        /// or by its label on the token.
+        #[arg(long, requires = "module")]
+        old_key: Option<String>,
+        /// The new key in a file,
+        #[arg(long, value_name = "FILE", required_unless_present = "new_key", conflicts_with = "new_key")]
+        new_file: Option<PathBuf>,
+        /// or by its label on the token.
+        #[arg(long, requires = "module")]
+        new_key: Option<String>,
+        /// The token's PKCS#11 module.
+        #[arg(long, value_name = "FILE", requires_all = ["token", "pin_file"])]
+        module: Option<PathBuf>,
+        /// The token's label.
+        #[arg(long, default_value = "")]
+        token: String,
+        /// The file that the crypto user's PIN stands in.
+        #[arg(long, value_name = "FILE")]
+        pin_file: Option<PathBuf>,
+        /// Checkpoints of this size and more are signed by the new key.
+        #[arg(long, value_name = "SIZE")]
+        from: u64,
+        /// Checkpoints of this size and more are signed by it alone.
+        #[arg(long, value_name = "SIZE")]
+        until: u64,
     },
     /// Say what a token says of its keys, signed by one of them.
     Attest {
@@ -127,25 +170,6 @@ pub enum Journal {
         /// Files with signature lines; may be repeated.
         #[arg(long, value_name = "FILE", required = true)]
         signature: Vec<PathBuf>,
-    },
-    /// Rotate the log's key where both keys are at hand: add the new one from a size on, retire the old one from a later
-    /// size on, and sign with both.
-    Rotate {
-        /// Which key journal.
-        #[command(flatten)]
-        journal: JournalArgs,
-        /// The old key's file.
-        #[arg(long, value_name = "FILE")]
-        old_file: PathBuf,
-        /// The new key's file.
-        #[arg(long, value_name = "FILE")]
-        new_file: PathBuf,
-        /// Checkpoints of this size and more are signed by the new key.
-        #[arg(long, value_name = "SIZE")]
-        from: u64,
-        /// Checkpoints of this size and more are signed by it alone.
-        #[arg(long, value_name = "SIZE")]
-        until: u64,
     },
 }
 
@@ -250,6 +274,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             Ok(())
         }
         Options::Generate { key, algorithm, name } => generate(key, algorithm, name),
+        Options::Public { key, name } => {
+            say(&text_key(name, key.open()?.public_key().clone())?.to_string());
+            Ok(())
+        }
         Options::GenerateWrapping { token, key, key_file } => {
             if key_file.exists() {
                 return Err(Failure::file(key_file, "it is there already", "name another file"));
@@ -262,6 +290,30 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             write_durably(key_file, &named.to_string())?;
             say(&format!("made the wrapping key {key}, which {} names", key_file.display()));
             Ok(())
+        }
+        Options::Rotate {
+            journal,
+            old_file,
+            old_key,
+            new_file,
+            new_key,
+            module,
+            token,
+            pin_file,
+            from,
+            until,
+        } => {
+            let token = KeyPlace {
+                module: module.clone(),
+                token: token.clone(),
+                pin_file: pin_file.clone(),
+                ..KeyPlace::default()
+            };
+            let mut keys = [
+                rotated(old_file.as_deref(), old_key.as_deref(), &token)?,
+                rotated(new_file.as_deref(), new_key.as_deref(), &token)?,
+            ];
+            rotate(journal, &mut keys, *from, *until)
         }
         Options::Attest { token, key, name, challenge } => attest(token, key, name, challenge),
         Options::Test { key } => test(key),
@@ -413,23 +465,36 @@ fn run_journal(journal: &Journal) -> Result<(), Failure> {
             say(&format!("entry {} added to {}", history.len() - 1, journal.journal.display()));
             Ok(())
         }
-        Journal::Rotate { journal, old_file, new_file, from, until } => {
-            if until <= from {
-                return Err(Failure::refused("--until must be above --from: in between both keys sign"));
-            }
-            let (mut old, mut new) = (SoftwareSigner::open(old_file)?, SoftwareSigner::open(new_file)?);
-            let mut history = open_journal(journal)?;
-            let key = |signer: &SoftwareSigner| text_key(&journal.origin, signer.public_key().clone());
-            for change in [KeyChange::AddLog(key(&new)?, *from), KeyChange::RetireLog(key(&old)?, *until)] {
-                let text = history.propose(&[change]);
-                let signatures =
-                    vec![sign(&text, &journal.origin, &mut old)?, sign(&text, &journal.origin, &mut new)?];
-                history = append(journal, history, Note { text, signatures })?;
-            }
-            say(&format!("both keys sign from size {from} on, the new one alone from {until} on"));
-            Ok(())
-        }
     }
+}
+
+/// A key in a file, or on the token by its label.
+fn rotated(file: Option<&Path>, label: Option<&str>, token: &KeyPlace) -> Result<Box<dyn Signer>, Failure> {
+    match (file, label) {
+        (Some(file), _) => Ok(Box::new(SoftwareSigner::open(file)?)),
+        (None, label) => KeyPlace { key: label.unwrap_or_default().to_owned(), ..token.clone() }.open(),
+    }
+}
+
+fn rotate(
+    journal: &JournalArgs,
+    [old, new]: &mut [Box<dyn Signer>; 2],
+    from: u64,
+    until: u64,
+) -> Result<(), Failure> {
+    if until <= from {
+        return Err(Failure::refused("--until must be above --from: in between both keys sign"));
+    }
+    let mut history = open_journal(journal)?;
+    let key = |signer: &dyn Signer| text_key(&journal.origin, signer.public_key().clone());
+    for change in [KeyChange::AddLog(key(&**new)?, from), KeyChange::RetireLog(key(&**old)?, until)] {
+        let text = history.propose(&[change]);
+        let signatures =
+            vec![sign(&text, &journal.origin, &mut **old)?, sign(&text, &journal.origin, &mut **new)?];
+        history = append(journal, history, Note { text, signatures })?;
+    }
+    say(&format!("both keys sign from size {from} on, the new one alone from {until} on"));
+    Ok(())
 }
 
 /// What each person does, in order.
