@@ -532,7 +532,7 @@ fn what_the_venue_vouches_for_is_signed() {
 
     // An archive of the first segment, which is sealed once two more are ready behind the second; and another epoch.
     let begun = Instant::now();
-    while !journal_dir.join("0000000004.segment").exists() {
+    while !journal_dir.join("0000000005.segment").exists() {
         assert!(begun.elapsed() < LONG, "{}", venue.said());
         venue.trade(100);
     }
@@ -633,6 +633,7 @@ fn keys_are_rotated_and_a_stolen_one_is_revoked() {
     };
     let (note, checkpoint) = sign(&mut venue);
     assert!(signed_by(&note, &[&first]) && note.signatures.len() == 1, "the second is not in force yet");
+    venue.must(&["receipt", "2", "--show", "time"], false);
     let (from, until) = (checkpoint.size + 1, checkpoint.size + 10_000);
     let (from, until) = (from.to_string(), until.to_string());
     let mut rotated = vec!["hsm", "rotate", "--old-key", "log-1", "--new-key", "log-2"];
@@ -672,7 +673,20 @@ fn keys_are_rotated_and_a_stolen_one_is_revoked() {
 
     let text = fs::read_to_string(&config).expect("it is there");
     fs::write(&config, text.replace("key = \"log-1\"", "key = \"log-3\"")).expect("a scratch file");
+    let early = path(&venue, "early");
+    fs::write(&early, note.to_string()).expect("a scratch file");
     let (note, _) = sign(&mut venue);
+    // Whoever kept the early checkpoint can be shown that this one grew out of it, by the key that signed both.
+    let (proof, by) = (path(&venue, "proof"), path(&venue, "second.pub"));
+    let grown = venue.must(&["consistency", &early], false);
+    fs::write(&proof, &grown).expect("a scratch file");
+    fs::write(&by, format!("{second}\n")).expect("a scratch file");
+    let check_grown = ["verify-consistency", &proof, "--key", &by];
+    assert!(run(&venue, &check_grown, 0).contains("grew out of size"));
+    let at = grown.find('\n').expect("lines") + 3;
+    let other = if grown.as_bytes()[at] == b'A' { "B" } else { "A" };
+    fs::write(&proof, format!("{}{other}{}", &grown[..at], &grown[at + 1..])).expect("a scratch file");
+    run(&venue, &check_grown, 1);
     assert!(
         signed_by(&note, &[&second, &third]) && !signed_by(&note, &[&first]),
         "the stolen key signs no more"

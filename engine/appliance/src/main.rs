@@ -69,6 +69,10 @@ enum Command {
     Receipt(receipt::Options),
     /// Check a receipt. It asks nobody. Exit code 1: it does not hold.
     VerifyReceipt(receipt::Verify),
+    /// Print a proof that a checkpoint grew out of an earlier one.
+    Consistency(receipt::Consistency),
+    /// Check such a proof. It asks nobody. Exit code 1: it does not hold.
+    VerifyConsistency(receipt::VerifyConsistency),
     /// Check what the venue signed of a snapshot, an archive, an epoch or a payment. Exit code 1: it does not hold.
     VerifyManifest(manifest::Options),
     /// Look after signing keys: tokens, keys, the key journal, and the ceremony around them.
@@ -269,6 +273,8 @@ fn main() -> ExitCode {
         Command::Witness(options) => witness::run(&options),
         Command::Receipt(options) => receipt::make(&options),
         Command::VerifyReceipt(options) => receipt::verify(&options),
+        Command::Consistency(options) => receipt::consistency(&options),
+        Command::VerifyConsistency(options) => receipt::verify_grown(&options),
         Command::VerifyManifest(options) => manifest::verify(&options),
         Command::Hsm(options) => hsm::run(&options),
         Command::Replay(args) => inspect::replay(&inspect::Replaying {

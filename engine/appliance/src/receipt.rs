@@ -1,13 +1,14 @@
-//! `ironbell receipt` and `ironbell verify-receipt`.
+//! `ironbell receipt` and `consistency`, and what checks them with no venue at hand.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use base64ct::{Base64, Encoding};
 use clap::Args;
 use ironbell_hsm::entry::Part;
-use ironbell_hsm::merkle::inclusion_proof;
-use ironbell_hsm::{Checkpoint, Head, KeyHistory, Receipt, Tree};
+use ironbell_hsm::merkle::{consistency_proof, inclusion_proof, verify_consistency};
+use ironbell_hsm::{Checkpoint, Hash, Head, KeyHistory, Note, Receipt, Tree};
 use ironbell_record::command;
 use ironbell_types::{Nanos, Seq, Username};
 
@@ -78,7 +79,15 @@ pub fn make(options: &Options) -> Result<(), Failure> {
     let proof = inclusion_proof(&tree, seq - 1, size)?;
     let receipt = Receipt { seq, parts: parts.unwrap_or_default(), proof, checkpoint: note };
     // What is handed out is sound, with the keys of this venue.
-    receipt.verify(&read_keys(&files.public())?)?;
+    let keys = match config.signing.as_ref().and_then(|signing| signing.key_journal.as_deref()) {
+        Some(path) => {
+            let origin = Checkpoint::parse(&receipt.checkpoint.text)?.origin;
+            let history = KeyHistory::parse(&origin, &read(path)?)?;
+            if history.has_log_keys() { history.log_keys(size)? } else { read_keys(&files.public())? }
+        }
+        None => read_keys(&files.public())?,
+    };
+    receipt.verify(&keys)?;
     print(&receipt.to_string());
     Ok(())
 }
@@ -211,4 +220,91 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn print(text: &str) {
     // Whoever asked may have closed the pipe already.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Arguments of `ironbell consistency`.
+#[derive(Args)]
+pub struct Consistency {
+    /// An earlier checkpoint of this venue, as somebody kept it.
+    old: PathBuf,
+    /// A later one; the newest if left out.
+    new: Option<PathBuf>,
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+}
+
+const CONSISTENCY: &str = "ironbell consistency v1";
+
+/// Prints a proof that one checkpoint grew out of another: both, and the hashes of RFC 9162, section 2.1.4.
+///
+/// # Errors
+/// When one of them is not of this venue's tree.
+pub fn consistency(options: &Consistency) -> Result<(), Failure> {
+    let config = Config::read(&options.config)?;
+    let files = Files::of(&config);
+    let (newest, last) = newest_checkpoint(&files)?
+        .ok_or_else(|| Failure::refused("nothing was signed yet: run `ironbell sign`"))?;
+    let given =
+        |path: &Path| Note::parse(&read(path)?).map_err(|e| Failure::file(path, e, "give a checkpoint"));
+    let old = given(&options.old)?;
+    let new = options.new.as_deref().map_or(Ok(newest), given)?;
+    let sizes = [&old, &new].map(|note| Checkpoint::parse(&note.text).map(|checkpoint| checkpoint.size));
+    let [from, to] = sizes;
+    let (from, to) = (from?, to?);
+    if from > to || to > last.size {
+        return Err(Failure::refused(format_args!(
+            "no proof leads from size {from} to {to}: the older comes first, and the newest here is of size {}",
+            last.size
+        )));
+    }
+    let tree = Tree::read(&files.tree(), &Head { epoch: 0, size: last.size, root: last.root })?;
+    let proof = consistency_proof(&tree, from, to)?;
+    let lines: String = proof.iter().map(|hash| Base64::encode_string(hash) + "\n").collect();
+    let text = format!("{CONSISTENCY}\n{lines}\n{old}{new}");
+    // What is handed out is sound: another venue's checkpoint, or one of another history, has no proof.
+    grew(&text)?;
+    print(&text);
+    Ok(())
+}
+
+/// Arguments of `ironbell verify-consistency`.
+#[derive(Args)]
+pub struct VerifyConsistency {
+    /// What `ironbell consistency` printed.
+    proof: PathBuf,
+    /// The venue's verifier keys, one a line; all must have signed both checkpoints.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+/// Checks it, and prints what it proves. It asks nobody.
+///
+/// # Errors
+/// When it does not hold: exit code 1, and the line says what.
+pub fn verify_grown(options: &VerifyConsistency) -> Result<(), Failure> {
+    let (notes, [old, new]) = grew(&read(&options.proof)?)?;
+    let keys = read_keys(&options.key)?;
+    notes.iter().try_for_each(|note| note.verify_all(&keys)).map_err(Failure::check)?;
+    print(&format!("holds: {} of size {} grew out of size {}\n", new.origin, new.size, old.size));
+    Ok(())
+}
+
+/// The two checkpoints of a proof that holds; by whom they are signed is not looked at.
+fn grew(text: &str) -> Result<([Note; 2], [Checkpoint; 2]), Failure> {
+    let none = || {
+        Failure::check(format_args!(
+            "it is no proof: {CONSISTENCY:?}, hashes, an empty line, two checkpoints"
+        ))
+    };
+    let (hashes, notes) = text.split_once("\n\n").ok_or_else(none)?;
+    let hashes = hashes.strip_prefix(CONSISTENCY).ok_or_else(none)?;
+    let decode = |line: &str| Base64::decode_vec(line).ok().and_then(|bytes| bytes.try_into().ok());
+    let proof: Option<Vec<Hash>> = hashes.lines().skip(1).map(decode).collect();
+    let notes: [Note; 2] = Note::parse_all(notes).map_err(Failure::check)?.try_into().map_err(|_| none())?;
+    let [old, new] = notes.each_ref().map(|note| Checkpoint::parse(&note.text));
+    let (old, new) = (old.map_err(Failure::check)?, new.map_err(Failure::check)?);
+    let (from, to) = ((old.size, &old.root), (new.size, &new.root));
+    verify_consistency(from, to, &proof.ok_or_else(none)?).map_err(Failure::check)?;
+    Ok((notes, [old, new]))
 }
