@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -360,6 +361,21 @@ fn what_was_signed_stays_one_history() {
     assert_eq!((newest.size, newest.root), (signed.size, signed.root));
     assert_eq!(venue.signing_counter("late"), Some(0));
     assert!(venue.signing_counter("failed") > Some(0), "the token was out");
+
+    // The socket that it asks by is for that, and for nothing else.
+    let socket = venue.node.config().signing_socket();
+    assert_eq!(fs::metadata(&socket).expect("it is there").permissions().mode() & 0o777, 0o660);
+    for request in [
+        r#"{"request":"status"}"#,
+        r#"{"request":"control","ask":{"phase":{"symbol":"all","phase":"continuous","reason":""}},"wait":true}"#,
+        r#"{"request":"control","ask":{"delist":{"symbol":"ANVL"}},"wait":true}"#,
+    ] {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        writeln!(stream, "{request}").expect("it reads");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("it answers");
+        assert!(answer.contains("error") && answer.contains("the signing process may"), "{answer}");
+    }
 
     // Killed in the midst, as often as it likes.
     for _ in 0..3 {

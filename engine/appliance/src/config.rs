@@ -529,6 +529,12 @@ impl Config {
         self.data_dir.join(&self.service.admin)
     }
 
+    /// The path of the socket that the signing process asks by: all it may do is say what it signed, and halt.
+    #[must_use]
+    pub fn signing_socket(&self) -> PathBuf {
+        self.data_dir.join("signing.sock")
+    }
+
     /// The journal's folder.
     #[must_use]
     pub fn journal_dir(&self) -> PathBuf {

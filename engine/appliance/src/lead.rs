@@ -219,6 +219,7 @@ impl Warm {
             itch: config.service.itch,
             glimpse: config.service.glimpse,
             admin: config.admin_socket(),
+            signing: config.signing.as_ref().map(|_| config.signing_socket()),
             cpu: config.placement.service_cpu,
             shadow,
             channel,

@@ -23,7 +23,7 @@ use ironbell_feed::{Channel, GlimpseSession, ItchSession, Snapshot};
 use ironbell_runtime::clock::boot_time;
 use ironbell_runtime::{Clock, Stop, SystemClock};
 use ironbell_sync::{DueReader, Producer};
-use ironbell_types::{Inbound, Nanos};
+use ironbell_types::{Inbound, Nanos, Phase};
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -98,6 +98,8 @@ pub struct Plan {
     pub shadow: Shadow,
     /// Where the feed's messages are read.
     pub channel: Channel,
+    /// The path of the socket for the signing process, if there may be one.
+    pub signing: Option<PathBuf>,
     /// What the admin socket needs beside the shadow.
     pub context: admin::Context,
     /// The folder that `ironbell sign` publishes, served to HTTP on ITCH's port.
@@ -163,6 +165,7 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         itch,
         glimpse,
         admin: admin_path,
+        signing: signing_path,
         cpu: _,
         shadow,
         channel,
@@ -176,9 +179,10 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         let itch = listen("service.itch", itch)?;
         let glimpse = listen("service.glimpse", glimpse)?;
         let admin = listen_admin(&admin_path, |path| UnixListener::bind(path).map_err(io::Error::from))?;
-        Ok((itch, glimpse, admin))
+        let signing = signing_path.as_deref().map(listen_signing).transpose()?;
+        Ok((itch, glimpse, admin, signing))
     })();
-    let (itch, glimpse, admin_listener) = match bound {
+    let (itch, glimpse, admin_listener, signing_listener) = match bound {
         Ok(bound) => bound,
         Err(failure) => {
             let _ = tell.send(Err(failure));
@@ -217,24 +221,28 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         GlimpseSession::new(&sessions, None, channel.clone(), snapshot, now)
     };
     tasks.spawn_listener(accept_all(glimpse, clock, tasks.clone(), glimpse_session));
-    let admin_tasks = tasks.clone();
-    tasks.spawn_listener(async move {
-        while let Some(connection) = admin_listener.incoming().next().await {
-            if admin_tasks.stop.asked() {
-                return;
-            }
-            match connection {
-                Ok(stream) => {
-                    let answering = Rc::clone(&admin_tasks.answering);
-                    admin_tasks.spawn(answer_admin(stream, Rc::clone(&desk), Rc::clone(&context), answering));
+    let doors = [(Some(admin_listener), Whose::Operator), (signing_listener, Whose::Signing)];
+    for (listener, whose) in doors.into_iter().filter_map(|(listener, whose)| Some((listener?, whose))) {
+        let (theirs, desk, context) = (tasks.clone(), Rc::clone(&desk), Rc::clone(&context));
+        tasks.spawn_listener(async move {
+            while let Some(connection) = listener.incoming().next().await {
+                if theirs.stop.asked() {
+                    return;
                 }
-                Err(e) => {
-                    tracing::warn!(error = %e, "the admin socket accepts nothing; trying again");
-                    sleep(Duration::from_millis(100)).await;
+                match connection {
+                    Ok(stream) => {
+                        let answering = Rc::clone(&theirs.answering);
+                        let (desk, context) = (Rc::clone(&desk), Rc::clone(&context));
+                        theirs.spawn(answer_admin(stream, whose, desk, context, answering));
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "the admin socket accepts nothing; trying again");
+                        sleep(Duration::from_millis(100)).await;
+                    }
                 }
             }
-        }
-    });
+        });
+    }
     let _ = tell.send(Ok(listening));
 
     let mut rest = PUMP;
@@ -249,10 +257,17 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
     }
     // No accept is left under way when the listeners go: the kernel would end it with a connection that nobody ever closes,
     // and whoever made that would wait in vain.
-    let woken = [wake_tcp(listening.itch), wake_tcp(listening.glimpse), wake_unix(&admin_path)];
+    let woken = [
+        wake_tcp(listening.itch),
+        wake_tcp(listening.glimpse),
+        wake_unix(&admin_path),
+        signing_path.as_deref().and_then(wake_unix),
+    ];
     tasks.ended().await;
     drop(woken);
-    let _ = std::fs::remove_file(admin_path);
+    for path in [Some(admin_path), signing_path].into_iter().flatten() {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// What runs on the executor beside its first task, and ends with it: a task that is left behind would never be
@@ -349,6 +364,14 @@ fn listen(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
             io::Error::from(e)
         ))
     })
+}
+
+/// The signing process may be another user's, of the node's group.
+fn listen_signing(path: &Path) -> Result<UnixListener, Failure> {
+    let listener = listen_admin(path, |path| UnixListener::bind(path).map_err(io::Error::from))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .map_err(|e| Failure::file(path, e, "see that the folder is yours"))?;
+    Ok(listener)
 }
 
 /// Whoever may connect to the admin socket administers the venue: its owner alone.
@@ -448,8 +471,32 @@ async fn is_written(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> 
     futures_lite::future::or(async { writer.write_all(bytes).await.is_ok() }, gave_up).await
 }
 
+/// Who asks, and so what may be asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    /// Everything.
+    Operator,
+    /// That a signed head is journaled, and that every instrument is halted.
+    Signing,
+}
+
+impl Whose {
+    fn may_ask(self, request: &Request) -> bool {
+        match (self, request) {
+            (Self::Operator, _) => true,
+            (Self::Signing, Request::Control { ask, .. }) => match &**ask {
+                Ask::SignedHead { .. } => true,
+                Ask::Phase { symbol, phase, .. } => symbol == "all" && phase.0 == Phase::Halted,
+                _ => false,
+            },
+            (Self::Signing, _) => false,
+        }
+    }
+}
+
 async fn answer_admin(
     stream: UnixStream,
+    whose: Whose,
     desk: Rc<Desk>,
     context: Rc<admin::Context>,
     answering: Rc<Cell<usize>>,
@@ -466,6 +513,9 @@ async fn answer_admin(
         let request = admin::request(&line);
         let _told = matches!(request, Ok(Request::Pair { .. })).then(|| Answering::one_of(&answering));
         let mut answer = match request {
+            Ok(request) if !whose.may_ask(&request) => {
+                admin::refusal(&"the signing process may say what it signed, and halt; ask the admin socket")
+            }
             Ok(Request::Control { ask, wait }) => match desk.control(&ask, wait).await {
                 Ok(told) => admin::json(&told),
                 Err(why) => admin::refusal(&why),

@@ -244,7 +244,7 @@ impl Process {
             .map_err(|e| Failure::file(&files.public(), e, "make it writable"))?;
         // The last head's signature may have been lost in a crash.
         let is_lost = newest_checkpoint(&files)?.map_or(0, |(_, checkpoint)| checkpoint.size) < head.size;
-        let herald = Herald::start(config.admin_socket(), journaled.size)?;
+        let herald = Herald::start(config.signing_socket(), journaled.size)?;
         if journaled.size < head.size && !is_lost {
             herald.tell(head);
         }
@@ -310,7 +310,7 @@ impl Process {
             let ask =
                 Ask::Phase { symbol: "all".into(), phase: PhaseWord(Phase::Halted), reason: String::new() };
             let request = admin::Request::Control { ask: Box::new(ask), wait: true };
-            match admin::ask::<Told>(&self.config.admin_socket(), &request) {
+            match admin::ask::<Told>(&self.config.signing_socket(), &request) {
                 Ok(Told::Refused { seq, why }) => {
                     tracing::error!(seq, why, "ALARM: trading could not be halted");
                 }
@@ -424,7 +424,9 @@ pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failur
     loop {
         let progress = process.follow.follow()?;
         let is_ending = stop.load(Ordering::Relaxed) || (once && progress.is_none());
-        if Instant::now() >= due_at || progress.segment_ended || is_ending {
+        // A segment's end is worth a signature of its own where the key has nothing else to do.
+        let is_end_of_segment = progress.segment_ended && process.due.is_empty();
+        if Instant::now() >= due_at || is_end_of_segment || is_ending {
             process.fall_due()?;
             due_at = Instant::now() + every;
         }
