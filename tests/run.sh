@@ -24,6 +24,10 @@ check cargo clippy --workspace --all-targets --locked -- -D warnings
 
 check benches/instructions.py
 
+# Each test program runs through tests/bounded.sh, which ends it after a while and whatever it leaves behind.
+host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+export "CARGO_TARGET_${host}_RUNNER=$PWD/tests/bounded.sh"
+
 # IRONBELL_SKIP='name …' leaves out the tests whose names contain one of these; they are counted.
 skips=()
 for name in ${IRONBELL_SKIP:-}; do skips+=(--skip "$name"); done

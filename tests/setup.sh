@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings in what the tests need beyond a Rust toolchain: tshark, an independent decoder of our packets; SoftHSM2, a
 # PKCS#11 token without a device, and OpenSSL, which checks its signatures; etcd, which keeps who is primary of a pair; a
-# browser for the lab's reports; iproute2, ethtool and nftables, which make virtual networks and cut their cables; valgrind, which
+# browser for the lab's reports; iproute2, ethtool and nftables, which make virtual networks and cut their cables; procps; valgrind, which
 # counts instructions; and a Python environment with independent readers of our market data and of our latency logs.
 # As root it installs what is missing with apt-get; otherwise it says what to install, and fails.
 # A second run finds everything in place and ends at once.
@@ -20,6 +20,7 @@ command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v etcd >/dev/null || missing+=(etcd-server)
 command -v ip >/dev/null || [ -x /usr/sbin/ip ] || missing+=(iproute2)
+command -v pgrep >/dev/null || missing+=(procps)
 command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing+=(nftables)
 command -v setpriv >/dev/null || missing+=(util-linux)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||

@@ -21,6 +21,8 @@ pub struct Notifier {
     every: Option<Duration>,
     fed: Instant,
     threads: Option<Threads>,
+    /// It could not be told, which has been said.
+    unheard: bool,
 }
 
 struct Threads {
@@ -35,17 +37,17 @@ impl Notifier {
     pub fn new() -> Self {
         // Twice as often as the service manager wants it: `sd_watchdog_enabled(3)`.
         let every = sd_notify::watchdog_enabled().map(|every| every / 2);
-        Self { every, fed: Instant::now(), threads: None }
+        Self { every, fed: Instant::now(), threads: None, unheard: false }
     }
 
     /// Members, or the other node of a pair, can come: with a line for `systemctl status`.
-    pub fn ready(&self, status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    pub fn ready(&mut self, status: &str) {
+        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// It drains and seals.
-    pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+    pub fn stopping(&mut self) {
+        self.tell(&[NotifyState::Stopping]);
     }
 
     /// From now on the watchdog is fed only while every thread in the metrics segment at `path` moves.
@@ -72,8 +74,19 @@ impl Notifier {
         }
         self.fed = now;
         match self.threads.as_mut().and_then(|threads| threads.stuck(now)) {
-            None => tell(&[NotifyState::Watchdog]),
+            None => self.tell(&[NotifyState::Watchdog]),
             Some(thread) => tracing::error!(thread, "ALARM: the thread is stuck; the watchdog is not fed"),
+        }
+    }
+
+    fn tell(&mut self, state: &[NotifyState<'_>]) {
+        match sd_notify::notify(state) {
+            Ok(()) => self.unheard = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unheard, true) {
+                    tracing::warn!(%error, "the service manager cannot be told");
+                }
+            }
         }
     }
 }
@@ -97,12 +110,6 @@ impl Threads {
         }
         let stuck = self.moved.iter().find(|(_, (_, since))| now.duration_since(*since) > STUCK);
         stuck.map(|(thread, _)| thread.clone())
-    }
-}
-
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager cannot be told");
     }
 }
 
