@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet demo test setup test-host test-lobster mutants fuzz bench bench-parts instructions fmt lint
+.PHONY: help preflight release parquet demo test setup test-host test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -32,6 +32,9 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 	test "$${#message[@]}" = 1 -a "$${#orderbook[@]}" = 1 -a -f "$${message[0]}" -a -f "$${orderbook[0]}" || \
 	    { echo '$(DIR) must hold one *message*.csv and one *orderbook*.csv' >&2; exit 2; }; \
 	$(or $(CARGO_TARGET_DIR),target)/release/ironbell replay-lobster "$${message[0]}" "$${orderbook[0]}"
+
+test-s3: preflight ## Archive to a server that speaks S3 and restore from it, in a build with the feature s3.
+	@tests/s3.sh
 
 parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
 	cargo build --release --locked -p ironbell-parquet

@@ -49,14 +49,7 @@ impl KeyFile {
     /// # Errors
     /// [`Error::File`], [`Error::Mode`], [`Error::NoKey`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { what: "read", path: path.to_owned(), source };
-        let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(Error::Mode { path: path.to_owned(), mode });
-        }
-        let text = Zeroizing::new(fs::read(path).map_err(failed)?);
-        let key = parse(text.trim_ascii()).ok_or_else(|| Error::NoKey(path.to_owned()))?;
-        Ok(Self::of(&key))
+        Ok(Self::of(&read_key(path)?))
     }
 
     fn of(key: &Key) -> Self {
@@ -64,6 +57,17 @@ impl KeyFile {
             UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("the key has the right length"),
         ))
     }
+}
+
+/// What stands in a key file that its owner alone may read.
+pub(crate) fn read_key(path: &Path) -> Result<Key, Error> {
+    let failed = |source| Error::File { what: "read", path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(Error::Mode { path: path.to_owned(), mode });
+    }
+    let text = Zeroizing::new(fs::read(path).map_err(failed)?);
+    parse(text.trim_ascii()).ok_or_else(|| Error::NoKey(path.to_owned()))
 }
 
 fn parse(digits: &[u8]) -> Option<Key> {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod key_file;
 mod pin;
 mod signer;
@@ -33,6 +34,7 @@ mod scratch;
 #[cfg(test)]
 mod softhsm;
 
+pub use backup::{WrappedKey, join_components};
 pub use checkpoint::Checkpoint;
 pub use desk::{Desk, DeskParts, Health, Request, Ticket};
 pub use head::{Head, HeadFile, write_durably};
@@ -45,7 +47,9 @@ pub use pin::PinSource;
 pub use receipt::{Receipt, Shown, Verified};
 pub use signer::{ALGORITHMS, Algorithm, PublicKey, Signer};
 pub use software::SoftwareSigner;
-pub use token::{PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token};
+pub use token::{
+    Leaves, PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token,
+};
 pub use tree::Tree;
 pub use witness::{AddCheckpoint, Answer, Witness};
 pub use wrap_file::{TokenKeyFile, open_wrap};
@@ -204,6 +208,9 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// A backup key cannot be joined.
+    #[error("{0}")]
+    Components(&'static str),
     /// A text is not of the form that it must have.
     #[error("{0}")]
     Note(&'static str),

@@ -20,7 +20,7 @@ use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -160,6 +160,15 @@ pub struct TokenKey {
     pub never_left: bool,
 }
 
+/// Whether a signing key may leave the token that it is made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// It dies with the token.
+    Never,
+    /// Wrapped by another key of the token: for a backup.
+    Wrapped,
+}
+
 /// Whether the error says that the token, or what was known of it, is gone.
 fn is_loss(error: &Pkcs11Error) -> bool {
     matches!(
@@ -217,7 +226,7 @@ impl Token {
     }
 
     /// Runs `call` with a session in which the user is logged in. It may run up to three times.
-    fn call<T>(
+    pub(crate) fn call<T>(
         &self,
         what: &'static str,
         mut call: impl FnMut(&Session, u64) -> Result<T, Pkcs11Error>,
@@ -394,19 +403,15 @@ impl Token {
     ///
     /// # Errors
     /// [`Error::KeyExists`]; [`Error::Token`] when it cannot, as when it does not know the algorithm.
-    pub fn generate(&self, label: &str, algorithm: Algorithm) -> Result<PublicKey, Error> {
-        let (mechanism, parameters) = match algorithm {
-            Algorithm::Ed25519 => (Mechanism::EccEdwardsKeyPairGen, ED25519_PARAMS),
-            Algorithm::EcdsaP256 => (Mechanism::EccKeyPairGen, P256_PARAMS),
-            Algorithm::MlDsa44 | Algorithm::MlDsa87 => {
-                let why = format!("{algorithm} keys are kept in files until tokens offer them");
-                return Err(Error::Token { token: self.config.token.clone(), what: "make a key", why });
-            }
+    pub fn generate(&self, label: &str, algorithm: Algorithm, leaves: Leaves) -> Result<PublicKey, Error> {
+        let Some((key_type, parameters)) = curve_of(algorithm) else {
+            let why = format!("{algorithm} keys are kept in files until tokens offer them");
+            return Err(Error::Token { token: self.config.token.clone(), what: "make a key", why });
         };
+        let mechanism =
+            if key_type == KeyType::EC { Mechanism::EccKeyPairGen } else { Mechanism::EccEdwardsKeyPairGen };
         self.refuse_taken(label)?;
-        let mut id = [0; 16];
-        SystemRandom::new().fill(&mut id).map_err(|_| Error::Random)?;
-        let (label_bytes, id) = (label.as_bytes().to_vec(), id.to_vec());
+        let (label_bytes, id) = (label.as_bytes().to_vec(), new_id()?);
         let public = [
             Attribute::Token(true),
             Attribute::Private(false),
@@ -419,7 +424,7 @@ impl Token {
             Attribute::Token(true),
             Attribute::Private(true),
             Attribute::Sensitive(true),
-            Attribute::Extractable(false),
+            Attribute::Extractable(leaves == Leaves::Wrapped),
             Attribute::Sign(true),
             Attribute::Label(label_bytes),
             Attribute::Id(id),
@@ -448,7 +453,7 @@ impl Token {
         Ok(())
     }
 
-    fn refuse_taken(&self, label: &str) -> Result<(), Error> {
+    pub(crate) fn refuse_taken(&self, label: &str) -> Result<(), Error> {
         let template = [Attribute::Label(label.as_bytes().to_vec())];
         let found = self.call("look for a key", |session, _| session.find_objects(&template))?;
         if found.is_empty() {
@@ -561,6 +566,22 @@ const ED25519_PARAMS: &[u8] = b"\x13\x0cedwards25519";
 const ED25519_OID: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
 /// CKA_EC_PARAMS of P-256: an object identifier.
 const P256_PARAMS: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// What PKCS#11 calls the kind of key, and CKA_EC_PARAMS; `None` for what tokens do not have.
+pub(crate) fn curve_of(algorithm: Algorithm) -> Option<(KeyType, &'static [u8])> {
+    match algorithm {
+        Algorithm::Ed25519 => Some((KeyType::EC_EDWARDS, ED25519_PARAMS)),
+        Algorithm::EcdsaP256 => Some((KeyType::EC, P256_PARAMS)),
+        Algorithm::MlDsa44 | Algorithm::MlDsa87 => None,
+    }
+}
+
+/// CKA_ID of a new key: random, so that both halves are found together.
+pub(crate) fn new_id() -> Result<Vec<u8>, Error> {
+    let mut id = [0; 16];
+    SystemRandom::new().fill(&mut id).map_err(|_| Error::Random)?;
+    Ok(id.to_vec())
+}
 
 /// CKA_EC_POINT without the OCTET STRING that some tokens put around it.
 fn bare_point(point: &[u8], algorithm: Algorithm) -> &[u8] {
@@ -869,7 +890,7 @@ mod tests {
         alone("token::tests::what_a_token_signs_ring_and_openssl_verify", |dir| {
             let token = new_token(dir, "venue");
             for algorithm in BOTH {
-                let made = token.generate(algorithm.name(), algorithm).expect("a new key");
+                let made = token.generate(algorithm.name(), algorithm, Leaves::Never).expect("a new key");
                 let mut signer =
                     TokenSigner::open(token.clone(), algorithm.name()).expect("it was just made");
                 assert_eq!((signer.public_key(), made.algorithm()), (&made, algorithm));
@@ -883,10 +904,10 @@ mod tests {
                     );
                     assert!(!openssl_verifies(dir, &made, b"another", &signature));
                 }
-                let again = token.generate(algorithm.name(), algorithm);
+                let again = token.generate(algorithm.name(), algorithm, Leaves::Never);
                 assert!(matches!(again, Err(Error::KeyExists { .. })));
             }
-            let pq = token.generate("pq", Algorithm::MlDsa44).expect_err("no token has it");
+            let pq = token.generate("pq", Algorithm::MlDsa44, Leaves::Never).expect_err("no token has it");
             assert!(pq.to_string().contains("ml-dsa-44"), "{pq}");
             let missing = TokenSigner::open(token.clone(), "none").expect_err("there is none");
             assert!(matches!(missing, Error::NoTokenKey { .. }));
@@ -952,7 +973,7 @@ mod tests {
     fn a_token_that_is_taken_out_and_put_back_signs_again() {
         alone("token::tests::a_token_that_is_taken_out_and_put_back_signs_again", |dir| {
             let token = new_token(dir, "venue");
-            token.generate("sign", Algorithm::Ed25519).expect("a new key");
+            token.generate("sign", Algorithm::Ed25519, Leaves::Never).expect("a new key");
             token.generate_wrapping("wrap").expect("a new key");
             let mut signer = TokenSigner::open(token.clone(), "sign").expect("it was just made");
             let wrap = TokenWrap::open(token.clone(), "wrap").expect("it was just made");
@@ -988,7 +1009,7 @@ mod tests {
                 Token::open(config(dir, "venue")).expect("the first made it")
             } else {
                 let token = new_token(dir, "venue");
-                token.generate("sign", Algorithm::EcdsaP256).expect("a new key");
+                token.generate("sign", Algorithm::EcdsaP256, Leaves::Never).expect("a new key");
                 token
             };
             let mut signer = TokenSigner::open(token, "sign").expect("it is there");

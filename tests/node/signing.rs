@@ -324,6 +324,22 @@ fn a_member_holds_a_receipt_that_needs_no_venue() {
     let attested =
         venue.must(&["hsm", "attest", "--key", "log-1", "--name", ORIGIN, "--challenge", "today"], true);
     assert!(attested.contains("key log-1 ed25519 sensitive yes extractable no never-left yes"), "{attested}");
+
+    // A key that was made for it is backed up, under a key that two custodians made together.
+    let file = |name: &str| venue.dir.join(name).to_str().expect("UTF-8").to_owned();
+    let (one, two, backup) = (file("component-1"), file("component-2"), file("log-2.wrapped"));
+    for component in [&one, &two] {
+        assert!(venue.command(&["key", component]).status().expect("it runs").success());
+    }
+    let generate =
+        ["hsm", "generate", "--key", "log-2", "--algorithm", "ecdsa-p256", "--name", ORIGIN, "--backup"];
+    let made = venue.must(&generate, true);
+    let components = ["--component", &one, "--component", &two];
+    venue.must(&[&["hsm", "backup-key", "--key", "backup-1"], &components[..]].concat(), true);
+    venue.must(&["hsm", "export", "--key", "log-2", "--with", "backup-1", &backup], true);
+    venue.must(&["hsm", "import", "--key", "log-2-restored", "--with", "backup-1", &backup], true);
+    let restored = venue.must(&["hsm", "public", "--key", "log-2-restored", "--name", ORIGIN], true);
+    assert_eq!(restored, made);
     assert_eq!(venue.end_signing("-TERM"), Some(0));
 }
 

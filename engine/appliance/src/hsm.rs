@@ -8,8 +8,9 @@ use std::time::Instant;
 use base64ct::{Base64, Encoding};
 use clap::{Args, Subcommand};
 use ironbell_hsm::{
-    Algorithm, Form, KeyChange, KeyHistory, Note, PinSource, PublicKey, SignatureLine, Signer,
-    SoftwareSigner, Token, TokenConfig, TokenKeyFile, VerifierKey, confirm_pin, init_token, write_durably,
+    Algorithm, Form, KeyChange, KeyHistory, Leaves, Note, PinSource, PublicKey, SignatureLine, Signer,
+    SoftwareSigner, Token, TokenConfig, TokenKeyFile, VerifierKey, WrappedKey, confirm_pin, init_token,
+    join_components, write_durably,
 };
 
 use crate::failure::Failure;
@@ -46,6 +47,49 @@ pub enum Options {
         /// The name on its signature lines: the venue's origin, or the officer's.
         #[arg(long)]
         name: String,
+        /// Let it leave its token wrapped by a backup key, and never otherwise; what was made without this never leaves.
+        #[arg(long, conflicts_with = "file")]
+        backup: bool,
+    },
+    /// Put a backup key on a token: the XOR of components that custodians hold, so that nobody alone can read what it wraps.
+    BackupKey {
+        /// Which token.
+        #[command(flatten)]
+        token: TokenArgs,
+        /// Its label there.
+        #[arg(long)]
+        key: String,
+        /// A key file, as `ironbell key FILE` makes it, of each custodian: two or more.
+        #[arg(long, value_name = "FILE", required = true)]
+        component: Vec<PathBuf>,
+    },
+    /// Write a signing key that was made with --backup, wrapped by a backup key, to a file.
+    Export {
+        /// Which token.
+        #[command(flatten)]
+        token: TokenArgs,
+        /// The signing key.
+        #[arg(long)]
+        key: String,
+        /// The backup key.
+        #[arg(long, value_name = "KEY")]
+        with: String,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Put an exported signing key on a token that has the same backup key, and see that it signs.
+    Import {
+        /// Which token.
+        #[command(flatten)]
+        token: TokenArgs,
+        /// The signing key's label there.
+        #[arg(long)]
+        key: String,
+        /// The backup key.
+        #[arg(long, value_name = "KEY")]
+        with: String,
+        /// What was exported.
+        file: PathBuf,
     },
     /// Print the verifier key of a key that is there.
     Public {
@@ -273,7 +317,31 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Options::Generate { key, algorithm, name } => generate(key, algorithm, name),
+        Options::Generate { key, algorithm, name, backup } => {
+            let leaves = if *backup { Leaves::Wrapped } else { Leaves::Never };
+            generate(key, algorithm, name, leaves)
+        }
+        Options::BackupKey { token, key, component } => {
+            let joined = join_components(component)?;
+            Token::open(token.config())?.put_backup_key(key, &joined)?;
+            say(&format!("put the backup key {key}, of {} components, on {}", component.len(), token.token));
+            Ok(())
+        }
+        Options::Export { token, key, with, file } => {
+            if file.exists() {
+                return Err(Failure::file(file, "it is there already", "name another file"));
+            }
+            let wrapped = Token::open(token.config())?.export(key, with)?;
+            write_durably(file, &wrapped.to_string())?;
+            say(&format!("{} is {key}, wrapped by {with}", file.display()));
+            Ok(())
+        }
+        Options::Import { token, key, with, file } => {
+            let wrapped = WrappedKey::parse(&read(file)?)?;
+            Token::open(token.config())?.import(key, with, &wrapped)?;
+            say(&format!("{key} is on {} and signs", token.token));
+            Ok(())
+        }
         Options::Public { key, name } => {
             say(&text_key(name, key.open()?.public_key().clone())?.to_string());
             Ok(())
@@ -327,13 +395,13 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn generate(key: &KeyArgs, algorithm: &str, name: &str) -> Result<(), Failure> {
+fn generate(key: &KeyArgs, algorithm: &str, name: &str, leaves: Leaves) -> Result<(), Failure> {
     let algorithm = Algorithm::named(algorithm).ok_or_else(|| {
         Failure::refused(format_args!("{algorithm:?} is none of ed25519, ecdsa-p256, ml-dsa-44, ml-dsa-87"))
     })?;
     let public = match (&key.file, key.token()) {
         (Some(file), _) => SoftwareSigner::create(file, algorithm)?.public_key().clone(),
-        (None, Some(token)) => Token::open(token)?.generate(&key.key, algorithm)?,
+        (None, Some(token)) => Token::open(token)?.generate(&key.key, algorithm, leaves)?,
         (None, None) => {
             return Err(Failure::refused("give --file, or --module, --token, --key and --pin-file"));
         }
@@ -498,7 +566,7 @@ fn rotate(
 }
 
 /// What each person does, in order.
-const CEREMONY: [(&str, &str); 9] = [
+const CEREMONY: [(&str, &str); 10] = [
     (
         "all",
         "Meet in a room without cameras. Compare the SHA-256 of the ironbell program with the release's, each on a machine of your own.",
@@ -520,6 +588,10 @@ const CEREMONY: [(&str, &str); 9] = [
     (
         "auditor",
         "ironbell hsm journal propose --change \"add log VKEY from 0\" --change \"add recovery VKEY\" …, read it aloud; each holder signs it with ironbell hsm journal sign; ironbell hsm journal append.",
+    ),
+    (
+        "custodians",
+        "If there is a second token: each makes a component, ironbell key FILE, and keeps it on two media. ironbell hsm backup-key --component … --component … on both tokens; ironbell hsm export from the first, ironbell hsm import to the second (the key was made with --backup).",
     ),
     (
         "all",

@@ -104,40 +104,64 @@ fn all(copy: bool) -> Archiving {
 
 #[test]
 fn what_is_archived_is_missed_by_name_and_comes_back_as_it_was() {
-    for data_key in [None, key(7)] {
-        let scratch = Scratch::new(if data_key.is_some() { "round-enciphered" } else { "round" });
-        let (dir, depot) = (scratch.journal(), scratch.folder());
-        let last = write(&scratch, data_key.as_ref());
-        let before = scratch.segments();
-        let sealed = before.len() - 2;
-        assert!(sealed >= 5, "{} segments", before.len());
-
-        let journal = Journal::open(&dir, data_key.clone()).expect("a journal");
-        let mut told = Vec::new();
-        let moved =
-            archive(&journal, &depot, all(false), &mut |entry| told.push(entry.clone())).expect("room");
-        let left: Vec<u64> = scratch.segments().into_keys().collect();
-        assert!(moved >= 5 && left[0] == moved as u64 + 1, "{moved} moved, {left:?} left");
-        assert_eq!(archive(&journal, &depot, all(false), &mut |_| {}).expect("nothing to do"), 0);
-        let bytes: u64 = told.iter().map(|entry| entry.object_bytes).sum();
-        let raw: u64 = told.iter().map(|entry| entry.facts.bytes).sum();
-        assert!(bytes * 2 < raw, "{bytes} bytes of {raw}: it is not compressed");
-
-        let missed = replay(&dir, data_key.clone()).expect_err("the beginning is not there").to_string();
-        for word in ["segment 1 of", "ironbell restore", &depot.place(), &format!("segments 1 to {moved}")] {
-            assert!(missed.contains(word), "{word} in: {missed}");
-        }
-        // The last two, then the rest.
-        let from = Seq(told[moved - 2].facts.first_seq);
-        assert_eq!(restore(&journal, &depot, from, &mut |_| {}).expect("all is there"), 2);
-        assert_eq!(restore(&journal, &depot, Seq(0), &mut |_| {}).expect("all is there"), moved - 2);
-        assert_eq!(restore(&journal, &depot, Seq(0), &mut |_| {}).expect("nothing to do"), 0);
-        assert!(scratch.segments() == before, "the segments are not what they were");
-        assert_eq!(replay(&dir, data_key.clone()).expect("nothing is missing"), last);
-        // Once more: what is listed is not written again, but read again.
-        assert_eq!(archive(&journal, &depot, all(false), &mut |_| {}).expect("it is there"), moved);
-        assert_eq!(check(&journal, &depot, &mut |_| {}).expect("it is right").segments.len(), moved);
+    for (name, data_key) in [("round", None), ("round-enciphered", key(7))] {
+        let scratch = Scratch::new(name);
+        there_and_back(&scratch, &scratch.folder(), data_key.as_ref());
     }
+}
+
+/// The same with a server that speaks S3: `make test-s3` starts one.
+#[cfg(feature = "s3")]
+#[test]
+fn what_is_archived_by_s3_comes_back_as_it_was() {
+    let place = std::env::var("IRONBELL_S3").expect("IRONBELL_S3 names a bucket: run it by `make test-s3`");
+    for (name, data_key) in [("s3", None), ("s3-enciphered", key(7))] {
+        let scratch = Scratch::new(name);
+        let depot = ironbell_archive::depot::open(&format!("{place}/{name}")).expect("a bucket");
+        there_and_back(&scratch, &*depot, data_key.as_ref());
+    }
+    let scratch = Scratch::new("s3-missing");
+    write(&scratch, None);
+    let journal = Journal::open(&scratch.journal(), None).expect("a journal");
+    let before = scratch.segments();
+    let depot = ironbell_archive::depot::open(&format!("{place}-missing/x")).expect("a name");
+    let refused = archive(&journal, &*depot, all(false), &mut |_| {}).expect_err("there is no such bucket");
+    assert!(refused.to_string().contains(&depot.place()), "{refused}");
+    assert!(scratch.segments() == before, "nothing is taken that is not there");
+}
+
+/// Archives a journal, misses what is gone, and brings it back.
+fn there_and_back(scratch: &Scratch, depot: &dyn Depot, data_key: Option<&Arc<DataKey>>) {
+    let dir = scratch.journal();
+    let last = write(scratch, data_key);
+    let before = scratch.segments();
+    let sealed = before.len() - 2;
+    assert!(sealed >= 5, "{} segments", before.len());
+
+    let journal = Journal::open(&dir, data_key.cloned()).expect("a journal");
+    let mut told = Vec::new();
+    let moved = archive(&journal, depot, all(false), &mut |entry| told.push(entry.clone())).expect("room");
+    let left: Vec<u64> = scratch.segments().into_keys().collect();
+    assert!(moved >= 5 && left[0] == moved as u64 + 1, "{moved} moved, {left:?} left");
+    assert_eq!(archive(&journal, depot, all(false), &mut |_| {}).expect("nothing to do"), 0);
+    let bytes: u64 = told.iter().map(|entry| entry.object_bytes).sum();
+    let raw: u64 = told.iter().map(|entry| entry.facts.bytes).sum();
+    assert!(bytes * 2 < raw, "{bytes} bytes of {raw}: it is not compressed");
+
+    let missed = replay(&dir, data_key.cloned()).expect_err("the beginning is not there").to_string();
+    for word in ["segment 1 of", "ironbell restore", &depot.place(), &format!("segments 1 to {moved}")] {
+        assert!(missed.contains(word), "{word} in: {missed}");
+    }
+    // The last two, then the rest.
+    let from = Seq(told[moved - 2].facts.first_seq);
+    assert_eq!(restore(&journal, depot, from, &mut |_| {}).expect("all is there"), 2);
+    assert_eq!(restore(&journal, depot, Seq(0), &mut |_| {}).expect("all is there"), moved - 2);
+    assert_eq!(restore(&journal, depot, Seq(0), &mut |_| {}).expect("nothing to do"), 0);
+    assert!(scratch.segments() == before, "the segments are not what they were");
+    assert_eq!(replay(&dir, data_key.cloned()).expect("nothing is missing"), last);
+    // Once more: what is listed is not written again, but read again.
+    assert_eq!(archive(&journal, depot, all(false), &mut |_| {}).expect("it is there"), moved);
+    assert_eq!(check(&journal, depot, &mut |_| {}).expect("it is right").segments.len(), moved);
 }
 
 #[test]
