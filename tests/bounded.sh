@@ -10,7 +10,7 @@ trap 'pkill -TERM --session "$session"' INT TERM
 wait "$session"
 status=$?
 
-if left=$(pgrep --list-full --session "$session"); then
+if left=$(pgrep --list-full --session "$session" | grep -v "<defunct>"); then
     echo "== ${1##*/} left these running; they are ended:" >&2
     echo "$left" >&2
     pkill -KILL --session "$session"

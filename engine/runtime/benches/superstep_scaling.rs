@@ -9,7 +9,8 @@
 //! commands 45 add a passive order, 35 cancel one, 10 replace one, 10 take.
 //!
 //! *measured*: frames of a size, one after the other, over threads that spin, or yield where there are fewer CPUs than
-//! shards; commands a second, and the time of a frame until all shards are done with it. What they said is merged by the
+//! shards; commands a second, and the time of a frame until all shards are done with it; *at_home*: the first shard does small
+//! frames alone. What they said is merged by the
 //! release gate, in a node on another thread: `merge_ns` a command. One shard is the inline driver.
 //!
 //! *shares*: where the time of all shards' threads goes: the three stages, and waiting for mail. Of that, `uneven` is what
@@ -58,10 +59,12 @@ const INSTRUMENTS: u32 = 64;
 /// A port with next to nothing, of a firm of its own.
 const SPAMMER: u32 = FIRMS + 1;
 const MID: i64 = 10_000;
-const FRAMES: [usize; 5] = [1, 16, 64, 256, 1_024];
+const FRAMES: [usize; 6] = [1, 16, 32, 64, 256, 1_024];
 const MODELLED: [usize; 5] = [1, 2, 4, 8, 16];
 /// What small frames cost on all shards is to be seen.
 const ALWAYS: Lending = Lending { run_min: 1, frames_max: u32::MAX, span_max: COMMANDS_MAX };
+/// What they cost the first shard alone, all parts at home.
+const NEVER: Lending = Lending { run_min: usize::MAX, frames_max: 0, span_max: COMMANDS_MAX };
 /// Commands under callgrind: enough that the first ones count for nothing.
 const COUNTED: usize = 100_000;
 
@@ -88,6 +91,10 @@ fn main() {
         for frame in FRAMES {
             let run = measured(&venue, shards, frame, ALWAYS, spins(shards));
             table.row("measured", shards, frame, &run.figures());
+            if shards > 1 && frame <= 64 {
+                let run = measured(&venue, shards, frame, NEVER, spins(shards));
+                table.row("at_home", shards, frame, &run.figures());
+            }
             if shards > 1 && frame >= 64 {
                 table.row("shares", shards, frame, &shares(&venue, shards, frame, spins(shards)));
             }
@@ -117,7 +124,7 @@ fn main() {
         let spammed = Venue { genesis: genesis(), flow };
         let share = others as f64 / spammed.flow.len() as f64;
         for shards in options.shards.iter().copied().filter(|shards| *shards > 1) {
-            for frame in [64, 1_024] {
+            for frame in [16, 64, 1_024] {
                 let run = |venue| measured(venue, shards, frame, Lending::default(), spins(shards));
                 let mut cuts = 0;
                 let kept = in_turn(
