@@ -4,8 +4,11 @@
 #   tests/host.sh lint     yamllint, ansible-lint (production profile), the syntax of each playbook
 #   tests/host.sh machine  a Debian machine in a container with an init of its own (systemd-nspawn): site.yml from empty, the
 #                          node runs as a service, a second run changes nothing, verify passes and fails when it should
+#   tests/host.sh pair     three of them on a network of their own: two nodes, three etcd members over TLS; rolling upgrade and
+#                          failover drill with a member who trades, backup and restore, keys rotated, a node taken down
 #
-# As root: it makes a Debian root with mmdebstrap (kept under target/), boots a copy of it, and ends it again.
+# As root: it makes a Debian root with mmdebstrap (kept under target/), boots copies of it, and ends them again. While `pair` runs,
+# this machine forwards its packets for 10.231.26.0/24, by which the packages come.
 # Its last line says 'host: N passed, N failed'.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +38,9 @@ need() {
         command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
         command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
         command -v ssh >/dev/null || missing+=(openssh-client)
+        command -v openssl >/dev/null || missing+=(openssl)
+        command -v ip >/dev/null || [[ -x /usr/sbin/ip ]] || missing+=(iproute2)
+        command -v nft >/dev/null || [[ -x /usr/sbin/nft ]] || missing+=(nftables)
     fi
     if ((${#missing[@]})); then
         if ((EUID != 0)); then
@@ -62,70 +68,91 @@ lint() {
     cd ..
 }
 
-# --- the machine
+# --- the machines
 
 root=$target/host-root
 port=22622
-pid=
+declare -A pids=()
 
-stop_machine() {
-    [[ -n $pid ]] || return 0
-    # SIGRTMIN+3 to the machine's init is an orderly power-off; a machine that does not end is killed.
-    kill -TERM "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
+stop_machines() {
+    local name
+    # SIGTERM to nspawn is an orderly power-off of what it runs; a machine that does not end is killed.
+    for name in "${!pids[@]}"; do kill -TERM "${pids[$name]}" 2>/dev/null || true; done
+    for name in "${!pids[@]}"; do
+        for _ in $(seq 100); do
+            kill -0 "${pids[$name]}" 2>/dev/null || break
+            sleep 0.1
+        done
+        kill -KILL "${pids[$name]}" 2>/dev/null || true
+        wait "${pids[$name]}" 2>/dev/null || true
+        unset "pids[$name]"
     done
-    kill -KILL "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-    pid=
 }
 
+key_for_machines() {
+    rm -f "$target"/host-key*
+    ssh-keygen -q -t ed25519 -N '' -f "$target/host-key"
+}
+
+# make_root FOLDER ADDRESS PORT: a machine that may be logged into at this address.
 make_root() {
-    local suite
+    local root=$1 address=$2 port=$3 suite tar=$target/host-root.tar
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    [[ -e $root.tar ]] || mmdebstrap --quiet --variant=minbase \
+    [[ -e $tar ]] || mmdebstrap --quiet --variant=minbase \
         --include=systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,procps,ca-certificates,util-linux \
-        "$suite" "$root.tar"
+        "$suite" "$tar"
     rm -rf "$root"
     mkdir -p "$root"
-    tar -xf "$root.tar" -C "$root"
+    tar -xf "$tar" -C "$root"
     # The lists of packages went with the making of the root, and are not as fresh as their folder.
     touch -d 2000-01-01 "$root/var/lib/apt/lists"
     # With a number of its own it is no first boot, which would enable whatever Debian enables.
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
-    rm -f "$target"/host-key*
-    ssh-keygen -q -t ed25519 -N '' -f "$target/host-key"
     local home
     home=$root$(awk -F: '$1 == "root" {print $6}' "$root/etc/passwd")
     install -d -m 700 "$home/.ssh"
     install -m 600 "$target/host-key.pub" "$home/.ssh/authorized_keys"
-    printf 'Port %s\nListenAddress 127.0.0.1\nPermitRootLogin prohibit-password\n' "$port" >"$root/etc/ssh/sshd_config.d/10-test.conf"
+    printf 'Port %s\nListenAddress %s\nPermitRootLogin prohibit-password\n' "$port" "$address" >"$root/etc/ssh/sshd_config.d/10-test.conf"
     # The socket unit would listen on port 22 of the tester's own network.
     systemctl --quiet --root="$root" mask ssh.socket systemd-networkd.service systemd-networkd.socket
     systemctl --quiet --root="$root" enable ssh.service
-    # The network is the tester's own: names are found as there.
+    # Names are found as the tester finds them.
     rm -f "$root/etc/resolv.conf"
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     [[ -d /etc/apt/apt.conf.d ]] && cp -L /etc/apt/apt.conf.d/*proxy* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
 }
 
+# boot NAME FOLDER ADDRESS PORT [an argument of systemd-nspawn …]
 boot() {
-    systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --resolv-conf=off \
-        >"$target/host-console.log" 2>&1 &
-    pid=$!
-    for _ in $(seq 300); do
-        ssh -q "${ssh_options[@]}" -p "$port" root@127.0.0.1 true 2>/dev/null && return 0
-        kill -0 "$pid" 2>/dev/null || break
+    local name=$1 root=$2 address=$3 port=$4
+    shift 4
+    systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --resolv-conf=off "$@" \
+        >"$target/host-console-$name.log" 2>&1 &
+    pids[$name]=$!
+    for _ in $(seq 600); do
+        ssh -q "${ssh_options[@]}" -p "$port" "root@$address" true 2>/dev/null && return 0
+        kill -0 "${pids[$name]}" 2>/dev/null || break
         sleep 0.1
     done
-    echo "host: the machine did not boot; see $target/host-console.log" >&2
+    echo "host: the machine did not boot; see $target/host-console-$name.log" >&2
     return 1
 }
 
-ssh_options=(-i "$target/host-key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes)
+ssh_options=(-i "$target/host-key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=2)
 
-in_machine() {
+in_ask_for_binary() {
+    if ((EUID != 0)); then
+        echo "host: a machine is booted by root only" >&2
+        exit 1
+    fi
+    binary=${IRONBELL_BINARY:-$target/release/ironbell}
+    if [[ ! -x $binary ]]; then
+        echo "host: there is no $binary; run \`make release\` first" >&2
+        exit 1
+    fi
+}
+
+machine() {
     ssh -q "${ssh_options[@]}" -p "$port" root@127.0.0.1 "$@"
 }
 
@@ -182,18 +209,11 @@ no_secret_is_told() {
 }
 
 machine() {
-    if ((EUID != 0)); then
-        echo "host: a machine is booted by root only" >&2
-        exit 1
-    fi
-    binary=${IRONBELL_BINARY:-$target/release/ironbell}
-    if [[ ! -x $binary ]]; then
-        echo "host: there is no $binary; run \`make release\` first" >&2
-        exit 1
-    fi
-    trap stop_machine EXIT
-    make_root
-    check "the machine boots" boot
+    ask_for_binary
+    trap stop_machines EXIT
+    key_for_machines
+    make_root "$root" 127.0.0.1 "$port"
+    check "the machine boots" boot lab-1 "$root" 127.0.0.1 "$port"
     ((failed == 0)) || return 0
     check "site.yml on an empty machine" site > >(tee "$target/host-site.log") 2>&1
     check "a second run changes nothing" unchanged
@@ -204,19 +224,205 @@ machine() {
     check "the node is restarted in good order" survives_a_restart
     check "snapshot, archive and verification by their units" backs_up
     check "no password is told, or left on the machine" no_secret_is_told
-    stop_machine
+    stop_machines
+}
+
+# --- the pair
+
+bridge=ironbell0
+network=10.231.26
+pair_names=(lab-1 lab-2 lab-3)
+
+address_of() {
+    echo "$network.1${1#lab-}"
+}
+
+on() {
+    local name=$1
+    shift
+    ssh -q "${ssh_options[@]}" "root@$(address_of "$name")" "$@"
+}
+
+# The machines' network; packages come through this machine, which forwards while the test runs.
+network_up() {
+    forwarded=$(</proc/sys/net/ipv4/ip_forward)
+    network_away
+    ip link add "$bridge" type bridge
+    ip address add "$network.1/24" dev "$bridge"
+    ip link set "$bridge" up
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    nft -f - <<EOF
+table ip ironbell_host_test {
+    chain out {
+        type nat hook postrouting priority srcnat;
+        ip saddr $network.0/24 ip daddr != $network.0/24 masquerade
+    }
+}
+EOF
+}
+
+network_away() {
+    nft delete table ip ironbell_host_test 2>/dev/null || true
+    ip link delete "$bridge" 2>/dev/null || true
+}
+
+end_pair() {
+    stop_machines
+    network_away
+    [[ -z ${forwarded:-} ]] || echo "$forwarded" >/proc/sys/net/ipv4/ip_forward
+}
+
+# A certificate for each machine, as server and as client.
+make_certificates() {
+    local folder=$target/host-certificates name
+    rm -rf "$folder"
+    install -d -m 700 "$folder"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj '/CN=host test' \
+        -keyout "$folder/ca.key" -out "$folder/ca.pem" 2>/dev/null
+    for name in "${pair_names[@]}"; do
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+            -keyout "$folder/$name.key" -out "$folder/$name.csr" 2>/dev/null
+        openssl x509 -req -in "$folder/$name.csr" -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -days 30 -out "$folder/$name.pem" \
+            -extfile <(printf 'subjectAltName=IP:%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$(address_of "$name")") 2>/dev/null
+    done
+}
+
+boot_pair() {
+    local name
+    for name in "${pair_names[@]}"; do
+        local folder=$target/host-$name
+        make_root "$folder" 0.0.0.0 22
+        cat >"$folder/etc/systemd/system/address.service" <<EOF
+[Unit]
+Before=ssh.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'ip link set host0 up && ip address add $(address_of "$name")/24 dev host0 && ip route add default via $network.1'
+[Install]
+WantedBy=multi-user.target
+EOF
+        systemctl --quiet --root="$folder" enable address.service
+        boot "$name" "$folder" "$(address_of "$name")" 22 --network-bridge="$bridge" --machine="$name" || return 1
+    done
+}
+
+play_pair() {
+    (cd ansible && ansible-playbook --inventory inventories/lab-pair/hosts.yml --extra-vars "ansible_user=root" \
+        --private-key "$target/host-key" --ssh-common-args "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" \
+        --extra-vars "ironbell_binary=$binary lab_certificates=$target/host-certificates" "$@")
+}
+
+pair_from_empty() {
+    local started=$SECONDS
+    play_pair playbooks/site.yml >"$target/host-pair.log" 2>&1 || { tail -60 "$target/host-pair.log"; return 1; }
+    tail -5 "$target/host-pair.log"
+    echo "host: from three empty machines to a trading pair in $((SECONDS - started)) s"
+}
+
+pair_unchanged() {
+    local out
+    out=$(play_pair playbooks/site.yml "$@") || { echo "$out" | tail -60; return 1; }
+    grep -B 3 '^changed:' <<<"$out" >&2 || true
+    [[ $(grep -cE '^lab-[123] +: .*changed=0 .*failed=0' <<<"$out") == 3 ]]
+}
+
+status_of() {
+    on "$1" "runuser -u ironbell -- ironbell status --json --config /etc/ironbell/node.toml"
+}
+
+# The node that leads, and is open.
+primary() {
+    local name
+    for name in lab-1 lab-2; do
+        if status_of "$name" 2>/dev/null | python3 -c 'import json, sys
+pair = json.load(sys.stdin)["pair"]
+sys.exit(0 if pair["standing"] == "primary" and pair["open"] else 1)'; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+pair_members=("--username" ALFA01 "--symbol" IRON "$network.11:26400" "$network.12:26400")
+
+# Two times: the first run makes of the old primary a standby, the second one makes it lead again.
+pair_upgrades_while_a_member_trades() {
+    local before member ok=0
+    before=$(primary)
+    rm -f "$target/host-end"
+    DRILL_PASSWORD=only-a-lab python3 ansible/playbooks/files/drill-member.py --seconds 300 --until "$target/host-end" \
+        "${pair_members[@]}" >"$target/host-member.json" 2>"$target/host-member.log" &
+    member=$!
+    play_pair playbooks/rolling-upgrade.yml >"$target/host-upgrade.log" 2>&1 || { tail -60 "$target/host-upgrade.log"; ok=1; }
+    touch "$target/host-end"
+    wait "$member" || ok=1
+    cat "$target/host-member.json" "$target/host-member.log"
+    [[ $ok == 0 && $(primary) != "$before" ]]
+}
+
+upgrade_ends_where_the_standby_is_not_there() {
+    local first second
+    first=$(primary)
+    second=$([[ $first == lab-1 ]] && echo lab-2 || echo lab-1)
+    on "$second" systemctl stop ironbell.service
+    ! play_pair playbooks/rolling-upgrade.yml --extra-vars ironbell_in_sync_within_s=5 >"$target/host-refused.log" 2>&1 &&
+        [[ $(primary) == "$first" ]]
+    local ok=$?
+    on "$second" systemctl start ironbell.service
+    on "$first" "runuser -u ironbell -- ironbell status --json --config /etc/ironbell/node.toml" >/dev/null
+    return $ok
+}
+
+pair_drill() {
+    play_pair playbooks/failover-drill.yml --extra-vars "drill_member_username=ALFA01 drill_member_password=only-a-lab \
+        drill_member_symbol=IRON" --extra-vars "{\"drill_member_addresses\": [\"$network.11:26400\", \"$network.12:26400\"]}" \
+        >"$target/host-drill.log" 2>&1 || { tail -80 "$target/host-drill.log"; return 1; }
+    grep -A 9 'Say what it saw' "$target/host-drill.log"
+}
+
+ready_by_notify() {
+    local name
+    for name in lab-1 lab-2; do
+        [[ $(on "$name" systemctl show -P Type,WatchdogUSec,ActiveState,NRestarts ironbell.service | tr '\n' ' ') == \
+            "notify 30s active 0 " ]] || { on "$name" systemctl status ironbell.service; return 1; }
+    done
+}
+
+pair() {
+    ask_for_binary
+    trap end_pair EXIT
+    key_for_machines
+    make_certificates
+    network_up
+    check "three machines boot" boot_pair
+    ((failed == 0)) || return 0
+    check "check mode on empty machines" play_pair playbooks/site.yml --check
+    check "site.yml makes a pair of empty machines" pair_from_empty
+    ((failed == 0)) || return 0
+    check "systemd was told that they are ready" ready_by_notify
+    check "a second run changes nothing" pair_unchanged
+    check "check mode says so too" pair_unchanged --check
+    check "verify passes" play_pair playbooks/verify.yml
+    check "a rolling upgrade while a member trades" pair_upgrades_while_a_member_trades
+    check "the primary is killed while a member trades" pair_drill
+    check "an upgrade ends where the standby is not there" upgrade_ends_where_the_standby_is_not_there
+    end_pair
 }
 
 need
 case $what in
     lint) lint ;;
     machine) machine ;;
+    pair) pair ;;
     all)
         lint
         machine
+        pair
         ;;
     *)
-        echo "host: say lint or machine" >&2
+        echo "host: say lint, machine or pair" >&2
         exit 2
         ;;
 esac
