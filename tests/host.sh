@@ -61,7 +61,7 @@ need() {
 lint() {
     cd ansible
     check "yamllint" yamllint --strict .
-    check "ansible-lint, production profile" ansible-lint --quiet
+    check "ansible-lint, production profile" ansible-lint -q
     for playbook in playbooks/*.yml; do
         check "syntax of $playbook" ansible-playbook --inventory inventories/lab/hosts.yml --syntax-check "$playbook"
     done
