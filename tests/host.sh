@@ -382,11 +382,29 @@ pair_drill() {
     grep -A 9 'Say what it saw' "$target/host-drill.log"
 }
 
+# What a share would bring to another box, and nothing else of the venue.
+backup_comes_back_on_a_fresh_box() {
+    local from
+    from=$(primary)
+    on "$from" systemctl start ironbell-archive.service ironbell-full.service || return 1
+    on "$from" tar -C /var/backups/ironbell -c . | on lab-3 'mkdir -p /var/backups/ironbell && tar -C /var/backups/ironbell -x'
+    play_pair playbooks/backup-restore.yml --extra-vars "restore_box=lab-3 restore_of=$from" >"$target/host-restore.log" 2>&1 ||
+        { tail -40 "$target/host-restore.log"; return 1; }
+    grep 'is the venue up to' "$target/host-restore.log"
+}
+
+# The copy with one byte changed in the middle of its journal.
+damage_in_a_backup_is_found() {
+    on lab-3 'file=$(ls /var/backups/ironbell/full/*/data/journal/0000000001.segment | tail -1) &&
+        printf x | dd of="$file" bs=1 seek=6000 conv=notrunc status=none'
+    ! play_pair playbooks/backup-restore.yml --extra-vars "restore_box=lab-3 restore_of=$(primary)" >"$target/host-damaged.log" 2>&1
+}
+
 ready_by_notify() {
     local name
     for name in lab-1 lab-2; do
-        [[ $(on "$name" systemctl show -P Type,WatchdogUSec,ActiveState,NRestarts ironbell.service | tr '\n' ' ') == \
-            "notify 30s active 0 " ]] || { on "$name" systemctl status ironbell.service; return 1; }
+        [[ $(on "$name" systemctl show -p Type -p WatchdogUSec -p ActiveState -p NRestarts ironbell.service | sort | tr '\n' ' ') == \
+            "ActiveState=active NRestarts=0 Type=notify WatchdogUSec=30s " ]] || { on "$name" systemctl status ironbell.service; return 1; }
     done
 }
 
@@ -408,6 +426,8 @@ pair() {
     check "a rolling upgrade while a member trades" pair_upgrades_while_a_member_trades
     check "the primary is killed while a member trades" pair_drill
     check "an upgrade ends where the standby is not there" upgrade_ends_where_the_standby_is_not_there
+    check "a backup comes back on a fresh box" backup_comes_back_on_a_fresh_box
+    check "damage in a backup is found" damage_in_a_backup_is_found
     end_pair
 }
 
