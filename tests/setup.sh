@@ -2,7 +2,7 @@
 # Brings in what the tests need beyond a Rust toolchain: tshark, an independent decoder of our packets; SoftHSM2, a
 # PKCS#11 token without a device, and OpenSSL, which checks its signatures; etcd, which keeps who is primary of a pair; a
 # browser for the lab's reports; iproute2, ethtool and nftables, which make virtual networks and cut their cables; procps; valgrind, which
-# counts instructions; and a Python environment with independent readers of our market data and of our latency logs.
+# counts instructions; promtool and a node exporter, which hold the alerts against what is exposed; and a Python environment with independent readers of our market data and of our latency logs.
 # As root it installs what is missing with apt-get; otherwise it says what to install, and fails.
 # A second run finds everything in place and ends at once.
 set -euo pipefail
@@ -51,4 +51,21 @@ if ! cmp -s "$requirements" "$venv/requirements.txt"; then
     [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$venv/requirements.txt"
+fi
+
+# Programs of packages that would start a service if they were installed: they are only unpacked.
+tools=target/test-tools
+if [[ ! -x $tools/promtool || ! -x $tools/prometheus-node-exporter ]]; then
+    echo "setup: unpacking promtool and prometheus-node-exporter"
+    mkdir -p "$tools"
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    fetch() { (cd "$unpacked" && apt-get download -q -o APT::Sandbox::User=root prometheus prometheus-node-exporter >/dev/null); }
+    # The lists of packages may never have been fetched, or be older than what they name.
+    fetch || { ((EUID == 0)) && apt-get update -q >/dev/null && fetch; } || {
+        echo "setup: apt-get cannot download prometheus and prometheus-node-exporter; run apt-get update as root" >&2
+        exit 1
+    }
+    for package in "$unpacked"/*.deb; do dpkg-deb --extract "$package" "$unpacked/files"; done
+    install -t "$tools" "$unpacked/files/usr/bin/promtool" "$unpacked/files/usr/bin/prometheus-node-exporter"
 fi

@@ -860,6 +860,12 @@ fn a_fork_at_a_takeover_is_refused() {
     let output = sign(&first, &[]);
     assert!(output.status.success(), "{output:?}");
     assert!(note().verify(&witness_key).is_err(), "nobody cosigned it");
+    let silent = || {
+        let status = first.status().expect("it runs");
+        let signing = status.roles.into_iter().find(|role| role.role == "signing").expect("it counts");
+        (signing.counters["witnesses"], signing.counters["witnesses_silent"])
+    };
+    assert_eq!(silent(), (1, 1));
     witness = WitnessProcess::start(&file, &address);
     assert!(
         ironbell(&["ctl", "phase", "all", "continuous", "--config"], &[first.config_path()]).status.success()
@@ -867,6 +873,7 @@ fn a_fork_at_a_takeover_is_refused() {
     let output = sign(&first, &[]);
     assert!(output.status.success(), "{output:?}");
     note().verify(&witness_key).expect("the witness cosigns again");
+    assert_eq!(silent(), (1, 0));
     assert_eq!(first.stop().expect("it ends"), 0);
     let dump = ironbell(&["journal", "grep", "--kind", "signed_head", "--count"], &[&journal(&first)]);
     assert!(dump.status.success(), "{dump:?}");

@@ -1,9 +1,10 @@
 //! The local admin socket: one JSON request a line, one JSON answer a line.
 //!
-//! `{"request":"status"}`, and likewise `hashes`, `book`, `ledger`, `risk`, `phases`; `{"request":"statement",
+//! `{"request":"status"}`, and likewise `hashes`, `book`, `ledger`, `risk`, `phases`, `summary`; `{"request":"statement",
 //! "account":7}`; and what an operator asks for: `{"request":"control","ask":{"phase":{"symbol":"XYZ",
 //! "phase":"halted","reason":"T1"}},"wait":true}`. An answer that cannot be given is `{"error":"…"}`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub enum Request {
     Risk,
     /// What every instrument does: [`inspection::PhaseLine`]s.
     Phases,
+    /// What phases, switches and limits come to, for who watches: [`inspection::Summary`].
+    Summary,
     /// Balances and the day's trades: [`inspection::Statement`]s.
     Statement {
         /// Of this account alone.
@@ -67,6 +70,8 @@ pub struct Context {
     pub listening: Option<Listening>,
     /// `disk`, `buffered` or `none`.
     pub durability: String,
+    /// Sessions that members may have at a time.
+    pub sessions_max: usize,
     /// Where the journal and its snapshots are.
     pub journal_dir: PathBuf,
     /// The epoch of this run.
@@ -155,6 +160,15 @@ pub struct Status {
     pub shadow_stuck: Option<String>,
     /// The last Seq of the newest snapshot; `None` when there is none.
     pub snapshot_seq: Option<u64>,
+    /// Seconds since it was made.
+    #[serde(default)]
+    pub snapshot_age_s: Option<f64>,
+    /// Sessions that members may have at a time.
+    #[serde(default)]
+    pub sessions_max: usize,
+    /// Slots of each ring whose fill is counted.
+    #[serde(default)]
+    pub rings: BTreeMap<String, usize>,
     /// What was found at start.
     pub recovery: Recovered,
     /// The pair that it is one of.
@@ -171,7 +185,7 @@ pub struct RoleStatus {
     /// Its name.
     pub role: String,
     /// Its counters.
-    pub counters: std::collections::BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, u64>,
     /// Its latencies.
     pub latencies: Vec<Latency>,
 }
@@ -231,6 +245,7 @@ pub fn answer(request: &Request, shadow: &Shadow, context: &Context, pair: Optio
         Request::Ledger => json(&Seen::at(engine, inspection::ledger(engine))),
         Request::Risk => json(&Seen::at(engine, inspection::risk(engine))),
         Request::Phases => json(&Seen::at(engine, inspection::phases(engine))),
+        Request::Summary => json(&Seen::at(engine, inspection::summary(engine))),
         Request::Statement { account } => json(&Seen::at(engine, inspection::statements(engine, *account))),
         Request::Control { .. } | Request::Pair { .. } => refusal(&"this is not a question"),
     }
@@ -255,6 +270,7 @@ impl<T> Seen<T> {
 
 fn status(shadow: &Shadow, context: &Context) -> Status {
     let checks = shadow.checks();
+    let newest = newest_snapshot(&context.journal_dir);
     Status {
         order_entry: context.order_entry.clone(),
         feed: context.feed.clone(),
@@ -270,7 +286,10 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
         checks_equal: checks.equal,
         checks_unequal: checks.unequal.map(|seq| seq.0),
         shadow_stuck: checks.stuck.clone(),
-        snapshot_seq: newest_snapshot(&context.journal_dir),
+        snapshot_seq: newest.as_ref().map(|(seq, _)| *seq),
+        snapshot_age_s: newest.and_then(|(_, age_s)| age_s),
+        sessions_max: context.sessions_max,
+        rings: topology::rings(1).into_iter().map(|(ring, _)| (ring.name.to_owned(), ring.depth)).collect(),
         recovery: context.recovery.clone(),
         pair: None,
         threads: context.threads.clone(),
@@ -282,8 +301,11 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
     }
 }
 
-fn newest_snapshot(journal_dir: &Path) -> Option<u64> {
-    Some(ironbell_store::snapshot::list(journal_dir).ok()?.first()?.0.0)
+/// Its last Seq, and how many seconds ago it was made, as far as the two clocks agree.
+fn newest_snapshot(journal_dir: &Path) -> Option<(u64, Option<f64>)> {
+    let (seq, path) = ironbell_store::snapshot::list(journal_dir).ok()?.into_iter().next()?;
+    let age = path.metadata().and_then(|about| about.modified()).ok().and_then(|made| made.elapsed().ok());
+    Some((seq.0, age.map(|age| age.as_secs_f64())))
 }
 
 fn role_status(role: metrics::RoleCounts) -> RoleStatus {

@@ -77,6 +77,22 @@ pub struct RiskLine {
     pub used: String,
 }
 
+/// What phases, switches and limits come to: figures that stay few however many members there are.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Instruments by what they do now.
+    pub instruments: BTreeMap<String, u64>,
+    /// Kill switches that are on, by scope.
+    pub kill_switches: BTreeMap<String, u64>,
+    /// Firms that have disabled their order entry.
+    pub order_entry_disabled: u64,
+    /// Ports that are logged in.
+    pub ports_logged_in: u64,
+    /// Of each kind of limit, what is used of the one that is nearest to its end, in thousandths; a limit of zero is
+    /// used up by anything.
+    pub limit_used_permille: BTreeMap<String, u64>,
+}
+
 /// What an instrument does.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct PhaseLine {
@@ -339,6 +355,55 @@ pub fn risk(engine: &Engine) -> Vec<RiskLine> {
     lines.lines
 }
 
+/// What phases, switches and limits come to.
+#[must_use]
+pub fn summary(engine: &Engine) -> Summary {
+    let mut summary = Summary::default();
+    for line in phases(engine) {
+        *summary.instruments.entry(line.phase).or_default() += 1;
+    }
+    let mut switch = |scope: &str, which| {
+        *summary.kill_switches.entry(scope.to_owned()).or_default() += u64::from(engine.killed(which));
+    };
+    switch("venue", KillScope::Venue);
+    engine.instruments().for_each(|instrument| switch("instrument", KillScope::Instrument(instrument.id)));
+    engine.firms().for_each(|firm| switch("firm", KillScope::Firm(firm.id)));
+    engine.ports().for_each(|port| switch("port", KillScope::Port(port.id)));
+    let has_disabled = |firm: &&Firm| engine.order_entry_disabled(firm.id) == Some(true);
+    summary.order_entry_disabled = engine.firms().filter(has_disabled).count() as u64;
+    summary.ports_logged_in =
+        engine.ports().filter(|port| engine.incarnation(port.id).is_some()).count() as u64;
+    let mut limit = |kind: &str, used: i128, limit: Option<i128>| {
+        let nearest = summary.limit_used_permille.entry(kind.to_owned()).or_default();
+        *nearest = limit.map_or(*nearest, |limit| (*nearest).max(used_permille(used, limit)));
+    };
+    let amount = |limit: Option<Amount>| limit.map(|Amount(limit)| limit);
+    for e in engine.exposures() {
+        limit("gross exposure", e.gross.0, amount(e.gross_max));
+        limit("net exposure", e.net_buy.0.max(e.net_sell.0), amount(e.net_max));
+    }
+    engine.credits().into_iter().for_each(|c| limit("credit", c.used.0, amount(c.credit_max)));
+    let lots = |limit: Option<Qty>| limit.map(|Qty(limit)| i128::from(limit));
+    for p in engine.positions() {
+        limit("position", p.long, lots(p.long_max));
+        limit("position", p.short, lots(p.short_max));
+    }
+    summary
+}
+
+fn used_permille(used: i128, limit: i128) -> u64 {
+    match (used.max(0), limit) {
+        (0, _) => 0,
+        (_, ..=0) => 1_000,
+        // Beyond a thousandth of 128 bits the limit is divided in place of what is used of it.
+        (used, limit) => {
+            let permille =
+                used.checked_mul(1_000).map_or_else(|| used / (limit / 1_000).max(1), |used| used / limit);
+            u64::try_from(permille).unwrap_or(u64::MAX)
+        }
+    }
+}
+
 struct RiskLines<'a> {
     engine: &'a Engine,
     names: Names,
@@ -562,5 +627,13 @@ mod tests {
     fn tables_line_up() {
         let rows = [vec!["asset".into(), "sum".into()], vec!["USD".into(), "0".into()]];
         assert_eq!(table(&rows, &[false, true]), "asset  sum\nUSD      0\n");
+    }
+
+    #[test]
+    fn what_is_used_of_a_limit_is_told_in_thousandths() {
+        let told = [(0, 0), (5, 0), (-5, 10), (1, 3), (10, 10), (15, 10), (i128::MAX, i128::MAX)];
+        let told = told.map(|(used, limit)| used_permille(used, limit));
+        assert_eq!(told, [0, 1_000, 0, 333, 1_000, 1_500, 1_000]);
+        assert_eq!(used_permille(i128::MAX, 1), u64::MAX);
     }
 }

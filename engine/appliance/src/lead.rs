@@ -207,6 +207,7 @@ impl Warm {
             rerequest: rerequest.to_string(),
             listening: None,
             durability: durability.clone(),
+            sessions_max: config.order_entry.sessions_max,
             journal_dir: config.journal_dir(),
             epoch,
             recovery: recovered.clone(),

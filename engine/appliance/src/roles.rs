@@ -30,7 +30,20 @@ use crate::ha::primary::Primary;
 pub const SPECS: [Spec<'static>; 7] = [
     Spec {
         role: "gateway",
-        counters: &["sessions", "logins", "messages_in", "messages_out", "malformed", "disconnects"],
+        counters: &[
+            "sessions",
+            "logins",
+            "messages_in",
+            "messages_out",
+            "malformed",
+            "disconnects",
+            "sessions_open",
+            "turned_away",
+            "logins_refused",
+            "violations",
+            "accept_errors",
+            "log_damaged",
+        ],
         histograms: &["gateway_in", "gateway_out"],
     },
     Spec {
@@ -443,6 +456,12 @@ impl<I: SessionIo<Connection: Send> + Send, L: LoginChecker + Send> Role for Gat
             self.metrics.set(3, counters.messages_out);
             self.metrics.set(4, counters.malformed);
             self.metrics.set(5, counters.disconnects);
+            self.metrics.set(6, self.gateway.sessions_open() as u64);
+            self.metrics.set(7, counters.turned_away);
+            self.metrics.set(8, counters.logins_refused);
+            self.metrics.set(9, counters.violations);
+            self.metrics.set(10, counters.accept_errors);
+            self.metrics.set(11, counters.log_damaged);
         }
         work
     }

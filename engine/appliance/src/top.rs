@@ -224,7 +224,7 @@ impl Top {
                 self.per_s("gateway", "messages_in"),
                 self.per_s("gateway", "messages_out"),
                 self.per_s("feed", "sequence"),
-                self.counter("gateway", "sessions")
+                self.counter("gateway", "sessions_open")
             )),
             Line::from(format!(
                 "frames/s {:>9.0}   commands a frame {:>7}   bytes a frame {:>8}   supersteps/s {:>7.0}",
@@ -502,7 +502,7 @@ mod tests {
             roles: vec![
                 role(
                     "gateway",
-                    &[("messages_in", messages), ("messages_out", messages), ("sessions", 4)],
+                    &[("messages_in", messages), ("messages_out", messages), ("sessions_open", 4)],
                     vec![],
                 ),
                 role(

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod node;
 pub mod scrape;
 pub mod server;

@@ -25,6 +25,9 @@ struct Cli {
     /// The node's admin socket, where it is not DIR/admin.sock.
     #[arg(long, value_name = "FILE")]
     admin: Option<PathBuf>,
+    /// A certificate that the node or somebody beside it uses, in PEM: how long it holds is told. May be given several times.
+    #[arg(long = "certificate", value_name = "FILE")]
+    certificates: Vec<PathBuf>,
     /// Where to listen: the address of a network of administrators.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
@@ -32,7 +35,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let node = Node::new(&cli.data_dir, cli.admin);
+    let node = Node::new(&cli.data_dir, cli.admin).with_certificates(cli.certificates);
     let listening = |addr| -> std::io::Result<()> {
         // Whoever started it may have closed the pipe.
         let _ = writeln!(std::io::stdout(), "ready: http://{addr}/metrics");

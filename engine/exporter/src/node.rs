@@ -1,4 +1,4 @@
-//! How a node is: its metrics segment, and what its admin socket says.
+//! How a node is: its metrics segment, the signing process's, and what its admin socket says.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 use ironbell_sync::metrics::{Reader, RoleCounts};
 use serde_json::Value;
 
+use crate::certificate;
+
+/// What the admin socket is asked: how the node is, and what phases, switches and limits come to.
+const STATUS: &str = r#"{"request":"status"}"#;
+const SUMMARY: &str = r#"{"request":"summary"}"#;
 /// How long the admin socket may take.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// A thread that has not shown itself for so long stands still: it does so once a second.
@@ -22,7 +27,9 @@ pub const BEATS: &str = "beats";
 #[derive(Debug)]
 pub struct Node {
     segment: PathBuf,
+    signing: PathBuf,
     socket: PathBuf,
+    certificates: Vec<PathBuf>,
     /// When each thread's beats were seen to move.
     moved: BTreeMap<String, (u64, Instant)>,
 }
@@ -34,17 +41,26 @@ pub struct Seen {
     pub roles: Vec<RoleCounts>,
     /// What `ironbell status --json` says.
     pub status: Option<Value>,
+    /// What phases, switches and limits come to; only a node that leads, or is alone, tells it.
+    pub summary: Option<Value>,
     /// Why something is missing.
     pub why: Vec<String>,
-    /// Threads that stand still.
-    pub still: Vec<String>,
+    /// By file, when the first certificate in it ceases to hold, in seconds since 1970; 0 when it cannot be read.
+    pub certificates: BTreeMap<String, i64>,
+    /// The threads, and whether each stands still.
+    pub threads: BTreeMap<String, bool>,
 }
 
 impl Seen {
     /// Whether the node answers and all its threads move.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.status.is_some() && self.still.is_empty()
+        self.status.is_some() && self.still().next().is_none()
+    }
+
+    /// Threads that stand still.
+    pub fn still(&self) -> impl Iterator<Item = &str> {
+        self.threads.iter().filter(|(_, still)| **still).map(|(thread, _)| thread.as_str())
     }
 
     /// Whether members are let in: healthy, and of a pair the node that leads and is open.
@@ -60,27 +76,52 @@ impl Node {
     #[must_use]
     pub fn new(data_dir: &std::path::Path, socket: Option<PathBuf>) -> Self {
         let socket = socket.unwrap_or_else(|| data_dir.join("admin.sock"));
-        Self { segment: data_dir.join("metrics"), socket, moved: BTreeMap::new() }
+        let (segment, signing) = (data_dir.join("metrics"), data_dir.join("signing/metrics"));
+        Self { segment, signing, socket, certificates: Vec::new(), moved: BTreeMap::new() }
+    }
+
+    /// The same, with certificates to be looked at.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Vec<PathBuf>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Looks. What cannot be read is missing in the answer, and said.
     pub fn look(&mut self, now: Instant) -> Seen {
         let mut seen = Seen::default();
-        match self.ask() {
+        match self.ask(STATUS) {
             Ok(status) => seen.status = Some(status),
             Err(why) => seen.why.push(format!("{}: {why}", self.socket.display())),
         }
-        // Opened each time: a node that starts anew makes a file of its own.
-        match Reader::open(&self.segment) {
-            Ok(reader) => seen.roles = reader.read(),
-            Err(why) => seen.why.push(why.to_string()),
+        // Of a node that leads nothing the segment, if there is one, is of the time when it did.
+        let follows = seen.status.as_ref().is_some_and(|status| {
+            status["pair"]["standing"].as_str().is_some_and(|standing| standing != "primary")
+        });
+        if !follows {
+            // Opened each time: a node that starts anew makes a file of its own.
+            match Reader::open(&self.segment) {
+                Ok(reader) => seen.roles = reader.read(),
+                Err(why) => seen.why.push(why.to_string()),
+            }
+            seen.summary = seen.status.as_ref().and_then(|_| Some(self.ask(SUMMARY).ok()?["seen"].take()));
         }
-        seen.still = self.beat(&seen.roles, now);
+        seen.threads = self.beat(&seen.roles, now);
+        for path in &self.certificates {
+            let end = certificate::not_after(path).unwrap_or_else(|why| {
+                seen.why.push(format!("{}: {why}", path.display()));
+                0
+            });
+            seen.certificates.insert(path.display().to_string(), end);
+        }
+        // Not every node has somebody who signs.
+        if let Ok(reader) = Reader::open(&self.signing) {
+            seen.roles.extend(reader.read());
+        }
         seen
     }
 
-    /// Threads that have not moved for long.
-    fn beat(&mut self, roles: &[RoleCounts], now: Instant) -> Vec<String> {
+    /// The threads, and whether each has not moved for long.
+    fn beat(&mut self, roles: &[RoleCounts], now: Instant) -> BTreeMap<String, bool> {
         let beats = roles.iter().filter_map(|role| {
             let thread = role.role.strip_prefix(THREAD)?;
             role.counters.iter().find(|(name, _)| name == BEATS).map(|(_, beats)| (thread, *beats))
@@ -95,21 +136,20 @@ impl Node {
         }
         self.moved = moved;
         let is_still = |since: Instant| now.duration_since(since) > BEAT_MAX;
-        let still = self.moved.iter().filter(|(_, (_, since))| is_still(*since));
-        still.map(|(thread, _)| thread.clone()).collect()
+        self.moved.iter().map(|(thread, (_, since))| (thread.clone(), is_still(*since))).collect()
     }
 
     /// One line out, one line in: see the appliance's `admin`.
-    fn ask(&self) -> Result<Value, String> {
+    fn ask(&self, question: &str) -> Result<Value, String> {
         let mut stream = UnixStream::connect(&self.socket).map_err(|e| e.to_string())?;
         stream.set_read_timeout(Some(ANSWER_MAX)).map_err(|e| e.to_string())?;
-        stream.write_all(b"\"Status\"\n").map_err(|e| e.to_string())?;
+        stream.write_all(format!("{question}\n").as_bytes()).map_err(|e| e.to_string())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).map_err(|e| e.to_string())?;
-        let status: Value = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
-        match status["error"].as_str() {
+        let answer: Value = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
+        match answer["error"].as_str() {
             Some(why) => Err(why.to_owned()),
-            None => Ok(status),
+            None => Ok(answer),
         }
     }
 }
@@ -128,12 +168,13 @@ mod tests {
         let mut node = Node::new(std::path::Path::new("/nowhere"), None);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(node.beat(&thread(1), at(0)), Vec::<String>::new());
-        assert_eq!(node.beat(&thread(2), at(4)), Vec::<String>::new());
-        assert_eq!(node.beat(&thread(2), at(9)), Vec::<String>::new());
-        assert_eq!(node.beat(&thread(2), at(10)), ["order-path"]);
-        assert_eq!(node.beat(&thread(3), at(11)), Vec::<String>::new());
+        let mut is_still = |beats, seconds| node.beat(&thread(beats), at(seconds))["order-path"];
+        assert!(!is_still(1, 0));
+        assert!(!is_still(2, 4));
+        assert!(!is_still(2, 9));
+        assert!(is_still(2, 10));
+        assert!(!is_still(3, 11));
         // Another node, which counts from the beginning.
-        assert_eq!(node.beat(&thread(0), at(20)), Vec::<String>::new());
+        assert!(!is_still(0, 20));
     }
 }

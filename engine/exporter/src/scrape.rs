@@ -17,7 +17,21 @@ use serde_json::Value;
 use crate::node::{Seen, THREAD};
 
 /// Counters of the segment that go up and down.
-const LEVELS: &[&str] = &["sessions", "seq", "durable_seq", "sequence", "replicated_seq"];
+const LEVELS: &[&str] = &[
+    "sessions_open",
+    "seq",
+    "durable_seq",
+    "sequence",
+    "replicated_seq",
+    "signed_size",
+    "committed_size",
+    "journaled_size",
+    "waiting",
+    "late",
+    "alive_unix_s",
+    "witnesses",
+    "witnesses_silent",
+];
 /// What the name of a ring's fill begins with.
 const RING: &str = "ring_";
 /// Upper bounds of a latency's buckets, in microseconds: 1, 2 and 5 of each power of ten.
@@ -145,7 +159,7 @@ fn roles(seen: &Seen, families: &mut Families) {
             }
         }
         for (stage, counts) in &role.histograms {
-            let help = "From the message read by the gateway to the end of the stage";
+            let help = "From the message read by the gateway to the end of the stage; signed: from the command's time to a checkpoint that covers it";
             let (sum, count, buckets) = spread(counts);
             families.put(
                 "ironbell_stage_latency_seconds",
@@ -180,9 +194,15 @@ fn about(seen: &Seen, families: &mut Families) {
         is(seen.is_healthy()),
     );
     families.level("ironbell_ready", "Whether members are let in", is(seen.is_ready()));
-    for thread in &seen.still {
+    for (thread, still) in &seen.threads {
         let labels = &[("thread", thread.as_str())];
-        families.put("ironbell_thread_still", "A thread that stands still", labels, Figure::Level(1.0));
+        let help = "Whether the thread stands still";
+        families.put("ironbell_thread_still", help, labels, Figure::Level(is(*still)));
+    }
+    for (file, end) in &seen.certificates {
+        let help = "When the first certificate in the file ceases to hold, in seconds since 1970; 0 when it cannot be read";
+        let end = Figure::Level(*end as f64);
+        families.put("ironbell_certificate_end_unix_s", help, &[("file", file)], end);
     }
     let Some(status) = &seen.status else { return };
     let there = |value: &Value| Some(is(!value.is_null()));
@@ -212,6 +232,16 @@ fn about(seen: &Seen, families: &mut Families) {
         status["snapshot_seq"].as_f64(),
     );
     level(
+        "ironbell_snapshot_age_seconds",
+        "Since the newest snapshot was made",
+        status["snapshot_age_s"].as_f64(),
+    );
+    level(
+        "ironbell_sessions_max",
+        "Sessions that members may have at a time",
+        status["sessions_max"].as_f64().filter(|max| *max > 0.0),
+    );
+    level(
         "ironbell_recovery_seconds",
         "What the last start took to recover",
         status["recovery"]["ms"].as_f64().map(|ms| ms / 1e3),
@@ -223,10 +253,50 @@ fn about(seen: &Seen, families: &mut Families) {
         &[("durability", durability)],
         Figure::Level(1.0),
     );
+    for (ring, slots) in rows(&status["rings"]) {
+        let help = "Slots that a ring has";
+        families.put("ironbell_ring_slots_max", help, &[("ring", ring)], Figure::Level(slots));
+    }
+    if let Some(summary) = &seen.summary {
+        about_venue(summary, families);
+    }
     let pair = &status["pair"];
     if pair.is_object() {
         about_pair(pair, families);
     }
+}
+
+/// Names and figures of an object.
+fn rows(object: &Value) -> impl Iterator<Item = (&str, f64)> {
+    let rows = object.as_object().into_iter().flatten();
+    rows.filter_map(|(name, figure)| Some((name.as_str(), figure.as_f64()?)))
+}
+
+/// What phases, switches and limits come to.
+fn about_venue(summary: &Value, families: &mut Families) {
+    for (phase, count) in rows(&summary["instruments"]) {
+        let help = "Instruments by what they do now";
+        families.put("ironbell_instruments", help, &[("phase", phase)], Figure::Level(count));
+    }
+    for (scope, count) in rows(&summary["kill_switches"]) {
+        let help = "Kill switches that are on";
+        families.put("ironbell_kill_switches", help, &[("scope", scope)], Figure::Level(count));
+    }
+    for (limit, permille) in rows(&summary["limit_used_permille"]) {
+        let help = "What is used of the limit that is nearest to its end, of each kind";
+        let share = Figure::Level(permille / 1e3);
+        families.put("ironbell_limit_used_ratio", help, &[("limit", limit)], share);
+    }
+    families.level(
+        "ironbell_firms_order_entry_disabled",
+        "Firms that have disabled their order entry",
+        summary["order_entry_disabled"].as_f64(),
+    );
+    families.level(
+        "ironbell_ports_logged_in",
+        "Ports that are logged in",
+        summary["ports_logged_in"].as_f64(),
+    );
 }
 
 /// Of one node of a pair.
@@ -235,8 +305,9 @@ fn about_pair(pair: &Value, families: &mut Families) {
     let mut level = |name: &str, help: &str, level: Option<f64>| families.level(name, help, level);
     level("ironbell_pair_primary", "Whether this node leads", Some(is(pair["standing"] == "primary")));
     level("ironbell_pair_promised_epoch", "The highest epoch promised", pair["promised"].as_f64());
-    let alarms = pair["alarms"].as_array().map(|alarms| alarms.len() as f64);
-    level("ironbell_pair_alarms", "What somebody should look at", alarms);
+    let alarms = pair["alarms"].as_array();
+    let count = alarms.map(|alarms| alarms.len() as f64);
+    level("ironbell_pair_alarms", "What somebody should look at", count);
     level(
         "ironbell_pair_halted",
         "Whether this node stands still until somebody looks",
@@ -253,6 +324,14 @@ fn about_pair(pair: &Value, families: &mut Families) {
     );
     let seconds = lag["ms"].as_f64().map(|ms| ms / 1e3);
     level("ironbell_pair_lag_seconds", "Time since the standby acknowledged all there was", seconds);
+    for alarm in alarms.into_iter().flatten().filter_map(Value::as_str) {
+        let help = "What somebody should look at, in words, always 1";
+        families.put("ironbell_pair_alarm", help, &[("alarm", alarm)], Figure::Level(1.0));
+    }
+    if let Some(in_sync) = pair["register"]["in_sync"].as_array() {
+        let in_sync = Figure::Level(in_sync.len() as f64);
+        families.put("ironbell_pair_in_sync", "Nodes that the register has as in sync", &[], in_sync);
+    }
     if let Some(mode) = pair["register"]["mode"].as_str() {
         families.put(
             "ironbell_pair_mode",

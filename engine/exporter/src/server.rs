@@ -90,7 +90,7 @@ async fn answer(
 
 fn verdict(holds: bool, seen: &Seen) -> Response<Full<Bytes>> {
     let mut why: String = seen.why.iter().map(|why| format!("{why}\n")).collect();
-    why.extend(seen.still.iter().map(|thread| format!("thread {thread} stands still\n")));
+    why.extend(seen.still().map(|thread| format!("thread {thread} stands still\n")));
     if holds {
         text(StatusCode::OK, "text/plain", format!("ok\n{why}"))
     } else if why.is_empty() {

@@ -18,10 +18,15 @@ struct Exporter {
 
 impl Exporter {
     fn start(dir: PathBuf) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    fn start_with(dir: PathBuf, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ironbell-exporter"))
             .arg("--data-dir")
             .arg(&dir)
             .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("it runs");
@@ -69,7 +74,7 @@ fn segment(dir: &Path) -> Vec<RoleMetrics> {
     let specs = [
         Spec {
             role: "gateway",
-            counters: &["sessions", "messages_in", "ring_release_gateway"],
+            counters: &["sessions_open", "messages_in", "ring_release_gateway"],
             histograms: &["gateway_in"],
         },
         Spec { role: "thread order-path", counters: &["idle_ns", "idle_permille", "beats"], histograms: &[] },
@@ -86,25 +91,45 @@ fn segment(dir: &Path) -> Vec<RoleMetrics> {
     roles
 }
 
-/// Answers so many times what a node's admin socket does.
-fn admin(dir: &Path, status: &'static str, times: usize) -> std::thread::JoinHandle<()> {
+/// What the signing process has counted.
+fn signing(dir: &Path) -> Vec<RoleMetrics> {
+    std::fs::create_dir_all(dir.join("signing")).expect("room");
+    let spec = Spec { role: "signing", counters: &["checkpoints", "late"], histograms: &["signed"] };
+    let mut roles = create(&dir.join("signing/metrics"), &[spec]).expect("room");
+    roles[0].set(0, 7);
+    roles[0].set(1, 1);
+    roles
+}
+
+/// Answers one question after the other what a node's admin socket would.
+fn admin(dir: &Path, said: &[(&'static str, &'static str)]) -> std::thread::JoinHandle<()> {
     let listener = UnixListener::bind(dir.join("admin.sock")).expect("a socket");
+    let said = said.to_vec();
     std::thread::spawn(move || {
-        for _ in 0..times {
+        for (question, answer) in said {
             let (stream, _) = listener.accept().expect("someone asks");
             let mut line = String::new();
             let mut stream = BufReader::new(stream);
             stream.read_line(&mut line).expect("a question");
-            assert_eq!(line, "\"Status\"\n");
-            stream.get_mut().write_all(status.as_bytes()).expect("it listens");
+            assert_eq!(line, question);
+            stream.get_mut().write_all(answer.as_bytes()).expect("it listens");
         }
     })
 }
 
+const STATUS: &str = "{\"request\":\"status\"}\n";
+const SUMMARY: &str = "{\"request\":\"summary\"}\n";
+
+const VENUE: &str = concat!(
+    r#"{"seq":990,"seen":{"instruments":{"halted":1,"continuous":2},"kill_switches":{"venue":0,"port":3},"#,
+    r#""order_entry_disabled":1,"ports_logged_in":2,"limit_used_permille":{"credit":250}}}"#,
+    "\n"
+);
+
 const LEADS: &str = concat!(
     r#"{"uptime_s":12.5,"epoch":3,"order_entry_halted":false,"seq":990,"checks_equal":77,"checks_unequal":null,"#,
-    r#""shadow_stuck":null,"snapshot_seq":null,"durability":"disk","recovery":{"ms":1500.0},"pair":{"standing":"primary","#,
-    r#""open":true,"promised":3,"alarms":["solo"],"halted":null,"behind":null,"register":{"mode":"pair"},"#,
+    r#""shadow_stuck":null,"snapshot_seq":null,"snapshot_age_s":null,"sessions_max":256,"rings":{"release_gateway":16384},"durability":"disk","recovery":{"ms":1500.0},"pair":{"standing":"primary","#,
+    r#""open":true,"promised":3,"alarms":["solo"],"halted":null,"behind":null,"register":{"mode":"pair","in_sync":[1,2]},"#,
     r#""lag":{"commands":4,"bytes":512,"ms":3}}}"#,
     "\n"
 );
@@ -113,15 +138,16 @@ const LEADS: &str = concat!(
 fn what_a_node_counts_is_served() {
     let dir = scratch();
     let _roles = segment(&dir);
-    let answers = admin(&dir, LEADS, 1);
-    let exporter = Exporter::start(dir);
+    let _signing = signing(&dir);
+    let answers = admin(&dir, &[(STATUS, LEADS), (SUMMARY, VENUE)]);
+    let exporter = Exporter::start_with(dir, &["--certificate", "/nowhere.pem"]);
     let (status, text) = exporter.get("/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
-    answers.join().expect("one question");
+    answers.join().expect("two questions");
     let lines: Vec<_> = text.lines().collect();
     for line in [
         "# TYPE ironbell_gateway_messages_in counter",
-        "ironbell_gateway_sessions 3.0",
+        "ironbell_gateway_sessions_open 3.0",
         "ironbell_gateway_messages_in_total 4000000000000.0",
         r#"ironbell_ring_slots{ring="release_gateway"} 17.0"#,
         r#"ironbell_thread_idle_seconds_total{thread="order-path"} 2.5"#,
@@ -133,6 +159,20 @@ fn what_a_node_counts_is_served() {
         r#"ironbell_stage_latency_seconds_bucket{le="5.0",stage="gateway_in"} 4"#,
         r#"ironbell_stage_latency_seconds_bucket{le="+Inf",stage="gateway_in"} 5"#,
         r#"ironbell_stage_latency_seconds_count{stage="gateway_in"} 5"#,
+        r#"ironbell_ring_slots_max{ring="release_gateway"} 16384.0"#,
+        r#"ironbell_thread_still{thread="order-path"} 0.0"#,
+        "ironbell_sessions_max 256.0",
+        r#"ironbell_instruments{phase="halted"} 1.0"#,
+        r#"ironbell_kill_switches{scope="port"} 3.0"#,
+        r#"ironbell_limit_used_ratio{limit="credit"} 0.25"#,
+        "ironbell_firms_order_entry_disabled 1.0",
+        "ironbell_ports_logged_in 2.0",
+        // One that cannot be read has ended: somebody should look.
+        r#"ironbell_certificate_end_unix_s{file="/nowhere.pem"} 0.0"#,
+        "ironbell_signing_late 1.0",
+        "ironbell_signing_checkpoints_total 7.0",
+        r#"ironbell_pair_alarm{alarm="solo"} 1.0"#,
+        "ironbell_pair_in_sync 2.0",
         "ironbell_up 1.0",
         "ironbell_ready 1.0",
         "ironbell_epoch 3.0",
@@ -164,17 +204,21 @@ fn a_node_that_is_away_is_down_and_what_it_counted_is_still_told() {
     // It has died: its segment is there, its socket is not.
     let _roles = segment(&dir);
     let text = exporter.get("/metrics").1;
-    assert!(text.contains("ironbell_up 0.0\n") && text.contains("ironbell_gateway_sessions 3.0\n"), "{text}");
+    assert!(
+        text.contains("ironbell_up 0.0\n") && text.contains("ironbell_gateway_sessions_open 3.0\n"),
+        "{text}"
+    );
     assert_eq!(exporter.get("/ready").0, "HTTP/1.1 503 Service Unavailable");
 }
 
 #[test]
 fn a_standby_is_healthy_and_not_ready() {
     let dir = scratch();
+    // Of the time when it led: its threads stand still, and nobody minds.
     let _roles = segment(&dir);
     let status =
         "{\"pair\":{\"standing\":\"standby\",\"open\":false,\"promised\":2,\"alarms\":[],\"halted\":null}}\n";
-    let answers = admin(&dir, status, 2);
+    let answers = admin(&dir, &[(STATUS, status); 3]);
     let exporter = Exporter::start(dir);
     assert_eq!(exporter.get("/health").0, "HTTP/1.1 200 OK");
     let (ready, why) = exporter.get("/ready");
@@ -182,7 +226,10 @@ fn a_standby_is_healthy_and_not_ready() {
         (ready.as_str(), why.as_str()),
         ("HTTP/1.1 503 Service Unavailable", "this node lets no members in\n")
     );
-    answers.join().expect("two questions");
+    let text = exporter.get("/metrics").1;
+    assert!(text.contains("ironbell_up 1.0\n") && text.contains("ironbell_pair_primary 0.0\n"), "{text}");
+    assert!(!text.contains("ironbell_gateway") && !text.contains("ironbell_thread"), "{text}");
+    answers.join().expect("three questions");
 }
 
 #[test]

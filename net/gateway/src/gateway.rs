@@ -345,6 +345,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         self.failure.as_ref()
     }
 
+    /// Connections that there are now, logged in or not.
+    #[must_use]
+    pub fn sessions_open(&self) -> usize {
+        self.connections.len() - self.spare.len()
+    }
+
     /// What it did so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

@@ -61,6 +61,11 @@ fn operators_lead_a_pair_by_hand() {
             .as_ref()
             .is_some_and(|pair| pair.alarms.iter().any(|alarm| alarm.contains("standby is lost")))
     });
+    assert_exposed(
+        first,
+        &[r#"ironbell_pair_alarm{alarm="the standby is lost"#, "ironbell_pair_linked 0"],
+        &[],
+    );
     let told = first.told(&["ctl", "solo", "--reason", "the test", "--approver", "nobody"]);
     assert!(told.contains("solo in epoch"), "{told}");
     let told = first.told(&["status"]);
@@ -77,10 +82,40 @@ fn operators_lead_a_pair_by_hand() {
     second.wait_until("the other has joined", is_pair);
     assert!(TcpStream::connect(first.order_entry()).is_err(), "who was demoted lets nobody in");
     first.wait_until("it sees that", |status| is_pair(status) && leads_by_register(status) == Some(2));
+    // Who led before has a metrics segment of that time, whose threads move no more: it is healthy all the same.
+    let standby = [
+        "ironbell_healthy 1",
+        "ironbell_ready 0",
+        "ironbell_pair_primary 0",
+        "ironbell_pair_behind_commands ",
+    ];
+    assert_exposed(first, &standby, &["ironbell_gateway", "ironbell_thread"]);
+    let primary = [
+        "ironbell_ready 1",
+        "ironbell_pair_primary 1",
+        "ironbell_pair_lag_commands ",
+        "ironbell_pair_in_sync 2",
+    ];
+    assert_exposed(second, &primary, &["ironbell_pair_alarm{"]);
+    assert_exposed(
+        second,
+        &[r#"ironbell_pair_mode{mode="pair"} 1"#, "ironbell_gateway_sessions_open ", "ironbell_instruments{"],
+        &[],
+    );
     let told = first.told(&["ctl", "promote", "--reason", "back again"]);
     assert!(told.contains("leads in epoch"), "{told}");
     first.wait_until("it leads again", is_open);
     first.wait_until("the other has joined", is_pair);
+}
+
+/// The exporter has lines that begin so, and none that begin otherwise.
+fn assert_exposed(node: &Node, lines: &[&str], none: &[&str]) {
+    let config = &node.config;
+    let mut looked_at = ironbell_exporter::node::Node::new(&config.data_dir, Some(config.admin_socket()));
+    let text = ironbell_exporter::scrape::text(&looked_at.look(Instant::now()));
+    let is_there = |line: &str| text.lines().any(|there| there.starts_with(line));
+    lines.iter().for_each(|line| assert!(is_there(line), "{line} is missing: {text}"));
+    none.iter().for_each(|line| assert!(!is_there(line), "{line} is there: {text}"));
 }
 
 /// Who goes.

@@ -7,7 +7,7 @@ use ironbell_sync::metrics::{self, RoleMetrics, Spec};
 
 use crate::failure::Failure;
 
-const COUNTERS: [&str; 9] = [
+const COUNTERS: [&str; 11] = [
     "signed_size",
     "committed_size",
     "journaled_size",
@@ -17,9 +17,12 @@ const COUNTERS: [&str; 9] = [
     "failed",
     "key_busy_ms",
     "alive_unix_s",
+    "witnesses",
+    "witnesses_silent",
 ];
 
-/// What it counts. `late` is 1 while checkpoints wait for the key beyond `waiting_max`: the alarm.
+/// What it counts. `late` is 1 while checkpoints wait for the key beyond `waiting_max`: the alarm. A witness is silent whose last
+/// answer was none, or no signature.
 pub(super) struct Counted {
     pub(super) signed_size: u64,
     pub(super) committed_size: u64,
@@ -29,6 +32,8 @@ pub(super) struct Counted {
     pub(super) is_late: bool,
     pub(super) failed: u64,
     pub(super) key_busy_ms: u64,
+    pub(super) witnesses: u64,
+    pub(super) witnesses_silent: u64,
 }
 
 /// The segment, and the histogram `signed` in it: from the time of the oldest command that a checkpoint is the first to
@@ -53,6 +58,8 @@ impl Health {
             counted.failed,
             counted.key_busy_ms,
             unix_ns() / 1_000_000_000,
+            counted.witnesses,
+            counted.witnesses_silent,
         ];
         values.into_iter().enumerate().for_each(|(index, value)| self.0.set(index, value));
     }

@@ -386,6 +386,7 @@ impl Process {
 
     fn count(&mut self) {
         let desk = self.desk.health();
+        let (witnesses, witnesses_silent) = self.witnesses.counts();
         self.health.count(&Counted {
             signed_size: self.signed.size,
             committed_size: self.follow.tree.size(),
@@ -395,6 +396,8 @@ impl Process {
             is_late: self.is_late,
             failed: desk.failed,
             key_busy_ms: desk.busy_ms,
+            witnesses,
+            witnesses_silent,
         });
     }
 

@@ -64,6 +64,12 @@ impl Witnesses {
         places.iter().map(One::start).collect::<Result<_, _>>().map(Self)
     }
 
+    /// How many there are, and how many of them do not cosign.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let deaf = self.0.iter().filter(|one| one.is_deaf).count();
+        (self.0.len() as u64, deaf as u64)
+    }
+
     /// Shows them a checkpoint. One that is busy with an earlier one sees the next.
     pub(super) fn show(&mut self, note: &Note, size: u64, tree: &Tree) -> Result<(), Failure> {
         for one in self.0.iter_mut().filter(|one| one.asked.is_none()) {
