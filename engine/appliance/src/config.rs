@@ -91,11 +91,13 @@ pub enum Io {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Xdp {
-    /// The network device that has the address listened on.
+    /// The network device that has the address.
     pub interface: String,
-    /// The queue by which all frames of the port come in.
+    /// The queue; of several, the first, by which frames go out.
     pub queue: u32,
-    /// Frames in memory, each way. A power of two.
+    /// So many queues from there on are those by which frames of the port come in. The feed, which sends, has one.
+    pub queues: u32,
+    /// Frames in memory, of each queue and each way. A power of two.
     pub frames: u32,
     /// Whether frames may be copied.
     pub copy: Copying,
@@ -131,6 +133,7 @@ impl Default for Xdp {
         Self {
             interface: String::new(),
             queue: 0,
+            queues: 1,
             frames: 2_048,
             copy: Copying::default(),
             busy_poll_budget: 0,
@@ -152,6 +155,21 @@ pub struct Feed {
     pub rerequest: SocketAddrV4,
     /// Largest UDP payload sent, in bytes.
     pub payload_bytes_max: usize,
+    /// What moves its packets: `kernel` or `xdp`. Re-requests are answered by a socket of the kernel in either case.
+    pub io: FeedIo,
+    /// `[feed.xdp]`: of `io = "xdp"`.
+    pub xdp: Xdp,
+}
+
+/// What moves the feed's packets.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum FeedIo {
+    /// A socket of the kernel.
+    #[default]
+    Kernel,
+    /// AF_XDP, on a transmit queue of its own.
+    Xdp,
 }
 
 /// The service role: everything that need not be fast.
@@ -326,6 +344,8 @@ impl Default for Feed {
             allow_remote: false,
             rerequest: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 26_411),
             payload_bytes_max: 1_400,
+            io: FeedIo::default(),
+            xdp: Xdp::default(),
         }
     }
 }
@@ -370,16 +390,75 @@ impl OrderEntry {
                 self.listen
             ));
         }
-        if self.xdp.interface.is_empty() {
-            return Err(
-                "order_entry.xdp.interface is missing; io = \"xdp\" takes the device that has the address"
-                    .into(),
-            );
-        }
-        if !self.xdp.frames.is_power_of_two() || !(64..=65_536).contains(&self.xdp.frames) {
+        self.xdp.check("order_entry")
+    }
+}
+
+impl Xdp {
+    /// What is wrong with the table of this name in `section`.
+    fn check(&self, section: &str) -> Result<(), String> {
+        if self.interface.is_empty() {
             return Err(format!(
-                "order_entry.xdp.frames = {} is no power of two within 64 to 65536",
-                self.xdp.frames
+                "{section}.xdp.interface is missing; io = \"xdp\" takes the device that has the address"
+            ));
+        }
+        if !self.frames.is_power_of_two() || !(64..=65_536).contains(&self.frames) {
+            return Err(format!(
+                "{section}.xdp.frames = {} is no power of two within 64 to 65536",
+                self.frames
+            ));
+        }
+        if !(1..=64).contains(&self.queues) {
+            return Err(format!("{section}.xdp.queues = {} is not within 1 to 64", self.queues));
+        }
+        Ok(())
+    }
+
+    /// What a socket is opened with.
+    #[must_use]
+    pub fn socket(&self) -> ironbell_xdp::socket::Config {
+        ironbell_xdp::socket::Config {
+            queue: self.queue,
+            queues: self.queues,
+            frames: self.frames,
+            copy: self.copy.into(),
+            busy_poll_budget: self.busy_poll_budget,
+            ..ironbell_xdp::socket::Config::new(&self.interface)
+        }
+    }
+}
+
+impl Feed {
+    fn check(&self, order_entry: &OrderEntry) -> Result<(), String> {
+        if !self.group.ip().is_multicast() {
+            return Err(format!("feed.group = {} is no multicast address", self.group.ip()));
+        }
+        if !(128..=65_507).contains(&self.payload_bytes_max) {
+            return Err(format!(
+                "feed.payload_bytes_max = {} is not within 128 to 65507",
+                self.payload_bytes_max
+            ));
+        }
+        if self.io != FeedIo::Xdp {
+            return Ok(());
+        }
+        self.xdp.check("feed")?;
+        if self.interface.is_unspecified() {
+            return Err("feed.interface = 0.0.0.0 with io = \"xdp\": frames carry it as their sender's address; name it"
+                .into());
+        }
+        if self.xdp.queues != 1 {
+            return Err(format!("feed.xdp.queues = {}: the feed sends by one", self.xdp.queues));
+        }
+        let members = &order_entry.xdp;
+        let theirs = members.queue..members.queue.saturating_add(members.queues);
+        if order_entry.io == Io::Xdp
+            && members.interface == self.xdp.interface
+            && theirs.contains(&self.xdp.queue)
+        {
+            return Err(format!(
+                "feed.xdp.queue = {} of {} is order entry's: choose another one (`ethtool -l {}` tells how many there are)",
+                self.xdp.queue, self.xdp.interface, self.xdp.interface
             ));
         }
         Ok(())
@@ -448,15 +527,7 @@ impl Config {
             signing.check()?;
         }
         self.order_entry.check()?;
-        if !self.feed.group.ip().is_multicast() {
-            return Err(format!("feed.group = {} is no multicast address", self.feed.group.ip()));
-        }
-        if !(128..=65_507).contains(&self.feed.payload_bytes_max) {
-            return Err(format!(
-                "feed.payload_bytes_max = {} is not within 128 to 65507",
-                self.feed.payload_bytes_max
-            ));
-        }
+        self.feed.check(&self.order_entry)?;
         if !(1..=16).contains(&self.journal.in_flight) {
             return Err(format!("journal.in_flight = {} is not within 1 to 16", self.journal.in_flight));
         }
@@ -628,6 +699,17 @@ mod tests {
             ("[order_entry]\nio = \"xdp\"", "order_entry.xdp.interface is missing"),
             ("[order_entry]\nio = \"xdp\"\nlisten = \"127.0.0.1:0\"", "name both"),
             ("[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", frames = 100 }", "frames = 100"),
+            ("[feed]\nio = \"xdp\"", "feed.xdp.interface is missing"),
+            ("[feed]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queues = 2 }", "the feed sends by one"),
+            (
+                "[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queues = 2 }\n\
+                 [feed]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queue = 1 }",
+                "feed.xdp.queue = 1 of eth0 is order entry's",
+            ),
+            (
+                "[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queues = 0 }",
+                "queues = 0 is not within",
+            ),
             ("[placement]\ncpus = [4000]", "CPU 4000"),
             ("[shards]\ncount = 33", "shards.count = 33 is not within 1 to 32"),
             ("[shards]\ncount = 2\nfirms = { ALFA = 2 }", "shards.firms.ALFA = 2, and there are 2"),

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use ironbell_device::kernel::{self, KernelAcceptor};
 use ironbell_device::{Closed, Error, SessionIo, Stream as _};
+use ironbell_sync::metrics::RoleMetrics;
 use ironbell_types::Nanos;
 use ironbell_xdp::bypass::Bypass;
-use ironbell_xdp::{socket, tcp, uring};
+use ironbell_xdp::{tcp, uring};
 
 use crate::config::{Io, OrderEntry};
 use crate::failure::Failure;
+use crate::roles;
 
 /// Where members come in.
 #[derive(Debug)]
@@ -53,11 +55,36 @@ impl Door {
                 Ok(Self::Uring(Box::new(ring)))
             }
             Io::Xdp => {
-                let mut bypass = Bypass::listen(&socket_config(config), tcp_config(config)?)
+                let bypass = Bypass::listen(&config.xdp.socket(), tcp_config(config)?)
                     .map_err(|e| Failure::refused(format_args!("order_entry.xdp: {e}")))?;
                 tracing::info!("order entry on {}: {}", config.listen, bypass.describe());
                 Ok(Self::Xdp(Box::new(bypass)))
             }
+        }
+    }
+}
+
+impl Door {
+    /// Copies what the TCP of our own counted, in the order of [`roles::BYPASS`].
+    pub fn tell(&self, metrics: &mut RoleMetrics) {
+        let Self::Xdp(bypass) = self else { return };
+        let (tcp, counters) = (bypass.tcp(), bypass.tcp().counters());
+        let figures = [
+            tcp.connections() as u64,
+            tcp.half_open() as u64,
+            counters.half_open_evicted,
+            counters.connected,
+            counters.refused,
+            counters.aborted,
+            counters.unknown,
+            counters.frames,
+            counters.ignored,
+            bypass.frames_dropped(),
+            counters.tx_full,
+        ];
+        assert_eq!(figures.len(), roles::BYPASS.counters.len(), "each has its name");
+        for (at, figure) in figures.into_iter().enumerate() {
+            metrics.set(at, figure);
         }
     }
 }
@@ -73,23 +100,12 @@ fn connections_max(config: &OrderEntry) -> usize {
     config.sessions_max + config.sessions_max / 2 + 64
 }
 
-fn socket_config(config: &OrderEntry) -> socket::Config {
-    let xdp = &config.xdp;
-    socket::Config {
-        queue: xdp.queue,
-        frames: xdp.frames,
-        copy: xdp.copy.into(),
-        busy_poll_budget: xdp.busy_poll_budget,
-        ..socket::Config::new(&xdp.interface)
-    }
-}
-
 fn tcp_config(config: &OrderEntry) -> Result<tcp::Config, Failure> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|e| Failure::refused(format_args!("no randomness: {e}")))?;
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|e| Failure::refused(format_args!("no randomness: {e}")))?;
     Ok(tcp::Config {
         connections_max: connections_max(config),
-        ..tcp::Config::new(config.listen, u64::from_ne_bytes(seed))
+        ..tcp::Config::new(config.listen, u128::from_ne_bytes(secret))
     })
 }
 

@@ -13,7 +13,8 @@ use ironbell_sync::{cursor, due, metrics, ring};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Io};
+use crate::door::Door;
 use crate::failure::Failure;
 use crate::ha::Marks;
 use crate::ha::desk::{Asked, View};
@@ -101,8 +102,9 @@ impl Warm {
             counters: &ironbell_runtime::placement::IDLE_COUNTERS,
             histograms: &[],
         };
-        let specs: Vec<_> =
-            roles::SPECS.into_iter().chain(names.iter().map(|name| idle_spec(name.as_str()))).collect();
+        let bypass = (config.order_entry.io == Io::Xdp).then_some(roles::BYPASS);
+        let threads_idle = names.iter().map(|name| idle_spec(name.as_str()));
+        let specs: Vec<_> = roles::SPECS.into_iter().chain(bypass).chain(threads_idle).collect();
         let mut metrics = metrics::create(&metrics_path, &specs).map_err(Failure::refused)?.into_iter();
         let mut next_metrics = || -> RoleMetrics {
             metrics.next().expect("one section a role").counting_latencies(config.metrics.latency)
@@ -119,7 +121,7 @@ impl Warm {
             data_key,
         });
 
-        let gateway =
+        let mut gateway =
             GatewayRole::new(gateway, next_metrics(), draining.clone(), fatal.clone(), stop.clone());
         let asks = engine.pending_asks().filter_map(|ask| match ask {
             Command::MassCancelSlice(slice) => Some(slice),
@@ -184,6 +186,9 @@ impl Warm {
 
         let shard = ShardRole::new(shard, next_metrics());
         let release = ReleaseRole::new(release, next_metrics());
+        if bypass.is_some() {
+            gateway = gateway.with_beneath(next_metrics(), Door::tell);
+        }
         let mut roles: Vec<(Station, Box<dyn Role>)> = vec![
             (Station::Gateway, Box::new(gateway)),
             (Station::Sequencer, Box::new(sequencer)),

@@ -13,6 +13,7 @@ pub mod topology;
 
 pub mod door;
 pub mod ha;
+pub mod outlet;
 pub mod warm;
 
 pub mod fanned_out;

@@ -87,6 +87,25 @@ pub const SPECS: [Spec<'static>; 7] = [
     },
 ];
 
+/// What is counted of the TCP of our own, where order entry runs over it (`order_entry.io = "xdp"`).
+pub const BYPASS: Spec<'static> = Spec {
+    role: "bypass",
+    counters: &[
+        "connections",
+        "half_open",
+        "half_open_evicted",
+        "connected",
+        "refused",
+        "aborted",
+        "segments_unknown",
+        "frames",
+        "frames_ignored",
+        "frames_dropped",
+        "tx_full",
+    ],
+    histograms: &[],
+};
+
 /// Why a node stopped by itself; the first reason stays.
 #[derive(Clone, Debug, Default)]
 pub struct Fatal(Arc<OnceLock<String>>);
@@ -393,6 +412,8 @@ pub fn observe_released(mut metrics: RoleMetrics) -> impl FnMut(Released) + Send
 pub struct GatewayRole<I: SessionIo, L> {
     gateway: Gateway<I, L>,
     metrics: RoleMetrics,
+    /// What is copied where from what is beneath the gateway.
+    beneath: Option<(RoleMetrics, Beneath<I>)>,
     scale: TickScale,
     draining: Stop,
     fatal: Fatal,
@@ -400,6 +421,9 @@ pub struct GatewayRole<I: SessionIo, L> {
     polls: u32,
     last_poll: Nanos,
 }
+
+/// Copies the counters of what moves a gateway's bytes.
+pub type Beneath<I> = fn(&I, &mut RoleMetrics);
 
 impl<I: SessionIo, L: LoginChecker> GatewayRole<I, L> {
     /// When `draining` is asked it accepts and reads no more.
@@ -414,6 +438,7 @@ impl<I: SessionIo, L: LoginChecker> GatewayRole<I, L> {
         Self {
             gateway,
             metrics,
+            beneath: None,
             scale: TickScale::new(),
             draining,
             fatal,
@@ -421,6 +446,13 @@ impl<I: SessionIo, L: LoginChecker> GatewayRole<I, L> {
             polls: 0,
             last_poll: Nanos(0),
         }
+    }
+
+    /// Has `copy` tell, now and then, what is beneath the gateway.
+    #[must_use]
+    pub fn with_beneath(mut self, metrics: RoleMetrics, copy: Beneath<I>) -> Self {
+        self.beneath = Some((metrics, copy));
+        self
     }
 }
 
@@ -462,6 +494,9 @@ impl<I: SessionIo<Connection: Send> + Send, L: LoginChecker + Send> Role for Gat
             self.metrics.set(9, counters.violations);
             self.metrics.set(10, counters.accept_errors);
             self.metrics.set(11, counters.log_damaged);
+            if let Some((metrics, copy)) = &mut self.beneath {
+                copy(self.gateway.io(), metrics);
+            }
         }
         work
     }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ironbell_feed::datagrams::Udp;
 use ironbell_feed::{Encoder, Feed};
 use ironbell_gateway::{ArgonChecker, Gateway};
 use ironbell_sessionlog::{Maker, SessionLog};
@@ -22,6 +21,7 @@ use crate::config::Config;
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::inspection;
+use crate::outlet::Outlet;
 use crate::recovery::Replay;
 use crate::service;
 use crate::snapshot::{self, Base, Found, Logs};
@@ -31,14 +31,14 @@ use crate::topology;
 /// Order entry of a node. Who leads nothing does not listen.
 pub type OrderEntry = Gateway<Door, ArgonChecker>;
 /// Market data out.
-pub type MarketData = Feed<Option<Udp>>;
+pub type MarketData = Feed<Option<Outlet>>;
 
 /// The addresses that members use, taken.
 pub struct Doors {
     /// Where they connect.
     pub order_entry: Door,
     /// What the feed is sent by.
-    pub feed: Udp,
+    pub feed: Outlet,
 }
 
 impl Doors {
@@ -47,7 +47,8 @@ impl Doors {
     /// # Errors
     /// When one is taken or is not this machine's.
     pub fn open(config: &Config) -> Result<Self, Failure> {
-        Ok(Self { order_entry: Door::open(&config.order_entry)?, feed: Udp::open(&feed_config(config))? })
+        let order_entry = Door::open(&config.order_entry)?;
+        Ok(Self { order_entry, feed: Outlet::open(&config.feed, &feed_config(config))? })
     }
 }
 

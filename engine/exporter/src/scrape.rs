@@ -19,6 +19,8 @@ use crate::node::{Seen, THREAD};
 /// Counters of the segment that go up and down.
 const LEVELS: &[&str] = &[
     "sessions_open",
+    "connections",
+    "half_open",
     "seq",
     "durable_seq",
     "sequence",

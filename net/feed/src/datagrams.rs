@@ -1,7 +1,7 @@
 //! The feed's two sockets, behind a seam: kernel UDP, and whatever a test puts there.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -14,6 +14,9 @@ pub trait Datagrams {
     /// # Errors
     /// When the packet was not taken; it is then lost.
     fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind>;
+
+    /// Lets what was multicast leave. Until then it may wait, to be sent together.
+    fn flush(&mut self) {}
 
     /// The next datagram that a follower sent here, if any: its length in `buffer` and its sender.
     fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)>;
@@ -29,6 +32,12 @@ pub trait Datagrams {
 impl<D: Datagrams> Datagrams for Option<D> {
     fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
         self.as_mut().map_or(Err(ErrorKind::NotConnected), |open| open.multicast(packet))
+    }
+
+    fn flush(&mut self) {
+        if let Some(open) = self {
+            open.flush();
+        }
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
@@ -47,8 +56,7 @@ const SEND_BUFFER_SIZE: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Udp {
     multicast: UdpSocket,
-    rerequest: UdpSocket,
-    rerequest_at: SocketAddr,
+    rerequests: RerequestSocket,
 }
 
 impl Udp {
@@ -57,22 +65,64 @@ impl Udp {
     /// # Errors
     /// [`Error::Socket`].
     pub fn open(config: &Config) -> Result<Self, Error> {
-        let socket = |doing, address: SocketAddrV4| {
-            move |source| Error::Socket { doing, address: address.into(), source }
-        };
-        let multicast = open_multicast(config).map_err(socket("send multicast to", config.group))?;
-        let rerequest = UdpSocket::bind(config.rerequest)
-            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
-            .map_err(socket("answer re-requests on", config.rerequest))?;
-        let rerequest_at =
-            rerequest.local_addr().map_err(socket("answer re-requests on", config.rerequest))?;
-        Ok(Self { multicast, rerequest, rerequest_at })
+        let multicast = open_multicast(config).map_err(|source| Error::Socket {
+            doing: "send multicast to",
+            address: config.group.into(),
+            source,
+        })?;
+        Ok(Self { multicast, rerequests: RerequestSocket::open(config)? })
     }
 
     /// Where re-requests are answered; with the port that was chosen when 0 was asked for.
     #[must_use]
     pub fn rerequest_at(&self) -> SocketAddr {
-        self.rerequest_at
+        self.rerequests.at()
+    }
+}
+
+/// The kernel socket on which re-requests are answered.
+#[derive(Debug)]
+pub struct RerequestSocket {
+    socket: UdpSocket,
+    at: SocketAddr,
+}
+
+impl RerequestSocket {
+    /// Opens it as `config` says.
+    ///
+    /// # Errors
+    /// [`Error::Socket`].
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let open = || {
+            let socket = UdpSocket::bind(config.rerequest)?;
+            socket.set_nonblocking(true)?;
+            let at = socket.local_addr()?;
+            Ok(Self { socket, at })
+        };
+        open().map_err(|source| Error::Socket {
+            doing: "answer re-requests on",
+            address: config.rerequest.into(),
+            source,
+        })
+    }
+
+    /// Where it is; with the port that was chosen when 0 was asked for.
+    #[must_use]
+    pub fn at(&self) -> SocketAddr {
+        self.at
+    }
+
+    /// As [`Datagrams::receive`].
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.socket.recv_from(buffer).ok()
+    }
+
+    /// As [`Datagrams::unicast`].
+    ///
+    /// # Errors
+    /// When the packet was not taken; it is then lost.
+    pub fn send(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind> {
+        self.socket.send_to(packet, to).map(drop).map_err(|e| e.kind())
     }
 }
 
@@ -97,10 +147,10 @@ impl Datagrams for Udp {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        self.rerequest.recv_from(buffer).ok()
+        self.rerequests.receive(buffer)
     }
 
     fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind> {
-        self.rerequest.send_to(packet, to).map(drop).map_err(|e| e.kind())
+        self.rerequests.send(packet, to)
     }
 }

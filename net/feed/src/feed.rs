@@ -262,11 +262,13 @@ impl<D: Datagrams> Feed<D> {
             work += 1;
         }
         work += self.publish(now, self.config.packets_max, !self.from_release.is_empty())?;
+        self.heartbeat(now);
+        // Even if nothing was sent: something of before may wait for room.
+        self.datagrams.flush();
         if self.published == self.encoder.sequence() && !self.unsent.is_empty() {
             let sent = ticks();
             self.unsent.drain(..).for_each(|received| observe(sent.saturating_sub(received)));
         }
-        self.heartbeat(now);
         work += self.answer_requests()?;
         Ok(work)
     }

@@ -357,6 +357,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         &self.counters
     }
 
+    /// What moves its bytes.
+    #[must_use]
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
     /// Its mirror of what administration defined.
     #[must_use]
     pub fn directory(&self) -> &Directory {

@@ -21,15 +21,16 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Sends what is for `steered` and comes in by the socket's queue of its device to `socket`; whatever else
+    /// Sends what is for `steered` and comes in by the sockets' queues of their device to `rx`; whatever else
     /// comes in goes to the kernel as before.
     ///
     /// # Errors
     /// When bpf(2) is not allowed, or another program is attached.
-    pub fn attach(config: &socket::Config, socket: &XdpRx, steered: &[Steered]) -> Result<Self, Error> {
-        use std::os::fd::AsFd as _;
-        let sockets = SocketMap::new(config.queue + 1)?;
-        sockets.set(config.queue, socket.as_fd())?;
+    pub fn attach(config: &socket::Config, rx: &XdpRx, steered: &[Steered]) -> Result<Self, Error> {
+        let sockets = SocketMap::new(config.queue + config.queues)?;
+        for (queue, socket) in (config.queue..).zip(rx.sockets()) {
+            sockets.set(queue, socket)?;
+        }
         let program = Program::load(&program(steered, sockets.number(), Action::Pass))?;
         let index = socket::interface_index(&config.interface)?;
         let (link, mode) = match program.attach(index, Mode::Driver) {
@@ -77,13 +78,20 @@ impl Bypass {
 
     /// For people: how frames come and go.
     #[must_use]
-    pub fn describe(&mut self) -> String {
+    pub fn describe(&self) -> String {
         let mode = match self.steering.mode() {
             Mode::Driver => "in the driver",
             Mode::Generic => "behind the driver",
         };
         let copy = if self.tcp.device().capabilities.is_zero_copy { "zero-copy" } else { "copying" };
         format!("AF_XDP {copy}, steered {mode}")
+    }
+
+    /// Frames for this port that the kernel had no room for in our rings, since the start.
+    #[must_use]
+    pub fn frames_dropped(&self) -> u64 {
+        let said = self.tcp.device().rx.statistics();
+        said.map_or(0, |said| said.rx_dropped + said.rx_ring_full + said.rx_fill_ring_empty)
     }
 
     /// The stack.

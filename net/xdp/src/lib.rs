@@ -3,12 +3,13 @@
 //! From below: [`umem`] is memory that we share with the kernel and the rings in it, [`socket`] an AF_XDP
 //! socket on one queue as a [`FrameDevice`](ironbell_device::FrameDevice), [`program`] what the driver runs
 //! to tell our frames from others, [`bpf`] how that gets there. Above any FrameDevice: [`packet`] reads the
-//! headers of a frame, [`wheel`] keeps the times of thousands of connections, and [`tcp`] is a
-//! [`SessionIo`](ironbell_device::SessionIo). [`bypass`] puts all of it together for one listening port. [`uring`] is
+//! headers of a frame, [`wheel`] keeps the times of thousands of connections, [`isn`] makes initial sequence numbers, and [`tcp`] is a
+//! [`SessionIo`](ironbell_device::SessionIo). [`bypass`] puts all of it together for one listening port; [`group`] is multicast out, by frames
+//! too; [`neighbour`] asks the kernel where frames to somebody go. [`uring`] is
 //! beside all that: kernel sockets on one io_uring, which stands here because it needs unsafe code too.
 //!
 //! This crate refuses to know what the bytes mean, and reads no clock but to wait for a busy queue at
-//! start: time is a parameter. Unsafe code is in `umem`, `socket`, `bpf` and `uring`
+//! start, or a neighbour: time is a parameter. Unsafe code is in `umem`, `socket`, `bpf` and `uring`
 //! alone.
 //!
 //! Start with [`bypass::Bypass`], then [`tcp::Tcp`].
@@ -20,6 +21,9 @@ use std::io;
 #[expect(unsafe_code, reason = "a system call that libc does not wrap")]
 pub mod bpf;
 pub mod bypass;
+pub mod group;
+pub mod isn;
+pub mod neighbour;
 pub mod packet;
 pub mod program;
 #[expect(unsafe_code, reason = "system calls of AF_XDP, and frames lent from shared memory")]
@@ -67,6 +71,16 @@ pub enum Error {
     Unspecified {
         /// The address asked for.
         listen: std::net::SocketAddr,
+    },
+    /// Nobody knows where frames for a host go.
+    #[error("cannot send frames to {to} by {interface}: {source}")]
+    Neighbour {
+        /// The host.
+        to: std::net::IpAddr,
+        /// The network device.
+        interface: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// There is no io_uring.
     #[error("cannot {what} an io_uring: {source}{}", ring_advice(.source))]

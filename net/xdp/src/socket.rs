@@ -1,13 +1,14 @@
-//! An AF_XDP socket on one queue of a network device: four rings over the umem, as a [`FrameDevice`].
+//! AF_XDP sockets on queues of a network device, as a [`FrameDevice`]: rings over one umem.
 //!
 //! ```text
-//!            fill ──→ │        │ ──→ receive            of the receiving half
+//!            fill ──→ │        │ ──→ receive            of the receiving half, for each queue
 //!                     │ kernel │
-//!        transmit ──→ │        │ ──→ completion         of the sending half
+//!        transmit ──→ │        │ ──→ completion         of the sending half, on the first queue
+//!
+//! umem:  frames of queue 0 │ frames of queue 1 │ … │ frames for sending
 //! ```
 //!
-//! The halves share the descriptor and the umem, and no frame: the first ones are for receiving, the
-//! others for sending.
+//! The halves share descriptors and umem, and no frame: whose a frame is, its address tells.
 
 use std::ffi::{CString, c_int, c_void};
 use std::io;
@@ -26,9 +27,11 @@ use crate::umem::{Offsets, Ring, Umem};
 pub struct Config {
     /// The network device.
     pub interface: String,
-    /// Its queue.
+    /// Its queue; of several, the first, by which frames are sent.
     pub queue: u32,
-    /// Frames for receiving, and as many for sending. A power of two.
+    /// So many queues from there on are received from, at least one. Cards spread connections over queues.
+    pub queues: u32,
+    /// Frames for receiving, of each queue, and as many for sending. A power of two.
     pub frames: u32,
     /// Bytes of a frame in the umem: 2,048 or 4,096. The kernel takes 256 of them for itself.
     pub frame_size: u32,
@@ -40,12 +43,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// 2,048 frames of 2,048 bytes each way on queue 0 of `interface`.
+    /// 2,048 frames of 2,048 bytes each way on queue 0 of `interface` alone.
     #[must_use]
     pub fn new(interface: &str) -> Self {
         Self {
             interface: interface.to_owned(),
             queue: 0,
+            queues: 1,
             frames: 2_048,
             frame_size: 2_048,
             copy: Copy::IfNeeded,
@@ -66,7 +70,7 @@ pub enum Copy {
     Always,
 }
 
-/// An AF_XDP socket.
+/// AF_XDP sockets on queues of one device.
 pub type XdpDevice = FrameDevice<XdpRx, XdpTx>;
 
 /// Bytes of an Ethernet header with two tags, before the MTU's.
@@ -79,7 +83,8 @@ const KERNEL_HEADROOM: usize = 256;
 /// What both halves hold.
 #[derive(Debug)]
 struct Shared {
-    fd: OwnedFd,
+    /// One for each queue, in their order.
+    sockets: Vec<OwnedFd>,
     umem: Umem,
 }
 
@@ -87,11 +92,22 @@ struct Shared {
 #[derive(Debug)]
 pub struct XdpRx {
     shared: Arc<Shared>,
-    fill: Ring<u64>,
-    receive: Ring<xdp_desc>,
+    /// In the order of the sockets.
+    queues: Vec<RxQueue>,
+    /// The queue that is looked at first next time, so that a busy one keeps no other from being heard.
+    first: usize,
     burst: Vec<xdp_desc>,
     frame_size: u64,
+    /// Bytes of the umem that belong to one queue.
+    queue_size: u64,
     polls_card: bool,
+}
+
+#[derive(Debug)]
+struct RxQueue {
+    fill: Ring<u64>,
+    receive: Ring<xdp_desc>,
+    frames: u64,
 }
 
 /// The sending half.
@@ -122,97 +138,218 @@ pub struct Statistics {
     pub tx_invalid: u64,
 }
 
-/// Opens a socket. It receives nothing before a program sends frames to it.
+/// Opens sockets on all queues that `config` names. They receive nothing before a program sends frames to them.
 ///
 /// # Errors
 /// [`Error::NoInterface`]; [`Error::Socket`] with what failed. A queue that was closed a moment ago is busy
 /// for a while: that is waited for.
 ///
 /// # Panics
-/// When `frames` or `frame_size` is no power of two.
+/// When `frames` or `frame_size` is no power of two, or there is no queue.
 pub fn open(config: &Config) -> Result<XdpDevice, Error> {
-    let failed = |what| move |source| Error::Socket { what, interface: config.interface.clone(), source };
-    let (frames, frame_size) = (config.frames as usize, config.frame_size as usize);
-    assert!(frames.is_power_of_two(), "rings have a power of two entries");
-    assert!(frame_size.is_power_of_two(), "frames have a power of two bytes");
-    let index = interface_index(&config.interface)?;
-    let umem = Umem::new(2 * frames, frame_size).map_err(failed("take memory for"))?;
-    // SAFETY: this call takes no address.
-    let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(failed("make")(io::Error::last_os_error()));
+    assert!(config.queues > 0, "something is received from");
+    let opening = Opening::new(config, config.queues)?;
+    let (first, is_zero_copy) = opening.first(true)?;
+    let transmit = opening.ring(&first, libc::XDP_PGOFF_TX_RING, |offsets| &offsets.tx)?;
+    let completion =
+        opening.ring(&first, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), |offsets| &offsets.cr)?;
+    let mut sockets = vec![first];
+    for number in 1..config.queues {
+        sockets.push(opening.further(number, sockets[0].fd.as_fd())?);
     }
-    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let registration = libc::xdp_umem_reg {
-        addr: umem.address(),
-        len: umem.len() as u64,
-        chunk_size: config.frame_size,
-        headroom: 0,
-        flags: 0,
-        tx_metadata_len: 0,
-    };
-    set(fd.as_fd(), libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
-        .map_err(failed("register memory (ulimit -l?) for"))?;
-    for ring in
-        [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING]
-    {
-        set(fd.as_fd(), libc::SOL_XDP, ring, &config.frames).map_err(failed("make a ring for"))?;
-    }
-    let offsets = mmap_offsets(fd.as_fd()).map_err(failed("map the rings of"))?;
-    let map = failed("map the rings of");
-    let page = |offset: u64| i64::try_from(offset).expect("a page offset");
-    let mut fill: Ring<u64> =
-        Ring::map(fd.as_fd(), page(libc::XDP_UMEM_PGOFF_FILL_RING), parts(&offsets.fr), config.frames)
-            .map_err(&map)?;
-    let completion: Ring<u64> =
-        Ring::map(fd.as_fd(), page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), parts(&offsets.cr), config.frames)
-            .map_err(&map)?;
-    let receive: Ring<xdp_desc> =
-        Ring::map(fd.as_fd(), libc::XDP_PGOFF_RX_RING, parts(&offsets.rx), config.frames).map_err(&map)?;
-    let transmit: Ring<xdp_desc> =
-        Ring::map(fd.as_fd(), libc::XDP_PGOFF_TX_RING, parts(&offsets.tx), config.frames).map_err(&map)?;
-
     let frame_size = u64::from(config.frame_size);
-    for frame in 0..u64::from(config.frames) {
-        assert!(fill.push(frame * frame_size), "the ring has a place for every frame");
+    let mut fds = Vec::new();
+    let mut queues = Vec::new();
+    for Bound { fd, fill, receive } in sockets {
+        fds.push(fd);
+        queues.push(RxQueue { fill, receive: receive.expect("it was asked for"), frames: 0 });
     }
-    fill.publish();
-    if config.busy_poll_budget > 0 {
-        busy_poll(fd.as_fd(), config.busy_poll_budget).map_err(failed("busy-poll"))?;
-    }
-    let is_zero_copy = bind(fd.as_fd(), index, config).map_err(failed("bind"))?;
-
-    let shared = Arc::new(Shared { fd, umem });
-    let free = (u64::from(config.frames)..2 * u64::from(config.frames)).map(|frame| frame * frame_size);
-    let slot_len = frame_size as usize - KERNEL_HEADROOM;
-    let mtu = mtu(&config.interface)?;
+    let capabilities = opening.capabilities(is_zero_copy)?;
+    let free = opening.frames_to_send();
+    let shared = Arc::new(Shared { sockets: fds, umem: opening.umem });
     Ok(FrameDevice {
         rx: XdpRx {
             shared: Arc::clone(&shared),
-            fill,
-            receive,
+            queues,
+            first: 0,
             burst: Vec::with_capacity(BURST),
             frame_size,
+            queue_size: u64::from(config.frames) * frame_size,
             polls_card: config.busy_poll_budget > 0,
         },
-        tx: XdpTx {
-            shared,
-            transmit,
-            completion,
-            free: free.rev().collect(),
-            slot: None,
-            slot_len: slot_len.min(mtu + LINK_LEN),
-            pushed: false,
-            failures: 0,
-        },
-        capabilities: Capabilities {
+        tx: XdpTx::new(shared, transmit, completion, free, capabilities.frame_size_max),
+        capabilities,
+    })
+}
+
+/// Opens a socket on the first queue that `config` names, for sending alone; what comes in by that queue is the
+/// kernel's.
+///
+/// # Errors
+/// As [`open`].
+///
+/// # Panics
+/// As [`open`].
+pub fn open_sender(config: &Config) -> Result<(XdpTx, Capabilities), Error> {
+    // A card without copying fills the frames that it receives into from our umem even so, and takes them back itself
+    // when they are passed to the kernel: without any, the kernel would not hear that queue any more.
+    let opening = Opening::new(config, 1)?;
+    let (first, is_zero_copy) = opening.first(false)?;
+    let transmit = opening.ring(&first, libc::XDP_PGOFF_TX_RING, |offsets| &offsets.tx)?;
+    let completion =
+        opening.ring(&first, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), |offsets| &offsets.cr)?;
+    let capabilities = opening.capabilities(is_zero_copy)?;
+    let free = opening.frames_to_send();
+    let shared = Arc::new(Shared { sockets: vec![first.fd], umem: opening.umem });
+    Ok((XdpTx::new(shared, transmit, completion, free, capabilities.frame_size_max), capabilities))
+}
+
+/// A socket that is bound.
+struct Bound {
+    fd: OwnedFd,
+    fill: Ring<u64>,
+    receive: Option<Ring<xdp_desc>>,
+}
+
+/// What sockets of one umem are opened with.
+struct Opening<'a> {
+    config: &'a Config,
+    /// Of the device.
+    index: u32,
+    umem: Umem,
+    /// Queues that frames are received from.
+    queues: u32,
+}
+
+impl<'a> Opening<'a> {
+    fn new(config: &'a Config, queues: u32) -> Result<Self, Error> {
+        let (frames, frame_size) = (config.frames as usize, config.frame_size as usize);
+        assert!(frames.is_power_of_two(), "rings have a power of two entries");
+        assert!(frame_size.is_power_of_two(), "frames have a power of two bytes");
+        let index = interface_index(&config.interface)?;
+        let umem = Umem::new((queues as usize + 1) * frames, frame_size);
+        let umem = umem.map_err(failed(config, "take memory for"))?;
+        Ok(Self { config, index, umem, queues })
+    }
+
+    /// The socket that brings the umem and sends; says whether the card works on our memory itself.
+    fn first(&self, receives: bool) -> Result<(Bound, bool), Error> {
+        let fd = self.socket()?;
+        let registration = libc::xdp_umem_reg {
+            addr: self.umem.address(),
+            len: self.umem.len() as u64,
+            chunk_size: self.config.frame_size,
+            headroom: 0,
+            flags: 0,
+            tx_metadata_len: 0,
+        };
+        set(fd.as_fd(), libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
+            .map_err(failed(self.config, "register memory (ulimit -l?) for"))?;
+        let bound = self.with_rings(fd, 0, receives, true)?;
+        let is_zero_copy =
+            bind(bound.fd.as_fd(), self.index, self.config).map_err(failed(self.config, "bind"))?;
+        Ok((bound, is_zero_copy))
+    }
+
+    /// A socket on queue `number` of ours, over the umem that `first` brought.
+    fn further(&self, number: u32, first: BorrowedFd<'_>) -> Result<Bound, Error> {
+        let bound = self.with_rings(self.socket()?, number, true, false)?;
+        let address = libc::sockaddr_xdp {
+            sxdp_family: libc::AF_XDP as u16,
+            // Whether frames are copied and who is woken is as of the first.
+            sxdp_flags: libc::XDP_SHARED_UMEM,
+            sxdp_ifindex: self.index,
+            sxdp_queue_id: self.config.queue + number,
+            sxdp_shared_umem_fd: first.as_raw_fd() as u32,
+        };
+        patiently(|| bind_to(bound.fd.as_fd(), &address)).map_err(failed(self.config, "bind"))?;
+        Ok(bound)
+    }
+
+    fn socket(&self) -> Result<OwnedFd, Error> {
+        // SAFETY: this call takes no address.
+        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(failed(self.config, "make")(io::Error::last_os_error()));
+        }
+        // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Makes the rings of the socket of queue `number`, and fills in the frames that it may receive.
+    fn with_rings(&self, fd: OwnedFd, number: u32, receives: bool, sends: bool) -> Result<Bound, Error> {
+        // Both rings of the umem are wanted for each queue, whatever is done there.
+        let mut rings = vec![libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING];
+        rings.extend(receives.then_some(libc::XDP_RX_RING));
+        rings.extend(sends.then_some(libc::XDP_TX_RING));
+        for ring in rings {
+            set(fd.as_fd(), libc::SOL_XDP, ring, &self.config.frames)
+                .map_err(failed(self.config, "make a ring for"))?;
+        }
+        if self.config.busy_poll_budget > 0 {
+            busy_poll(fd.as_fd(), self.config.busy_poll_budget).map_err(failed(self.config, "busy-poll"))?;
+        }
+        let offsets = mmap_offsets(fd.as_fd()).map_err(failed(self.config, "map the rings of"))?;
+        let mut fill: Ring<u64> = self.map(&fd, page(libc::XDP_UMEM_PGOFF_FILL_RING), &offsets.fr)?;
+        let receive = receives.then(|| self.map(&fd, libc::XDP_PGOFF_RX_RING, &offsets.rx)).transpose()?;
+        for frame in self.frames_of(number) {
+            assert!(fill.push(frame), "the ring has a place for every frame");
+        }
+        fill.publish();
+        Ok(Bound { fd, fill, receive })
+    }
+
+    fn map<E: std::marker::Copy>(
+        &self,
+        fd: &OwnedFd,
+        page: i64,
+        offsets: &libc::xdp_ring_offset,
+    ) -> Result<Ring<E>, Error> {
+        Ring::map(fd.as_fd(), page, parts(offsets), self.config.frames)
+            .map_err(failed(self.config, "map the rings of"))
+    }
+
+    fn ring<E: std::marker::Copy>(
+        &self,
+        of: &Bound,
+        page: i64,
+        which: fn(&libc::xdp_mmap_offsets) -> &libc::xdp_ring_offset,
+    ) -> Result<Ring<E>, Error> {
+        let offsets = mmap_offsets(of.fd.as_fd()).map_err(failed(self.config, "map the rings of"))?;
+        self.map(&of.fd, page, which(&offsets))
+    }
+
+    /// Addresses of the frames of queue `number` of ours.
+    fn frames_of(&self, number: u32) -> impl DoubleEndedIterator<Item = u64> + use<> {
+        let (frames, frame_size) = (u64::from(self.config.frames), u64::from(self.config.frame_size));
+        let first = u64::from(number) * frames;
+        (first..first + frames).map(move |frame| frame * frame_size)
+    }
+
+    /// Those behind the queues', the first of them last: frames are taken from the end.
+    fn frames_to_send(&self) -> Vec<u64> {
+        self.frames_of(self.queues).rev().collect()
+    }
+
+    fn capabilities(&self, is_zero_copy: bool) -> Result<Capabilities, Error> {
+        let slot_len = self.config.frame_size as usize - KERNEL_HEADROOM;
+        let mtu = mtu(&self.config.interface)?;
+        Ok(Capabilities {
             frame_size_max: slot_len.min(mtu + LINK_LEN),
             fills_checksums: false,
             checks_checksums: false,
             is_zero_copy,
-        },
-    })
+        })
+    }
+}
+
+fn failed(config: &Config, what: &'static str) -> impl Fn(io::Error) -> Error + use<> {
+    let interface = config.interface.clone();
+    move |source| Error::Socket { what, interface: interface.clone(), source }
+}
+
+fn page(offset: u64) -> i64 {
+    i64::try_from(offset).expect("a page offset")
 }
 
 fn set<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
@@ -254,38 +391,49 @@ fn busy_poll(fd: BorrowedFd<'_>, budget: u32) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget)
 }
 
-/// Binds to the queue, without copying if that is possible and wanted; says whether it is.
+/// Binds to the first queue, without copying if that is possible and wanted; says whether it is.
 fn bind(fd: BorrowedFd<'_>, index: u32, config: &Config) -> io::Result<bool> {
-    /// The kernel takes a closed socket off its queue a moment after its process has ended.
-    const BUSY_MAX: Duration = Duration::from_secs(5);
-    let wakeup = libc::XDP_USE_NEED_WAKEUP;
     let attempts: &[(u16, bool)] = match config.copy {
         Copy::IfNeeded => &[(libc::XDP_ZEROCOPY, true), (libc::XDP_COPY, false)],
         Copy::Never => &[(libc::XDP_ZEROCOPY, true)],
         Copy::Always => &[(libc::XDP_COPY, false)],
     };
-    let began = Instant::now();
-    loop {
+    patiently(|| {
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
         for (flag, is_zero_copy) in attempts {
             let address = libc::sockaddr_xdp {
                 sxdp_family: libc::AF_XDP as u16,
-                sxdp_flags: flag | wakeup,
+                sxdp_flags: flag | libc::XDP_USE_NEED_WAKEUP,
                 sxdp_ifindex: index,
                 sxdp_queue_id: config.queue,
                 sxdp_shared_umem_fd: 0,
             };
-            let (at, len) = (std::ptr::from_ref(&address).cast(), size_of_val(&address) as libc::socklen_t);
-            // SAFETY: the address lives until the call is over, and its size is told.
-            if unsafe { libc::bind(fd.as_raw_fd(), at, len) } == 0 {
-                return Ok(*is_zero_copy);
+            match bind_to(fd, &address) {
+                Ok(()) => return Ok(*is_zero_copy),
+                Err(error) => last = error,
             }
-            last = io::Error::last_os_error();
         }
-        if last.raw_os_error() != Some(libc::EBUSY) || began.elapsed() > BUSY_MAX {
-            return Err(last);
+        Err(last)
+    })
+}
+
+fn bind_to(fd: BorrowedFd<'_>, address: &libc::sockaddr_xdp) -> io::Result<()> {
+    let (at, len) = (std::ptr::from_ref(address).cast(), size_of_val(address) as libc::socklen_t);
+    // SAFETY: the address lives until the call is over, and its size is told.
+    if unsafe { libc::bind(fd.as_raw_fd(), at, len) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The kernel takes a closed socket off its queue a moment after its process has ended; until then it is busy.
+fn patiently<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    const BUSY_MAX: Duration = Duration::from_secs(5);
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && began.elapsed() < BUSY_MAX => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            result => return result,
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -308,6 +456,26 @@ pub fn interface_index(name: &str) -> Result<u32, Error> {
 
 /// Bytes that IP may fill in a frame of a network device.
 fn mtu(name: &str) -> Result<usize, Error> {
+    let request = ask(name, libc::SIOCGIFMTU)?;
+    // SAFETY: the kernel wrote this member.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    usize::try_from(mtu)
+        .map_err(|_| Error::NoInterface { name: name.to_owned(), source: io::ErrorKind::InvalidData.into() })
+}
+
+/// The address of a network device in Ethernet.
+///
+/// # Errors
+/// [`Error::NoInterface`].
+pub fn hardware_address(name: &str) -> Result<[u8; 6], Error> {
+    let request = ask(name, libc::SIOCGIFHWADDR)?;
+    // SAFETY: the kernel wrote this member.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    Ok(std::array::from_fn(|at| address.sa_data[at] as u8))
+}
+
+/// Asks the kernel about a network device.
+fn ask(name: &str, what: libc::Ioctl) -> Result<libc::ifreq, Error> {
     let no_interface = |source| Error::NoInterface { name: name.to_owned(), source };
     // SAFETY: a socket of any kind will do to ask by.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
@@ -322,74 +490,86 @@ fn mtu(name: &str) -> Result<usize, Error> {
         *to = *from as libc::c_char;
     }
     // SAFETY: the request is what this ioctl reads and writes, and it ends its name with a zero.
-    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFMTU, &mut request) } < 0 {
+    if unsafe { libc::ioctl(fd.as_raw_fd(), what, &mut request) } < 0 {
         return Err(no_interface(io::Error::last_os_error()));
     }
-    // SAFETY: the kernel wrote this member.
-    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
-    usize::try_from(mtu).map_err(|_| no_interface(io::ErrorKind::InvalidData.into()))
-}
-
-impl AsFd for XdpRx {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.fd.as_fd()
-    }
+    Ok(request)
 }
 
 impl XdpRx {
-    /// What the kernel counted for this socket.
+    /// The sockets, one for each queue, in their order.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.shared.sockets.iter().map(AsFd::as_fd)
+    }
+
+    /// Frames received so far, by each queue, in their order.
+    #[must_use]
+    pub fn frames(&self) -> Vec<u64> {
+        self.queues.iter().map(|queue| queue.frames).collect()
+    }
+
+    /// What the kernel counted, of all queues.
     ///
     /// # Errors
     /// [`io::Error`] when it does not say.
     pub fn statistics(&self) -> io::Result<Statistics> {
-        let none = libc::xdp_statistics {
-            rx_dropped: 0,
-            rx_invalid_descs: 0,
-            tx_invalid_descs: 0,
-            rx_ring_full: 0,
-            rx_fill_ring_empty_descs: 0,
-            tx_ring_empty_descs: 0,
-        };
-        let said = get(self.as_fd(), libc::XDP_STATISTICS, none)?;
-        Ok(Statistics {
-            rx_dropped: said.rx_dropped,
-            rx_ring_full: said.rx_ring_full,
-            rx_fill_ring_empty: said.rx_fill_ring_empty_descs,
-            tx_invalid: said.tx_invalid_descs,
-        })
+        let mut sum = Statistics::default();
+        for socket in self.sockets() {
+            let none = libc::xdp_statistics {
+                rx_dropped: 0,
+                rx_invalid_descs: 0,
+                tx_invalid_descs: 0,
+                rx_ring_full: 0,
+                rx_fill_ring_empty_descs: 0,
+                tx_ring_empty_descs: 0,
+            };
+            let said = get(socket, libc::XDP_STATISTICS, none)?;
+            sum.rx_dropped += said.rx_dropped;
+            sum.rx_ring_full += said.rx_ring_full;
+            sum.rx_fill_ring_empty += said.rx_fill_ring_empty_descs;
+            sum.tx_invalid += said.tx_invalid_descs;
+        }
+        Ok(sum)
     }
+}
 
-    /// Has the kernel look into the card's queue, or at the fill ring.
-    fn wake(&self) {
-        let (fd, flags) = (self.shared.fd.as_raw_fd(), libc::MSG_DONTWAIT);
-        // SAFETY: nothing is received: the call takes no address.
-        unsafe {
-            libc::recvfrom(fd, std::ptr::null_mut(), 0, flags, std::ptr::null_mut(), std::ptr::null_mut())
-        };
-    }
+/// Has the kernel look into the card's queue, or at the fill ring.
+fn wake(socket: &OwnedFd) {
+    let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
+    // SAFETY: nothing is received: the call takes no address.
+    unsafe { libc::recvfrom(fd, std::ptr::null_mut(), 0, flags, std::ptr::null_mut(), std::ptr::null_mut()) };
 }
 
 impl FrameRx for XdpRx {
     fn receive(&mut self) -> usize {
-        if !self.burst.is_empty() {
-            for frame in self.burst.drain(..) {
+        let Self { shared, queues, burst, .. } = self;
+        if !burst.is_empty() {
+            for frame in burst.drain(..) {
                 // The frame's own start, whatever the headroom was.
-                let has_room = self.fill.push(frame.addr / self.frame_size * self.frame_size);
+                let start = frame.addr / self.frame_size * self.frame_size;
+                let has_room = queues[(start / self.queue_size) as usize].fill.push(start);
                 assert!(has_room, "the ring has a place for every frame");
             }
-            self.fill.publish();
+            queues.iter().for_each(|queue| queue.fill.publish());
         }
-        if self.polls_card || self.fill.needs_wakeup() {
-            self.wake();
+        for at in 0..queues.len() {
+            let at = (self.first + at) % queues.len();
+            let queue = &mut queues[at];
+            if self.polls_card || queue.fill.needs_wakeup() {
+                wake(&shared.sockets[at]);
+            }
+            let before = burst.len();
+            while burst.len() < BURST {
+                let Some(frame) = queue.receive.pop() else { break };
+                burst.push(frame);
+            }
+            if burst.len() > before {
+                queue.receive.release();
+                queue.frames += (burst.len() - before) as u64;
+            }
         }
-        while self.burst.len() < BURST {
-            let Some(frame) = self.receive.pop() else { break };
-            self.burst.push(frame);
-        }
-        if !self.burst.is_empty() {
-            self.receive.release();
-        }
-        self.burst.len()
+        self.first = (self.first + 1) % queues.len();
+        burst.len()
     }
 
     fn frame(&self, index: usize) -> &[u8] {
@@ -402,6 +582,16 @@ impl FrameRx for XdpRx {
 }
 
 impl XdpTx {
+    fn new(
+        shared: Arc<Shared>,
+        transmit: Ring<xdp_desc>,
+        completion: Ring<u64>,
+        free: Vec<u64>,
+        slot_len: usize,
+    ) -> Self {
+        Self { shared, transmit, completion, free, slot: None, slot_len, pushed: false, failures: 0 }
+    }
+
     /// Sends that failed for another reason than a full queue.
     #[must_use]
     pub fn failures(&self) -> u64 {
@@ -465,7 +655,7 @@ impl XdpTx {
             if !self.transmit.needs_wakeup() {
                 return;
             }
-            let fd = self.shared.fd.as_raw_fd();
+            let fd = self.shared.sockets[0].as_raw_fd();
             // SAFETY: nothing is handed over: the call takes no address.
             let sent =
                 unsafe { libc::sendto(fd, std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0) };

@@ -26,6 +26,7 @@ use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpCidr};
 
+use crate::isn::{self, Isns};
 use crate::packet::{self, ACK, LinkHeader, RST, SYN, Segment};
 use crate::wheel::Wheel;
 
@@ -55,14 +56,14 @@ pub struct Config {
     pub handshake_max: Nanos,
     /// A connection that we closed may take so long to be closed by the peer too.
     pub linger: Nanos,
-    /// Initial sequence numbers, and who gives way in a flood, are drawn from this: it must not be guessed.
-    pub seed: u64,
+    /// Initial sequence numbers (RFC 6528), and who gives way in a flood, are made with this: it must not be guessed.
+    pub secret: u128,
 }
 
 impl Config {
     /// 1,024 connections on `listen`, 16 KiB each way, an MTU of 1,500.
     #[must_use]
-    pub fn new(listen: SocketAddr, seed: u64) -> Self {
+    pub fn new(listen: SocketAddr, secret: u128) -> Self {
         Self {
             listen,
             connections_max: 1_024,
@@ -75,7 +76,7 @@ impl Config {
             timeout: Nanos(15_000_000_000),
             handshake_max: Nanos(1_000_000_000),
             linger: Nanos(3_000_000_000),
-            seed,
+            secret,
         }
     }
 }
@@ -164,7 +165,13 @@ impl<R: FrameRx, T: FrameTx> Tcp<R, T> {
     }
 
     /// The device it runs on.
-    pub fn device(&mut self) -> &mut FrameDevice<R, T> {
+    #[must_use]
+    pub fn device(&self) -> &FrameDevice<R, T> {
+        &self.device
+    }
+
+    /// The device it runs on, to be changed.
+    pub fn device_mut(&mut self) -> &mut FrameDevice<R, T> {
         &mut self.device
     }
 
@@ -243,6 +250,7 @@ impl<R: FrameRx, T: FrameTx> SessionIo for Tcp<R, T> {
 struct Stack {
     config: Config,
     interface: Interface,
+    isns: Isns,
     capabilities: DeviceCapabilities,
     slots: Box<[Slot]>,
     /// What finds no connection goes to a set without sockets, which answers it with a reset.
@@ -337,7 +345,7 @@ impl Slot {
 }
 
 impl Stack {
-    fn new<R, T: FrameTx>(config: Config, device: &FrameDevice<R, T>) -> Self {
+    fn new<R, T>(config: Config, device: &FrameDevice<R, T>) -> Self {
         let mut checksum = ChecksumCapabilities::default();
         let offloads = device.capabilities;
         let done = match (offloads.checks_checksums, offloads.fills_checksums) {
@@ -351,17 +359,10 @@ impl Stack {
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = config.mtu;
         capabilities.checksum = checksum;
-        let mut interface_config = smoltcp::iface::Config::new(HardwareAddress::Ip);
-        interface_config.random_seed = config.seed;
-        let mut wire: Wire<'_, T> = Wire::silent(&capabilities);
-        let mut interface = Interface::new(interface_config, &mut wire, Instant::ZERO);
-        let prefix = if config.listen.is_ipv4() { 32 } else { 128 };
-        interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(config.listen.ip().into(), prefix)).expect("there is room for one");
-        });
         let count = config.connections_max;
         Self {
-            interface,
+            interface: interface(&config, &capabilities, 0),
+            isns: Isns::new(config.secret),
             slots: (0..count).map(|_| Slot::new(&config)).collect(),
             nobody: SocketSet::new(Vec::new()),
             // Twice the room: entries that are taken out leave traces, and the table never grows.
@@ -372,7 +373,7 @@ impl Stack {
             marked: Vec::with_capacity(count),
             times: Wheel::new(count),
             now: Nanos(0),
-            draws: config.seed | 1,
+            draws: config.secret as u64,
             next_port: 0,
             counters: Counters::default(),
             capabilities,
@@ -428,8 +429,18 @@ impl Stack {
         self.half_open.push(id);
         self.open(id, flow, packet::answer_link(segment.link), Phase::HalfOpen(place));
         let listen = self.config.listen;
-        self.slots[id as usize].socket_mut().listen(listen).expect("a free socket listens");
-        self.feed(id, segment, tx);
+        let mut beginning = self.beginning(listen, segment.from);
+        let slot = &mut self.slots[id as usize];
+        slot.socket_mut().listen(listen).expect("a free socket listens");
+        let mut wire = Wire::new(segment.packet, tx, &slot.link, &self.capabilities, &mut self.counters);
+        beginning.poll_ingress_single(fast(self.now), &mut wire, &mut slot.set);
+        self.mark(id);
+    }
+
+    /// An interface by which one connection begins, with the number that it should have.
+    fn beginning(&self, ours: SocketAddr, peers: SocketAddr) -> Interface {
+        let number = self.isns.number(ours, peers, self.now);
+        interface(&self.config, &self.capabilities, isn::seed_for(number))
     }
 
     fn connect(&mut self, to: SocketAddr, link: LinkHeader) -> Option<u32> {
@@ -445,10 +456,9 @@ impl Stack {
         };
         self.open(id, flow, link, Phase::Connecting);
         let from = SocketAddr::new(self.config.listen.ip(), flow.1);
-        let slot = &mut self.slots[id as usize];
-        // A segment before any is received takes the time from the interface.
-        let socket: &mut Socket<'static> = slot.set.get_mut(slot.handle);
-        socket.connect(self.interface.context(), to, from).expect("a free socket connects");
+        let mut beginning = self.beginning(from, to);
+        let socket = self.slots[id as usize].socket_mut();
+        socket.connect(beginning.context(), to, from).expect("a free socket connects");
         self.mark(id);
         Some(id)
     }
@@ -641,6 +651,36 @@ impl Stack {
         self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = u128::from(self.draws.wrapping_mul(0xbf58_476d_1ce4_e5b9));
         ((mixed * bound as u128) >> 64) as usize
+    }
+}
+
+/// An interface has no state of a connection but the number that the next one begins with.
+fn interface(config: &Config, capabilities: &DeviceCapabilities, seed: u64) -> Interface {
+    let mut interface_config = smoltcp::iface::Config::new(HardwareAddress::Ip);
+    interface_config.random_seed = seed;
+    let mut wire: Wire<'_, Nowhere> = Wire::silent(capabilities);
+    let mut interface = Interface::new(interface_config, &mut wire, Instant::ZERO);
+    let prefix = if config.listen.is_ipv4() { 32 } else { 128 };
+    interface.update_ip_addrs(|addresses| {
+        addresses.push(IpCidr::new(config.listen.ip().into(), prefix)).expect("there is room for one");
+    });
+    interface
+}
+
+/// Where nothing can be sent.
+enum Nowhere {}
+
+impl FrameTx for Nowhere {
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        match *self {}
+    }
+
+    fn commit(&mut self, _len: usize) {
+        match *self {}
+    }
+
+    fn flush(&mut self) {
+        match *self {}
     }
 }
 

@@ -1,10 +1,12 @@
 //! Two stacks of ours on one cable, in simulated time.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use ironbell_device::fault::{FaultyDevice, FaultyTx, FrameFaults, faulty};
 use ironbell_device::mem::{MemRx, MemTx, cable};
 use ironbell_device::{Closed, FrameDevice, FrameRx, FrameTx, Nanos, SessionIo};
+use ironbell_xdp::isn::Isns;
 use ironbell_xdp::packet::{self, LinkHeader};
 use ironbell_xdp::tcp::{Config, Connection, Tcp};
 
@@ -33,7 +35,7 @@ impl Rig {
     fn new(faults: FrameFaults, seed: u64, change: impl Fn(&mut Config)) -> Self {
         let (near, far) = cable(1 << 14, 2_048);
         let stack = |at: &str, device: FrameDevice<MemRx, MemTx>, seed: u64| {
-            let mut config = Config::new(addr(at), seed);
+            let mut config = Config::new(addr(at), u128::from(seed));
             change(&mut config);
             let device: FaultyDevice<MemRx, MemTx> = faulty(device, faults, seed);
             Tcp::new(config, device)
@@ -52,8 +54,8 @@ impl Rig {
     }
 
     fn set_faults(&mut self, faults: FrameFaults) {
-        self.venue.device().tx.set_faults(faults);
-        self.member.device().tx.set_faults(faults);
+        self.venue.device_mut().tx.set_faults(faults);
+        self.member.device_mut().tx.set_faults(faults);
     }
 
     fn pass(&mut self, nanos: u64) {
@@ -342,7 +344,7 @@ fn a_flood_of_handshakes_takes_no_connection_from_others() {
     for round in 0..40_u16 {
         for port in 0..50 {
             let flood = syn(SocketAddr::from(([10, 9, 9, 9], 1 + round * 50 + port)));
-            let tx = &mut rig.member.device().tx;
+            let tx = &mut rig.member.device_mut().tx;
             tx.slot().expect("the cable has room")[..flood.len()].copy_from_slice(&flood);
             tx.commit(flood.len());
         }
@@ -359,6 +361,40 @@ fn a_flood_of_handshakes_takes_no_connection_from_others() {
     // Who never answers is forgotten.
     rig.pass(2_000_000_000);
     assert_eq!((rig.venue.half_open(), rig.venue.connections()), (0, 41));
+}
+
+/// Connections that others begin and those that we begin have the number that RFC 6528 gives them at that time, and
+/// keep it when the segment is sent again.
+#[test]
+fn initial_sequence_numbers_are_those_of_rfc_6528() {
+    let secret = 1 << 100 | 5;
+    let (mut near, far) = cable(1 << 12, 2_048);
+    let mut venue = Tcp::new(Config::new(addr(VENUE), secret), far);
+    let isns = Isns::new(secret);
+    let mut begun = HashMap::new();
+    for round in 1..200_u16 {
+        let now = Nanos(u64::from(round) * 7_777_777);
+        let question = syn(SocketAddr::from(([10, 0, 0, 2], round)));
+        near.tx.slot().expect("the cable has room")[..question.len()].copy_from_slice(&question);
+        near.tx.commit(question.len());
+        near.tx.flush();
+        let _ours = venue.connect(addr(MEMBER), link(), now).expect("there is room");
+        venue.poll(now);
+        for index in 0..near.rx.receive() {
+            let segment = packet::parse(near.rx.frame(index)).expect("a segment");
+            if segment.flags & packet::SYN == 0 {
+                continue;
+            }
+            let number = u32::from_be_bytes(segment.packet[24..28].try_into().expect("four bytes"));
+            let wanted = || isns.number(segment.from, segment.to, now);
+            assert_eq!(
+                number,
+                *begun.entry((segment.from, segment.to)).or_insert_with(wanted),
+                "{segment:?}"
+            );
+        }
+        assert_eq!(begun.len(), 2 * usize::from(round), "one that was asked for, and one of ours");
+    }
 }
 
 /// A segment that begins a connection from `from`, with its checksums.

@@ -45,6 +45,11 @@ impl Cable {
     const MEMBER: &str = "member0";
 
     pub fn new() -> Self {
+        Self::with_queues(1, 1)
+    }
+
+    /// The venue's device has `venues` queues and the member's `members`, not more of these than of those.
+    pub fn with_queues(venues: u32, members: u32) -> Self {
         leave_for_a_new_namespace();
         let (jobs, to_do) = channel::<Job>();
         let (told, thread_id) = channel();
@@ -57,7 +62,8 @@ impl Cable {
         let cable = Self { jobs };
         let thread_id: c_int = thread_id.recv().expect("the member's thread begins");
         ip(&format!(
-            "link add {} address 02:00:00:00:00:01 type veth peer name {} address 02:00:00:00:00:02 netns {thread_id}",
+            "link add {} address 02:00:00:00:00:01 numtxqueues {venues} numrxqueues {venues} type veth peer name {} \
+             address 02:00:00:00:00:02 numtxqueues {members} numrxqueues {members} netns {thread_id}",
             Self::VENUE,
             Self::MEMBER
         ));
@@ -97,7 +103,7 @@ fn bring_up(device: &str, v4: SocketAddr, v6: SocketAddr) {
     write_checksums(device);
 }
 
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     run("ip", arguments);
 }
 

@@ -3,14 +3,18 @@
 //! (`IRONBELL_SKIP='veth_' make test` leaves them out and counts them).
 
 mod cable;
+mod conformance;
+mod tap;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use ironbell_device::fault::{FrameFaults, faulty};
 use ironbell_device::{Closed, FrameDevice, FrameRx, Nanos, SessionIo};
 use ironbell_xdp::bypass::{Bypass, Steering};
+use ironbell_xdp::group::{Addresses, Group};
+use ironbell_xdp::neighbour;
 use ironbell_xdp::packet::LinkHeader;
 use ironbell_xdp::program::{Protocol, Steered};
 use ironbell_xdp::socket::{self, Copy};
@@ -362,4 +366,176 @@ fn veth_a_closed_window_of_the_kernel_is_waited_for() {
         io.poll(clock.now());
     }
     assert_eq!(member.join(), written);
+}
+
+/// Connections are spread over two queues, and find one stack.
+#[test]
+fn veth_members_come_in_by_several_queues() {
+    const MEMBERS: usize = 32;
+    let cable = Cable::with_queues(2, 2);
+    let clock = Clock::start();
+    let sockets = socket::Config { queues: 2, ..socket_config() };
+    let mut config = tcp::Config::new(VENUE_V4, 7);
+    config.connections_max = 2 * MEMBERS;
+    let mut io =
+        Bypass::listen(&sockets, config).expect("an AF_XDP socket and bpf(2); as root both are allowed");
+    let member = cable.member(|| {
+        let connect = || TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        let mut streams: Vec<TcpStream> = (0..MEMBERS).map(|_| connect()).collect();
+        for round in 0..20_u8 {
+            for (nth, stream) in streams.iter_mut().enumerate() {
+                let sent = [round, nth as u8];
+                stream.write_all(&sent).expect("the venue reads");
+                let mut got = [0; 2];
+                stream.read_exact(&mut got).expect("the venue answers");
+                assert_eq!(got, sent);
+            }
+        }
+    });
+    let mut connections: Vec<Option<_>> = Vec::new();
+    let mut ended = 0;
+    while ended < MEMBERS {
+        clock.check("an echo");
+        io.poll(clock.now());
+        connections.extend(io.accept().expect("a stack accepts").map(Some));
+        for held in &mut connections {
+            let Some(connection) = held else { continue };
+            let mut buffer = [0; 64];
+            match io.read(connection, &mut buffer) {
+                Ok(len) => assert_eq!(io.write(connection, &buffer[..len]), Ok(len)),
+                Err(_) => {
+                    io.close(held.take().expect("it is held"));
+                    ended += 1;
+                }
+            }
+        }
+        io.flush(clock.now());
+    }
+    member.join();
+    let frames = io.tcp().device().rx.frames();
+    // That every one of them takes the same queue happens once in two thousand million times.
+    assert!(frames.iter().all(|count| *count > 0), "{frames:?}");
+}
+
+/// Who is in the same network, and who is behind a gateway there, over both versions; and who is not there.
+#[test]
+fn veth_the_kernel_knows_where_frames_go() {
+    let cable = Cable::new();
+    cable::ip("route add 192.0.2.0/24 via 10.77.0.2");
+    cable::ip("-6 route add 2001:db8::/64 via fd77::2");
+    for to in
+        [MEMBER_V4.ip(), MEMBER_V6.ip(), [192, 0, 2, 7].into(), "2001:db8::7".parse().expect("an address")]
+    {
+        let link = neighbour::link_to(Cable::VENUE, to, PATIENCE).expect("the member answers");
+        assert_eq!(link, LinkHeader::new(VENUE_MAC, MEMBER_MAC, to), "{to}");
+    }
+    // What an operator pins holds.
+    cable::ip("neigh replace 10.77.0.9 lladdr 02:00:00:00:00:09 dev venue0 nud permanent");
+    let pinned = neighbour::link_to(Cable::VENUE, [10, 77, 0, 9].into(), PATIENCE).expect("it is known");
+    assert_eq!(pinned, LinkHeader::new(VENUE_MAC, [2, 0, 0, 0, 0, 9], [10, 77, 0, 9].into()));
+    let refused = |interface, to: [u8; 4]| {
+        let error =
+            neighbour::link_to(interface, to.into(), Duration::from_millis(50)).expect_err("nobody is there");
+        error.to_string()
+    };
+    let said = refused(Cable::VENUE, [10, 77, 0, 200]);
+    assert!(said.contains("10.77.0.200 does not answer"), "{said}");
+    let said = refused(Cable::VENUE, [198, 51, 100, 1]);
+    assert!(said.contains("cannot send frames to 198.51.100.1 by venue0"), "{said}");
+    let said = refused("lo", [10, 77, 0, 2]);
+    assert!(said.contains("leaves by the device of number"), "{said}");
+    let said = refused("nowhere0", [10, 77, 0, 2]);
+    assert!(said.contains("no network device nowhere0"), "{said}");
+    // Who was looked up can be spoken to.
+    let clock = Clock::start();
+    let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
+    let all = [Steered { protocol: Protocol::Tcp, to: SocketAddr::new(VENUE_V4.ip(), 0) }];
+    let _steering = Steering::attach(&socket_config(), &device.rx, &all).expect("bpf(2) is allowed");
+    let mut config = tcp::Config::new(VENUE_V4, 7);
+    config.connections_max = 4;
+    let mut io = Tcp::new(config, device);
+    let member = cable.member(|| {
+        cable::ip("addr add 192.0.2.7/32 dev lo");
+        TcpListener::bind("192.0.2.7:26400").expect("our address")
+    });
+    let listener = member.join();
+    let to = SocketAddr::from(([192, 0, 2, 7], 26_400));
+    let link = neighbour::link_to(Cable::VENUE, to.ip(), PATIENCE).expect("its gateway answers");
+    let connection = io.connect(to, link, clock.now()).expect("there is room");
+    while !io.is_up(&connection) {
+        clock.check("a handshake");
+        io.poll(clock.now());
+    }
+    drop(listener);
+}
+
+/// What a follower's kernel hears is what was sent, in order; and the queue beside it has a TCP on it.
+#[test]
+fn veth_a_group_is_heard_by_the_kernel() {
+    const COUNT: u32 = 5_000;
+    const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 192, 26, 1), 26_410);
+    let payload = |number: u32| -> Vec<u8> {
+        let len = 4 + number as usize * 7 % 1_469;
+        let mut payload: Vec<u8> = (0..len).map(|at| byte(u64::from(number) + at as u64)).collect();
+        payload[..4].copy_from_slice(&number.to_be_bytes());
+        payload
+    };
+    let cable = Cable::with_queues(2, 1);
+    let clock = Clock::start();
+    let mut io = bypass(VENUE_V4, |_| {});
+    let sockets = socket::Config { queue: 1, ..socket_config() };
+    let (tx, capabilities) = socket::open_sender(&sockets).expect("an AF_XDP socket; as root it is allowed");
+    let SocketAddr::V4(venue) = VENUE_V4 else { panic!("of version 4") };
+    let addresses = Addresses {
+        group: GROUP,
+        from: SocketAddrV4::new(*venue.ip(), GROUP.port()),
+        from_hardware: socket::hardware_address(Cable::VENUE).expect("it is there"),
+        ttl: 1,
+    };
+    assert_eq!(addresses.from_hardware, VENUE_MAC);
+    let mtu = capabilities.frame_size_max - ironbell_xdp::packet::LINK_LEN_MAX;
+    let mut group = Group::new(tx, mtu, &addresses);
+    assert_eq!(group.payload_size_max(), 1_472);
+
+    let (told, heard) = std::sync::mpsc::channel();
+    let follower = cable.member(move || {
+        let socket = UdpSocket::bind(GROUP).expect("our port");
+        let SocketAddr::V4(own) = MEMBER_V4 else { panic!("of version 4") };
+        socket.join_multicast_v4(GROUP.ip(), own.ip()).expect("a group");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        told.send(0).expect("the venue waits");
+        let mut buffer = [0; 2_048];
+        for number in 0..COUNT {
+            let (len, from) = socket.recv_from(&mut buffer).expect("the venue sends");
+            assert_eq!(from, SocketAddr::from(addresses.from));
+            assert!(buffer[..len] == payload(number), "datagram {number}");
+            told.send(number + 1).expect("the venue waits");
+        }
+    });
+    assert_eq!(heard.recv(), Ok(0));
+    let mut behind = 0;
+    for number in 0..COUNT {
+        // The kernel's socket holds some hundred; a feed would lose the rest and be asked for it.
+        while number - behind >= 32 {
+            behind = heard.recv().expect("the follower hears");
+        }
+        while group.send(&payload(number)).is_err() {
+            clock.check("room");
+            group.flush();
+        }
+        if number % 8 == 7 {
+            group.flush();
+        }
+    }
+    group.flush();
+    follower.join();
+    assert_eq!(group.tx().failures(), 0);
+
+    // Beside it members trade.
+    let member = cable.member(|| {
+        let stream = TcpStream::connect_timeout(&VENUE_V4, PATIENCE).expect("the venue listens");
+        send_and_compare(stream, 1 << 16);
+    });
+    assert_eq!(echo(&mut io, &clock), 1 << 16);
+    member.join();
 }
