@@ -185,8 +185,9 @@ fn ports(count: usize) -> Vec<u16> {
     held.iter().map(|held| held.local_addr().expect("it is bound").port()).collect()
 }
 
-/// Both nodes, neither formatted nor started; on loopback, or each on its own machine of a network.
-pub fn pair(name: &str, etcd: &Cluster, network: Option<&Network>, more: &str) -> [Node; 2] {
+/// Both nodes, neither formatted nor started; on loopback, or each on its own machine of a network. `door` is added to the
+/// configuration of order entry, `more` to that of the pair.
+pub fn pair(name: &str, etcd: &Cluster, network: Option<&Network>, door: &str, more: &str) -> [Node; 2] {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);
     let endpoints: Vec<String> = etcd.endpoints().iter().map(|url| format!("{url:?}")).collect();
@@ -205,7 +206,7 @@ pub fn pair(name: &str, etcd: &Cluster, network: Option<&Network>, more: &str) -
         };
         let link_key = ["listen", "peer"][usize::from(number) - 1];
         let mut text = format!(
-            "data_dir = \"data\"\n[order_entry]\nlisten = \"{order_entry}\"\nallow_remote = true\n\
+            "data_dir = \"data\"\n[order_entry]\nlisten = \"{order_entry}\"\nallow_remote = true\n{door}\
              [feed]\ngroup = \"239.192.26.9:26410\"\nrerequest = \"127.0.0.1:{rerequest}\"\n\
              [service]\nitch = \"127.0.0.1:{}\"\nglimpse = \"127.0.0.1:{}\"\n\
              [journal]\nsegment_bytes = 4194304\nquiescence_ms = 5\n[snapshot]\nevery = \"500ms\"\n",
