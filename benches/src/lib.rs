@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod book_watch;
+pub mod cable;
 pub mod compare;
 mod driver;
 mod flow;
@@ -18,6 +19,7 @@ mod load;
 pub mod lobster;
 mod measure;
 mod orders;
+pub mod ping;
 #[cfg(test)]
 mod paper_exchange;
 pub mod record;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ironbell_appliance::bench::wire::Results;
 use ironbell_appliance::trial::TrialNode;
 use ironbell_load::lobster::generate;
 use ironbell_load::record::Record;
@@ -254,4 +255,38 @@ fn a_venue_elsewhere_is_put_under_load() {
     let output = ironbell(&load, &dir);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("logins: line 1"), "{}", said(&output));
+}
+
+/// Order to answer beside an echo, for each backend: over a cable of virtual devices. Takes root, and says so.
+#[test]
+fn wire_to_wire_is_measured_beside_an_echo_over_xdp_too() {
+    let _turn = turn();
+    let dir = dir("wire");
+    let arguments = "bench wire --sessions 1,3 --durability none --rounds 200 --turns 2 --flood 0.05 --json --out wire.json";
+    let output = ironbell(&arguments.split(' ').collect::<Vec<_>>(), &dir);
+    assert!(output.status.success(), "{}", said(&output));
+    let results: Results = serde_json::from_slice(&output.stdout).expect("results on standard output");
+    assert_eq!(results.absent, [], "network namespaces and AF_XDP take root");
+    let measured: Vec<_> = results.rows.iter().map(|row| (row.backend.as_str(), row.sessions)).collect();
+    let backends = ["kernel", "uring", "xdp"];
+    assert_eq!(measured, backends.map(|name| [(name, 1), (name, 3)]).as_flattened());
+    for row in &results.rows {
+        for side in [&row.node, &row.echo] {
+            assert_eq!(side.count, 400, "{row:?}");
+            assert!(side.ns.p50 > Some(0) && side.ns.p999.is_none(), "four in a thousand are too few: {row:?}");
+            let flood = side.answers_per_s.zip(side.frames_per_s);
+            assert!(flood.is_some_and(|(answers, frames)| answers > 0.0 && frames > 0.0), "{row:?}");
+        }
+        assert!(row.ratio.p50 > 0.1 && row.ratio.p50.is_finite(), "{row:?}");
+    }
+    assert_eq!(std::fs::read(dir.join("wire.json")).expect("a file"), output.stdout.trim_ascii_end());
+
+    let refused = |arguments: &str| {
+        let output = ironbell(&arguments.split(' ').collect::<Vec<_>>(), &dir);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        said(&output)
+    };
+    assert!(refused("bench wire --sessions 0").contains("1 at least"));
+    let told = refused("bench wire --iface nowhere0 --member-iface nowhere1");
+    assert!(told.contains("nowhere0"), "{told}");
 }

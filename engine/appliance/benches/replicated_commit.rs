@@ -1,7 +1,8 @@
 //! `replicated_commit`: what a commit on two nodes costs, beside what it could cost; and what a member sees of it.
 //!
 //! ```text
-//! cargo bench -p ironbell-appliance --bench replicated_commit [-- [--json] [--dir DIR] [--turns N] [--orders N]]
+//! cargo bench -p ironbell-appliance --bench replicated_commit [-- [--json] [--dir DIR] [--turns N] [--orders N]
+//!     [--takeovers N]]
 //! ```
 //!
 //! **Commits.** Two journals of one command a frame, one frame in flight: the writer with the primary's side of the pair, as
@@ -14,6 +15,11 @@
 //!
 //! **Acknowledgements.** The real program, alone and as a pair with three members of etcd: one member sends an order at a time
 //! and polls for the answer, from before the write to after the read. Two nodes want more CPUs than two.
+//!
+//! **Takeovers.** The primary of such a pair is killed (SIGKILL) while a member trades, who finds the other node by itself and
+//! asks again every 5 ms: from the kill to the first answer to an order that was entered after it. The node comes back
+//! each time, and the next to go is whoever leads then. The least it can be is the silence after which a standby takes over
+//! (`ha.grace`).
 
 #[path = "../../../tests/node/bare_standby.rs"]
 mod bare_standby;
@@ -35,6 +41,7 @@ use ironbell_appliance::ha::carriage::Carriage;
 use ironbell_appliance::ha::catch_up::CatchUp;
 use ironbell_appliance::ha::primary::{self, Ends, Order, Primary, Settings};
 use ironbell_appliance::trial::TrialNode;
+use ironbell_client::failover::{Failover, Patience};
 use ironbell_client::order_entry::{Event, Member, NewOrder};
 use ironbell_device::Acceptor as _;
 use ironbell_device::kernel::{Connection, KernelAcceptor};
@@ -64,12 +71,13 @@ struct Asked {
     dir: PathBuf,
     turns: usize,
     orders: usize,
+    takeovers: usize,
 }
 
 impl Asked {
     fn parse() -> Self {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("replicated-commit");
-        let mut asked = Self { json: false, dir, turns: 10, orders: 1000 };
+        let mut asked = Self { json: false, dir, turns: 10, orders: 1000, takeovers: 5 };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value"));
@@ -78,6 +86,7 @@ impl Asked {
                 "--dir" => asked.dir = PathBuf::from(value()).join("replicated-commit"),
                 "--turns" => asked.turns = value().parse().expect("a number of turns"),
                 "--orders" => asked.orders = value().parse().expect("a number of orders"),
+                "--takeovers" => asked.takeovers = value().parse().expect("a number of takeovers"),
                 // Cargo says so to every bench.
                 "--bench" => {}
                 other => panic!("unknown option {other}"),
@@ -121,6 +130,19 @@ fn main() {
             );
         } else {
             println!("  {name:<26}{p50:>8.1}{p99:>9.1}");
+        }
+    }
+    if asked.takeovers > 0 {
+        let (mut times, grace) = takeovers(&asked, &etcd);
+        times.sort_unstable();
+        let [median, max] = [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_secs_f64() * 1e3);
+        let (count, grace) = (times.len(), grace.as_secs_f64() * 1e3);
+        if asked.json {
+            println!(
+                r#"{{"bench":"replicated_commit","what":"takeover","count":{count},"p50_ms":{median:.1},"max_ms":{max:.1},"grace_ms":{grace:.1}}}"#
+            );
+        } else {
+            println!("primary killed to first answer of the other, ms: median {median:.0}, longest {max:.0} of {count}; grace {grace:.0}");
         }
     }
     let _ = fs::remove_dir_all(&asked.dir);
@@ -445,25 +467,8 @@ fn acks_alone(asked: &Asked) -> Vec<Duration> {
 }
 
 fn acks_of_pair(asked: &Asked, etcd: &Cluster, policy: &str) -> Vec<Duration> {
-    let dir = asked.dir.join(format!("pair-{policy}"));
-    let link = free_tcp();
-    let [first, second] = [1, 2].map(|number| Node::new(&dir, number, link, etcd, policy));
-    first.told(&["format"]);
-    let _first = first.start();
-    first.wait(|status| status.pair.is_some());
-    first.told(&["ctl", "bootstrap"]);
-    second.told(&["format", "--standby"]);
-    let _second = second.start();
-    // Under `local` a standby is never in sync; it follows all the same.
-    let status = first.wait(|status| {
-        let pair = status.pair.as_ref();
-        pair.is_some_and(|pair| pair.open && pair.lag.is_some_and(|lag| lag.commands == 0))
-            && status.order_entry.parse::<SocketAddr>().is_ok()
-            && pair
-                .and_then(|pair| pair.register.as_ref())
-                .is_some_and(|r| policy == "local" || r.mode == "pair")
-    });
-    acks(status.order_entry.parse().expect("an address"), asked.orders)
+    let pair = Pair::start(asked, etcd, policy, policy);
+    acks(pair.order_entry(), asked.orders)
 }
 
 /// One order at a time.
@@ -507,6 +512,125 @@ fn acks(address: SocketAddr, orders: usize) -> Vec<Duration> {
     times
 }
 
+// Takeovers.
+
+/// Each from the kill to the first answer; and the silence that starts a takeover.
+fn takeovers(asked: &Asked, etcd: &Cluster) -> (Vec<Duration>, Duration) {
+    let mut pair = Pair::start(asked, etcd, "takeover", "both-durable");
+    let grace = Duration::from_nanos(pair.nodes[0].config.ha.as_ref().expect("it is one of a pair").grace.0);
+    let addresses = pair.nodes.each_ref().map(|node| node.config.order_entry.listen);
+    let mut trader = Trader::new(&addresses);
+    let mut times = Vec::with_capacity(asked.takeovers);
+    for _ in 0..asked.takeovers {
+        let leader = pair.leader();
+        trader.trade();
+        let begun = Instant::now();
+        pair.running[leader] = None;
+        trader.trade();
+        times.push(begun.elapsed());
+        pair.running[leader] = Some(pair.nodes[leader].start());
+    }
+    (times, grace)
+}
+
+/// A member who finds who leads by itself.
+struct Trader {
+    member: Failover,
+    clock: Instant,
+}
+
+impl Trader {
+    fn new(addresses: &[SocketAddr]) -> Self {
+        /// It is to tell how long the venue takes, not how long a member waits before it asks again.
+        const PAUSE: Nanos = Nanos(5_000_000);
+        let patience = Patience { pause_min: PAUSE, pause_max: PAUSE, ..Patience::default() };
+        let login = (Username::new("ALFA01").expect("short"), "secret");
+        let member = Failover::new(addresses, &SessionConfig::default(), login, 1, 16, Nanos(0));
+        Self { member: member.expect("short").with_patience(patience), clock: Instant::now() }
+    }
+
+    /// Enters an order as soon as it is taken, and waits for its answer.
+    fn trade(&mut self) {
+        let symbol = Symbol::new("ANVL").expect("short");
+        let (begun, mut entered) = (Instant::now(), None);
+        loop {
+            let moved = self.member.poll(Nanos(self.clock.elapsed().as_nanos() as u64));
+            while let Some(event) = self.member.next().expect("the protocol is kept") {
+                if let Event::Message { message: Outbound::OrderAccepted(told, _), .. } = event
+                    && entered == Some(told.user_ref_num.get())
+                {
+                    return;
+                }
+            }
+            if entered.is_none() && self.member.is_up() {
+                let order = NewOrder::ioc(Side::Buy, 1, symbol, 100);
+                entered = self.member.entry().enter(&order, &OptionsBuf::default()).ok();
+            }
+            assert!(begun.elapsed() < PATIENCE, "no answer");
+            if moved == 0 {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+    }
+}
+
+/// Two nodes, in sync when it is made.
+struct Pair {
+    nodes: [Node; 2],
+    running: [Option<Running>; 2],
+}
+
+impl Pair {
+    fn start(asked: &Asked, etcd: &Cluster, name: &str, policy: &str) -> Self {
+        let dir = asked.dir.join(format!("pair-{name}"));
+        let link = free_tcp();
+        let nodes = [1, 2].map(|number| Node::new(&dir, number, link, etcd, name, policy));
+        let [first, second] = &nodes;
+        first.told(&["format"]);
+        let leads = first.start();
+        first.wait(|status| status.pair.is_some());
+        first.told(&["ctl", "bootstrap"]);
+        second.told(&["format", "--standby"]);
+        let follows = second.start();
+        // Under `local` a standby is never in sync; it follows all the same.
+        first.wait(|status| {
+            let pair = status.pair.as_ref();
+            is_open(status)
+                && pair.is_some_and(|pair| pair.lag.is_some_and(|lag| lag.commands == 0))
+                && (policy == "local" || is_pair(status))
+        });
+        Self { nodes, running: [Some(leads), Some(follows)] }
+    }
+
+    fn order_entry(&self) -> SocketAddr {
+        let leads = self.nodes[0].wait(is_open);
+        leads.order_entry.parse().expect("an address")
+    }
+
+    /// Who leads, when both are in sync.
+    fn leader(&self) -> usize {
+        let begun = Instant::now();
+        loop {
+            let leads = |node: &Node| node.status().is_some_and(|status| is_open(&status) && is_pair(&status));
+            if let Some(leader) = self.nodes.iter().position(leads) {
+                return leader;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no pair again");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn is_open(status: &Status) -> bool {
+    status.pair.as_ref().is_some_and(|pair| pair.standing == "primary" && pair.open)
+        && status.order_entry.parse::<SocketAddr>().is_ok()
+}
+
+fn is_pair(status: &Status) -> bool {
+    let register = status.pair.as_ref().and_then(|pair| pair.register.as_ref());
+    register.is_some_and(|register| register.mode == "pair")
+}
+
 fn free_tcp() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port").port()
 }
@@ -528,7 +652,7 @@ impl Drop for Running {
 }
 
 impl Node {
-    fn new(dir: &Path, number: u8, link: u16, etcd: &Cluster, policy: &str) -> Self {
+    fn new(dir: &Path, number: u8, link: u16, etcd: &Cluster, name: &str, policy: &str) -> Self {
         let dir = dir.join(number.to_string());
         fs::create_dir_all(&dir).expect("a folder of ours");
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
@@ -540,7 +664,7 @@ impl Node {
         let text = format!(
             "data_dir = \"data\"\n[order_entry]\nlisten = \"127.0.0.1:{}\"\n[feed]\nrerequest = \"127.0.0.1:{udp}\"\n\
              [service]\nitch = \"127.0.0.1:{}\"\nglimpse = \"127.0.0.1:{}\"\n\
-             [ha]\nnode = {number}\n{link_key} = \"127.0.0.1:{link}\"\nack = \"{policy}\"\netcd = [{}]\nkey = \"/bench/{policy}\"\n{GENESIS}",
+             [ha]\nnode = {number}\n{link_key} = \"127.0.0.1:{link}\"\nack = \"{policy}\"\netcd = [{}]\nkey = \"/bench/{name}\"\n{GENESIS}",
             free_tcp(),
             free_tcp(),
             free_tcp(),
@@ -571,11 +695,14 @@ impl Node {
         Running(command.spawn().expect("it can be executed"))
     }
 
+    fn status(&self) -> Option<Status> {
+        admin::ask(&self.config.admin_socket(), &Request::Status).ok()
+    }
+
     fn wait(&self, wanted: impl Fn(&Status) -> bool) -> Status {
         let begun = Instant::now();
         loop {
-            let status = admin::ask::<Status>(&self.config.admin_socket(), &Request::Status);
-            if let Ok(status) = status
+            if let Some(status) = self.status()
                 && wanted(&status)
             {
                 return status;

@@ -1,8 +1,10 @@
 //! `ironbell bench`: the latency lab. It makes a node, puts it under load, records everything, and compares.
 
+pub mod echo;
 pub mod market;
 pub mod suite;
 pub mod versus;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,10 @@ pub enum Options {
     Compare(CompareOptions),
     /// Write the HTML report of one or several records.
     Report(ReportOptions),
+    /// Order to answer on the wire through the whole node, beside a bare echo over the same transport, for each backend.
+    Wire(Box<wire::Options>),
+    /// Send back what comes in where a node would listen, as bare as can be: what `bench wire` sets a node against.
+    Echo(echo::Options),
     /// The standard set: every station of this machine in one table, one JSON object and one report.
     Suite(suite::Options),
     /// Print configuration and logins of the market that `bench run` trades in, for a node elsewhere.
@@ -105,6 +111,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Options::Run(options) => measure(options),
         Options::Compare(options) => compared(options),
         Options::Report(options) => reported(options),
+        Options::Wire(options) => wire::run(options),
+        Options::Echo(options) => echo::run(options),
         Options::Suite(options) => suite::run(options),
         Options::Market(options) => {
             let market = Market::new(options.market.sessions, options.market.instruments)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use ironbell_core::Engine;
-use ironbell_gateway::hash_password;
+use ironbell_gateway::{PASSWORD_MEMORY_KIB, hash_password_in};
 use ironbell_types::{
     Account, AccountId, Amount, Asset, AssetId, Command, Firm, FirmId, Funding, Instrument, InstrumentId,
     Mpid, Nanos, OpenDay, Port, PortId, PortLimits, Qty, Scale, Sequenced, Symbol, Username,
@@ -33,6 +33,9 @@ pub struct Genesis {
     pub instruments: Vec<InstrumentText>,
     /// `[[genesis.firms]]`.
     pub firms: Vec<FirmText>,
+    /// KiB of memory that the hash of a port's password takes (Argon2id). Less than the default, which 0 is, makes passwords
+    /// easy to guess for whoever has the journal: for trials in which thousands log in.
+    pub password_memory_kib: u32,
     /// `[[genesis.ports]]`: each with an account of its own, or sharing a named one.
     pub ports: Vec<PortText>,
     /// `[[genesis.funds]]`.
@@ -244,6 +247,11 @@ impl Genesis {
         commands: &mut Vec<Command>,
     ) -> Result<(), String> {
         let mut accounts = BTreeMap::new();
+        let memory_kib = match self.password_memory_kib {
+            0 => PASSWORD_MEMORY_KIB,
+            kib @ 8..=1_048_576 => kib,
+            kib => return Err(format!("password_memory_kib = {kib} is not within 8 to 1048576; 0 is the usual")),
+        };
         let notional_decimals = self
             .instruments
             .iter()
@@ -278,7 +286,7 @@ impl Genesis {
                 firm,
                 account,
                 limits: PortLimits { qty_max: Qty(text.qty_max), notional_max: Amount(notional_max) },
-                credential: hash_password(text.password.as_bytes(), salt()),
+                credential: hash_password_in(memory_kib, text.password.as_bytes(), salt()),
             }));
         }
         Ok(())
@@ -465,6 +473,7 @@ mod tests {
 
         for (from, to, part) in [
             ("base = \"BTC\"", "base = \"XYZ\"", "XYZ"),
+            ("date = 20261121", "password_memory_kib = 7", "password_memory_kib = 7"),
             ("tick = \"0.01\"", "tick = \"0.00001\"", "tick"),
             ("amount = \"1000000.00\"", "amount = \"0.00001\"", "account 7"),
             ("firm = \"ALFA\"", "firm = \"BETA\"", "BETA"),

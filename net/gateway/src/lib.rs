@@ -20,7 +20,9 @@ pub mod outbound;
 pub use directory::Directory;
 pub use follower::Follower;
 pub use gateway::{Config, Counters, Gateway, Stage};
-pub use login::{ArgonChecker, LoginChecker, hash_password, is_password};
+pub use login::{
+    ArgonChecker, LoginChecker, PASSWORD_MEMORY_KIB, hash_password, hash_password_in, is_password,
+};
 
 /// What the world did to us. After one of these the gateway does nothing more: the node must stop.
 #[derive(Debug, thiserror::Error)]

@@ -18,10 +18,12 @@ pub trait LoginChecker {
     fn poll(&mut self) -> Option<(u64, bool)>;
 }
 
-/// Memory in KiB, passes and lanes of new credentials: what OWASP's password storage cheat sheet names
-/// as the least for Argon2id. The credentials tell members' ports apart on a private line; they are not
+/// Memory in KiB of new credentials: what OWASP's password storage cheat sheet names as the least for Argon2id with
+/// two passes and one lane. The credentials tell members' ports apart on a private line; they are not
 /// a login of the open internet, and a whole venue logs in at once after a restart.
-const COST: (u32, u32, u32) = (19_456, 2, 1);
+pub const PASSWORD_MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
 
 /// Argon2id (RFC 9106) of a password. Passwords are case-insensitive (SoupBinTCP 3.00, Login Request):
 /// it is upper-cased, and its padding on the right is cut off.
@@ -30,8 +32,16 @@ const COST: (u32, u32, u32) = (19_456, 2, 1);
 /// Never: the cost and the lengths are within the algorithm's limits.
 #[must_use]
 pub fn hash_password(password: &[u8], salt: [u8; 16]) -> Credential {
-    let (memory_kib, passes, lanes) = COST;
-    let credential = Credential { salt, hash: [0; 32], memory_kib, passes, lanes };
+    hash_password_in(PASSWORD_MEMORY_KIB, password, salt)
+}
+
+/// As [`hash_password`], in so many KiB of memory: less is for trials alone, where thousands log in and nothing is at stake.
+///
+/// # Panics
+/// With less than 8 KiB, or more than the algorithm takes.
+#[must_use]
+pub fn hash_password_in(memory_kib: u32, password: &[u8], salt: [u8; 16]) -> Credential {
+    let credential = Credential { salt, hash: [0; 32], memory_kib, passes: PASSES, lanes: LANES };
     let hash = argon2id(password, &credential).expect("the cost is within the limits");
     Credential { hash, ..credential }
 }

@@ -43,7 +43,18 @@ impl Market {
     /// The genesis, as it stands in a configuration.
     #[must_use]
     pub fn genesis(&self) -> String {
-        let mut text = String::from("[genesis]\nassets = [{ code = \"USD\", decimals = 4 }");
+        self.genesis_with("")
+    }
+
+    /// The same with passwords that cost next to nothing to check, so that thousands are let in within seconds: of a node
+    /// of this machine and this program.
+    #[must_use]
+    pub fn genesis_of_a_trial(&self) -> String {
+        self.genesis_with("password_memory_kib = 8\n")
+    }
+
+    fn genesis_with(&self, settings: &str) -> String {
+        let mut text = format!("[genesis]\n{settings}assets = [{{ code = \"USD\", decimals = 4 }}");
         for n in 0..self.instruments {
             let _ = write!(text, ", {{ code = \"{}\", decimals = 0 }}", symbol(n));
         }
@@ -131,9 +142,11 @@ mod tests {
 
     #[test]
     fn its_genesis_is_read_as_one() {
-        let text = Market::new(3, 2).expect("a market").genesis();
-        let config: crate::config::Config = toml::from_str(&text).expect("it is TOML");
-        assert_eq!((config.genesis.ports.len(), config.genesis.instruments.len()), (3, 2));
-        assert_eq!(config.genesis.funds.len(), 9);
+        let market = Market::new(3, 2).expect("a market");
+        for (text, kib) in [(market.genesis(), 0), (market.genesis_of_a_trial(), 8)] {
+            let config: crate::config::Config = toml::from_str(&text).expect("it is TOML");
+            assert_eq!((config.genesis.ports.len(), config.genesis.instruments.len()), (3, 2));
+            assert_eq!((config.genesis.funds.len(), config.genesis.password_memory_kib), (9, kib));
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! `ironbell bench suite`: the standard set, in one run, as one table and one JSON object.
 //!
 //! Each station is a name, a figure, and its ratio to something that was measured in the same run on the same
-//! machine, or to a bar: figures by themselves do not travel between machines. A station that there is nothing to
-//! measure of yet is told as absent, never left out.
+//! machine, or to a bar: figures by themselves do not travel between machines. A station that cannot be measured on this
+//! machine is told as absent, with the reason, never left out.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use ironbell_load::record::{Record, Spread};
@@ -22,6 +20,7 @@ use rustix::io::ReadWriteFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::wire::{Backend, Results};
 use crate::failure::Failure;
 use crate::load::say;
 
@@ -60,17 +59,17 @@ pub struct Figure {
     pub samples: u64,
 }
 
-/// Every station: what it is called, its unit, and why nothing measures it yet.
-const STATIONS: [(&str, &str, Option<&str>); 9] = [
-    ("matching_worst", "messages/s", None),
-    ("core_full", "messages/s", None),
-    ("durable_ack", "ns, p50", None),
-    ("replicated_ack", "ns, p50", None),
-    ("wire_kernel", "ns, p50", None),
-    ("wire_uring", "ns, p50", Some("not measured here yet: bench run --set order_entry.io=uring")),
-    ("wire_xdp", "ns, p50", Some("not measured here yet: it wants an interface, order_entry.io=xdp")),
-    ("replay", "commands/s", None),
-    ("failover", "ns", Some("tests/node/failover checks it, nothing measures it yet")),
+/// Every station: what it is called, and its unit.
+const STATIONS: [(&str, &str); 9] = [
+    ("matching_worst", "messages/s"),
+    ("core_full", "messages/s"),
+    ("durable_ack", "ns, p50"),
+    ("replicated_ack", "ns, p50"),
+    ("wire_kernel", "ns, p50"),
+    ("wire_uring", "ns, p50"),
+    ("wire_xdp", "ns, p50"),
+    ("replay", "commands/s"),
+    ("failover", "ns, p50"),
 ];
 
 /// The command.
@@ -91,7 +90,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let records: Vec<&Record> = suite.records.iter().collect();
     if !records.is_empty() {
         let rows: Vec<(&str, &Figure)> =
-            STATIONS.iter().filter_map(|(name, ..)| Some((*name, figures.get(*name)?))).collect();
+            STATIONS.iter().filter_map(|(name, _)| Some((*name, figures.get(*name)?))).collect();
         std::fs::write(&page, report::html_with(&records, &rows)).map_err(|e| fault(&page, &e))?;
     }
     say(&if options.json { json + "\n" } else { table(&figures, &suite.absent) });
@@ -111,25 +110,30 @@ impl Suite<'_> {
         name.contains(&self.options.only)
     }
 
-    fn put(&mut self, name: &str, value: f64, ratio: Option<(&str, f64)>, samples: u64) {
-        let unit = STATIONS.iter().find(|(of, ..)| *of == name).map_or("", |(_, unit, _)| unit).to_owned();
+    /// A figure, and what it is set against with its value.
+    fn put(&mut self, name: &str, value: f64, base: Option<(&str, f64)>, samples: u64) {
+        self.put_ratio(name, value, base.map(|(to, base)| (to, value / base)), samples);
+    }
+
+    /// A figure, and its ratio to something.
+    fn put_ratio(&mut self, name: &str, value: f64, ratio: Option<(&str, f64)>, samples: u64) {
         let figure = Figure {
             value: Some(value),
-            unit,
+            unit: unit(name),
             ratio_to: ratio.map(|(to, _)| to.to_owned()),
-            ratio: ratio.map(|(_, to)| value / to),
+            ratio: ratio.map(|(_, ratio)| ratio),
             samples,
         };
         self.figures.insert(name.to_owned(), figure);
     }
 
+    /// A station that this machine has nothing for.
+    fn put_absent(&mut self, name: &'static str, why: String) {
+        self.figures.insert(name.to_owned(), Figure { unit: unit(name), ..Figure::default() });
+        self.absent.insert(name, why);
+    }
+
     fn measure(&mut self) -> Result<(), Failure> {
-        for (name, unit, absent) in STATIONS {
-            if absent.is_some() && self.wants(name) {
-                let figure = Figure { unit: unit.to_owned(), ..Figure::default() };
-                self.figures.insert(name.to_owned(), figure);
-            }
-        }
         if self.wants("matching_worst") || self.wants("core_full") {
             eprintln!("bench: matching and core, the worst of five flows");
             self.core()?;
@@ -138,13 +142,15 @@ impl Suite<'_> {
             eprintln!("bench: a node on the disk");
             self.durable()?;
         }
-        if self.wants("replicated_ack") {
+        if self.wants("replicated_ack") || self.wants("failover") {
             eprintln!("bench: a pair of nodes");
-            self.replicated();
+            self.pair();
         }
-        if self.wants("wire_kernel") {
+        let wires = [Backend::Kernel, Backend::Uring, Backend::Xdp];
+        let wires: Vec<Backend> = wires.into_iter().filter(|backend| self.wants(station(*backend))).collect();
+        if !wires.is_empty() {
             eprintln!("bench: wire to wire beside a bare echo");
-            self.wire()?;
+            self.wire(&wires)?;
         }
         Ok(())
     }
@@ -230,55 +236,104 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// A pair wants etcd, which not every machine has: without it the station is absent, and why is said.
-    fn replicated(&mut self) {
-        const NAME: &str = "replicated_ack";
+    /// A pair wants etcd, which not every machine has: without it the stations are absent, and why is said.
+    fn pair(&mut self) {
         const ORDERS: &str = "500";
+        let takeovers = if self.wants("failover") { "5" } else { "0" };
         let cargo =
             ["bench", "--locked", "-q", "-p", "ironbell-appliance", "--bench", "replicated_commit", "--"];
         let mut bench = Command::new("cargo");
-        bench.args(cargo).args(["--json", "--turns", "2", "--orders", ORDERS, "--dir"]);
+        bench.args(cargo).args(["--json", "--turns", "2", "--orders", ORDERS, "--takeovers", takeovers]);
         let told = std::path::absolute(&self.options.dir).map_err(|e| e.to_string());
-        let told = told.and_then(|dir| output(bench.arg(dir)));
-        match told.and_then(|said| replicated_ack(&said)) {
-            Ok([alone, both]) => {
-                let to = "the ack of a node alone, p50, of the same run";
-                self.put(NAME, both, Some((to, alone)), ORDERS.parse().expect("a number"));
+        let told = told.and_then(|dir| output(bench.arg("--dir").arg(dir)));
+        if self.wants("replicated_ack") {
+            match told.as_deref().map_err(String::clone).and_then(replicated_ack) {
+                Ok([alone, both]) => {
+                    let to = "the ack of a node alone, p50, of the same run";
+                    self.put("replicated_ack", both, Some((to, alone)), ORDERS.parse().expect("a number"));
+                }
+                Err(why) => self.put_absent("replicated_ack", why),
             }
-            Err(why) => {
-                let unit = "ns, p50".to_owned();
-                self.figures.insert(NAME.to_owned(), Figure { unit, ..Figure::default() });
-                self.absent.insert(NAME, why);
+        }
+        if self.wants("failover") {
+            match told.as_deref().map_err(String::clone).and_then(takeover) {
+                Ok(Takeover { p50, grace, count }) => {
+                    let to = "ha.grace, the silence that starts a takeover";
+                    self.put("failover", p50, Some((to, grace)), count);
+                }
+                Err(why) => self.put_absent("failover", why),
             }
         }
     }
 
-    fn wire(&mut self) -> Result<(), Failure> {
-        let before = echoes().map_err(|e| Failure::check(format_args!("a bare echo: {e}")))?;
-        let record = self.load("wire_kernel", "none", "2000")?;
-        let echo = before.and(&echoes().map_err(|e| Failure::check(format_args!("a bare echo: {e}")))?);
-        let acks = order_to_ack(&record);
-        if let (Some(p50), Some(echo)) = (acks.at(0.5), echo.at(0.5)) {
-            self.put(
-                "wire_kernel",
-                p50 as f64,
-                Some(("a bare TCP echo of 64 bytes, p50", echo as f64)),
-                acks.count,
-            );
+    fn wire(&mut self, backends: &[Backend]) -> Result<(), Failure> {
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::refused(format_args!("this program's file: {e}")))?;
+        let names = backends.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(",");
+        let mut command = Command::new(program);
+        command.args(["bench", "wire", "--json", "--sessions", "1", "--durability", "none"]);
+        command.args(["--backends", &names, "--dir"]).arg(self.options.dir.join("wire"));
+        command.arg("--out").arg(self.options.dir.join("wire.json"));
+        let said = output(&mut command).map_err(Failure::check)?;
+        let results: Results = serde_json::from_str(&said).map_err(Failure::check)?;
+        for backend in backends {
+            let name = station(*backend);
+            let row = results.rows.iter().find(|row| row.backend == backend.name());
+            if let Some((row, p50)) = row.and_then(|row| Some((row, row.node.ns.p50?))) {
+                let to = format!("a bare echo, {} over the same {}, p50", backend.name(), results.wire);
+                self.put_ratio(name, p50 as f64, Some((&to, row.ratio.p50)), row.node.count);
+                continue;
+            }
+            let why = results.absent.iter().find(|(of, _)| of == backend.name());
+            self.put_absent(name, why.map_or_else(|| "not measured".to_owned(), |(_, why)| why.clone()));
         }
         Ok(())
     }
 }
 
+fn unit(name: &str) -> String {
+    STATIONS.iter().find(|(of, _)| *of == name).map_or("", |(_, unit)| unit).to_owned()
+}
+
+fn station(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Kernel => "wire_kernel",
+        Backend::Uring => "wire_uring",
+        Backend::Xdp => "wire_xdp",
+    }
+}
+
 /// Of what `replicated_commit --json` says: the p50 of an ack alone, and of one that is durable on both nodes, in ns.
 fn replicated_ack(said: &str) -> Result<[f64; 2], String> {
-    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of = |policy: &str| {
-        let line = lines.iter().find(|line| line["what"] == "ack" && line["policy"] == policy);
+        let line = lines(said).into_iter().find(|line| line["what"] == "ack" && line["policy"] == policy);
         let p50 = line.and_then(|line| line["p50_us"].as_f64()).map(|micros| micros * 1e3);
         p50.ok_or_else(|| format!("replicated_commit tells no ack {policy}"))
     };
     Ok([of("alone")?, of("both-durable")?])
+}
+
+/// From a primary's end to the first answer of the other node, in ns.
+#[derive(Debug, PartialEq)]
+struct Takeover {
+    p50: f64,
+    /// The silence that starts it.
+    grace: f64,
+    count: u64,
+}
+
+/// The same, of takeovers.
+fn takeover(said: &str) -> Result<Takeover, String> {
+    let line = lines(said).into_iter().find(|line| line["what"] == "takeover").unwrap_or_default();
+    let millis = |name: &str| line[name].as_f64().map(|millis| millis * 1e6);
+    match (millis("p50_ms"), millis("grace_ms"), line["count"].as_u64()) {
+        (Some(p50), Some(grace), Some(count)) => Ok(Takeover { p50, grace, count }),
+        _ => Err("replicated_commit tells no takeover".to_owned()),
+    }
+}
+
+fn lines(said: &str) -> Vec<Value> {
+    said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn order_to_ack(record: &Record) -> Spread {
@@ -311,58 +366,6 @@ fn bare_writes(dir: &Path) -> Result<Spread, Failure> {
     Ok(Spread::from(&latency))
 }
 
-/// Two threads that hand 64 bytes to and fro over loopback TCP, resting as the node and the load do.
-fn echoes() -> std::io::Result<Spread> {
-    const SIZE: usize = 64;
-    const ROUNDS: u64 = 4_000;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let addr = listener.local_addr()?;
-    let server =
-        std::thread::Builder::new().name("echo".to_owned()).spawn(move || -> std::io::Result<()> {
-            let (mut stream, _) = listener.accept()?;
-            prepare(&stream)?;
-            let mut bytes = [0; SIZE];
-            while take(&mut stream, &mut bytes)? {
-                stream.write_all(&bytes)?;
-            }
-            Ok(())
-        })?;
-    let mut stream = TcpStream::connect(addr)?;
-    prepare(&stream)?;
-    let (mut bytes, mut latency) = ([7; SIZE], Latency::default());
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        stream.write_all(&bytes)?;
-        if !take(&mut stream, &mut bytes)? {
-            break;
-        }
-        latency.record(Nanos(0), Nanos(began.elapsed().as_nanos() as u64));
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    drop(stream);
-    server.join().map_err(|_| std::io::Error::other("the echo panicked"))??;
-    Ok(Spread::from(&latency))
-}
-
-fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_nonblocking(true)
-}
-
-/// Fills `bytes`; false when the peer has gone.
-fn take(stream: &mut TcpStream, bytes: &mut [u8]) -> std::io::Result<bool> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match stream.read(&mut bytes[filled..]) {
-            Ok(0) => return Ok(false),
-            Ok(count) => filled += count,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(true)
-}
-
 fn output(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|e| format!("{name}: {e}"))?;
@@ -374,18 +377,13 @@ fn output(command: &mut Command) -> Result<String, String> {
 }
 
 /// For people.
-fn table(figures: &BTreeMap<String, Figure>, absent_here: &BTreeMap<&str, String>) -> String {
+fn table(figures: &BTreeMap<String, Figure>, absent: &BTreeMap<&str, String>) -> String {
     let mut text = format!("{:<15} {:>14} {:<12} {:>7}  {}\n", "station", "value", "unit", "ratio", "to");
-    for (name, _, absent) in STATIONS {
+    for (name, _) in STATIONS {
         let Some(figure) = figures.get(name) else { continue };
         let Some(value) = figure.value else {
-            text += &format!(
-                "{name:<15} {:>14} {:<12} {:>7}  {}\n",
-                "absent",
-                figure.unit,
-                "",
-                absent_here.get(name).map(String::as_str).or(absent).unwrap_or("not measured")
-            );
+            let why = absent.get(name).map_or("not measured", String::as_str);
+            text += &format!("{name:<15} {:>14} {:<12} {:>7}  {why}\n", "absent", figure.unit, "");
             continue;
         };
         let ratio = figure.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
@@ -418,15 +416,14 @@ mod tests {
             records: Vec::new(),
         };
         suite.put("wire_kernel", 30_000.0, Some(("an echo", 10_000.0)), 5);
-        suite.figures.insert("failover".to_owned(), Figure { unit: "ns".to_owned(), ..Figure::default() });
+        suite.put_absent("failover", "no etcd".to_owned());
         let json = serde_json::to_value(&suite.figures).expect("plain data");
         assert_eq!(
             json["wire_kernel"],
             serde_json::json!({ "value": 30_000.0, "unit": "ns, p50", "ratio_to": "an echo", "ratio": 3.0, "samples": 5 })
         );
         assert_eq!(json["failover"]["value"], Value::Null);
-        let why = BTreeMap::from([("failover", "no etcd".to_owned())]);
-        let text = table(&suite.figures, &why);
+        let text = table(&suite.figures, &suite.absent);
         assert!(text.contains("3.00  an echo (5 samples)") && text.contains("absent"), "{text}");
         assert!(text.contains("no etcd"), "{text}");
     }
@@ -438,12 +435,13 @@ mod tests {
             {"bench":"replicated_commit","what":"ack","policy":"both-durable","p50_us":300.0}"#;
         assert_eq!(replicated_ack(said), Ok([200_500.0, 300_000.0]));
         assert!(replicated_ack("").is_err_and(|why| why.contains("alone")));
+        let said = r#"{"bench":"replicated_commit","what":"takeover","count":5,"p50_ms":810.5,"max_ms":900.0,"grace_ms":500.0}"#;
+        assert_eq!(takeover(said), Ok(Takeover { p50: 810.5e6, grace: 500e6, count: 5 }));
+        assert!(takeover("").is_err());
     }
 
     #[test]
     fn what_the_stations_are_set_against_is_measured() {
-        let echo = echoes().expect("loopback works");
-        assert_eq!(echo.count, 4_000);
         // Memory file systems take direct writes too, so this works wherever the tests are built.
         let dir = std::env::temp_dir().join(format!("ironbell-suite-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder of ours");
