@@ -22,12 +22,20 @@ use crate::roles;
 pub enum Door {
     /// Nowhere: who leads nothing does not listen.
     Shut,
-    /// Sockets of the kernel.
-    Kernel(KernelAcceptor),
+    /// Sockets of the kernel, and when it was last asked for newcomers: once in a reading of the thread's clock, because that is
+    /// a system call.
+    Kernel(KernelAcceptor, Asked),
     /// Sockets of the kernel on one io_uring.
     Uring(Box<uring::Uring>),
     /// A TCP of our own over AF_XDP.
     Xdp(Box<Bypass>),
+}
+
+/// Whether newcomers are to be asked for.
+#[derive(Debug, Default)]
+pub struct Asked {
+    at: Nanos,
+    is_due: bool,
 }
 
 /// A member's connection.
@@ -48,7 +56,7 @@ impl Door {
     /// When it is taken or not this machine's, or the machine does not allow what `io` takes.
     pub fn open(config: &OrderEntry) -> Result<Self, Failure> {
         match config.io {
-            Io::Kernel => Ok(Self::Kernel(bind(config)?)),
+            Io::Kernel => Ok(Self::Kernel(bind(config)?, Asked::default())),
             Io::Uring => {
                 let ring = uring::Uring::new(bind(config)?, &uring::Config::new(connections_max(config)));
                 let ring = ring.map_err(|e| Failure::refused(format_args!("order_entry.io: {e}")))?;
@@ -114,7 +122,12 @@ impl SessionIo for Door {
 
     fn poll(&mut self, now: Nanos) -> usize {
         match self {
-            Self::Shut | Self::Kernel(_) => 0,
+            Self::Shut => 0,
+            Self::Kernel(_, asked) => {
+                asked.is_due |= asked.at != now;
+                asked.at = now;
+                0
+            }
             Self::Uring(ring) => ring.poll(now),
             Self::Xdp(bypass) => bypass.poll(now),
         }
@@ -123,9 +136,32 @@ impl SessionIo for Door {
     fn accept(&mut self) -> Result<Option<Connection>, Error> {
         match self {
             Self::Shut => Ok(None),
-            Self::Kernel(acceptor) => Ok(SessionIo::accept(acceptor)?.map(Connection::Kernel)),
+            Self::Kernel(_, Asked { is_due: false, .. }) => Ok(None),
+            Self::Kernel(acceptor, asked) => {
+                let accepted = SessionIo::accept(acceptor)?;
+                asked.is_due = accepted.is_some();
+                Ok(accepted.map(Connection::Kernel))
+            }
             Self::Uring(ring) => Ok(ring.accept()?.map(Connection::Uring)),
             Self::Xdp(bypass) => Ok(bypass.accept()?.map(Connection::Xdp)),
+        }
+    }
+
+    fn look(&mut self, connections: usize) {
+        if let Self::Kernel(acceptor, _) = self {
+            SessionIo::look(acceptor, connections);
+        }
+    }
+
+    fn has_input(&self, connection: &Connection) -> bool {
+        match (self, connection) {
+            (Self::Kernel(acceptor, _), Connection::Kernel(connection)) => {
+                SessionIo::has_input(acceptor, connection)
+            }
+            (Self::Uring(ring), Connection::Uring(connection)) => ring.has_input(connection),
+            (Self::Xdp(bypass), Connection::Xdp(connection)) => bypass.has_input(connection),
+            // Of a door that is shut.
+            _ => true,
         }
     }
 
@@ -151,7 +187,7 @@ impl SessionIo for Door {
     /// Only sockets by themselves can wake who sleeps; the others are polled.
     fn wait(&mut self, at_most: Duration) -> bool {
         match self {
-            Self::Kernel(acceptor) => SessionIo::wait(acceptor, at_most),
+            Self::Kernel(acceptor, _) => SessionIo::wait(acceptor, at_most),
             Self::Shut | Self::Uring(_) | Self::Xdp(_) => false,
         }
     }
@@ -174,7 +210,7 @@ impl SessionIo for Door {
     fn local_addr(&self) -> SocketAddr {
         match self {
             Self::Shut => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            Self::Kernel(acceptor) => SessionIo::local_addr(acceptor),
+            Self::Kernel(acceptor, _) => SessionIo::local_addr(acceptor),
             Self::Uring(ring) => ring.local_addr(),
             Self::Xdp(bypass) => bypass.local_addr(),
         }

@@ -187,10 +187,7 @@ impl JournalRole {
     }
 
     fn work(&mut self) -> Result<usize, ironbell_store::Error> {
-        let mut work = self.writer.poll()?;
-        if work > 0 {
-            self.count_durable();
-        }
+        let mut work = self.reap()?;
         while self.writer.can_begin() {
             let Ok(frame) = self.input.pop() else { break };
             self.writer.append(&frame.commands, frame.commit, frame.executed)?;
@@ -206,6 +203,8 @@ impl JournalRole {
             }
             work += 1;
         }
+        // A write to the page cache is over when it is begun: what it holds need not wait for the next round.
+        work += self.reap()?;
         if let Some(primary) = &mut self.primary {
             let before = self.writer.frames();
             work += primary.poll(&mut self.writer)?;
@@ -219,6 +218,15 @@ impl JournalRole {
             }
         }
         Ok(work)
+    }
+
+    /// Takes note of what is durable by now.
+    fn reap(&mut self) -> Result<usize, ironbell_store::Error> {
+        let done = self.writer.poll()?;
+        if done > 0 {
+            self.count_durable();
+        }
+        Ok(done)
     }
 
     fn begun(&mut self, received: u64) {

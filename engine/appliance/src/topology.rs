@@ -65,7 +65,8 @@ pub struct Thread {
     pub name: String,
     /// The CPU it is pinned to; `None` leaves it to the scheduler.
     pub cpu: Option<usize>,
-    /// Its roles, in the order they are polled: an order passes all of them in one round where they share one thread.
+    /// Its roles, in the order they are polled: an order passes all of them in one round where they share one thread, and
+    /// its answer leaves at the beginning of the next.
     pub stations: Vec<Station>,
 }
 
@@ -107,9 +108,11 @@ pub fn threads(placement: &Placement, allowed: &[usize], shards: usize) -> Vec<T
         stations: stations.to_vec(),
     };
     let mut threads = match cpus.len() {
-        0 | 1 => vec![thread("order-path", 0, &[Gateway, Sequencer, Journal, Shard(0), Release, Feed])],
+        // What is released goes to members first, then to the market: a packet of the feed is a system call of some
+        // microseconds, which a member's answer need not wait for.
+        0 | 1 => vec![thread("order-path", 0, &[Gateway, Feed, Sequencer, Journal, Shard(0), Release])],
         2 => vec![
-            thread("gateway", 0, &[Gateway, Release, Feed]),
+            thread("gateway", 0, &[Release, Gateway, Feed]),
             thread("sequencer", 1, &[Sequencer, Journal, Shard(0)]),
         ],
         3 => vec![
@@ -316,13 +319,13 @@ mod tests {
 
     #[test]
     fn two_cores_share_a_thread_and_every_role_is_placed_once() {
-        assert_eq!(placed(vec![], 2, 1), ["order-path: gateway sequencer journal shard release feed"]);
+        assert_eq!(placed(vec![], 2, 1), ["order-path: gateway feed sequencer journal shard release"]);
         assert_eq!(
             placed(vec![], 3, 1),
-            ["gateway on CPU 1: gateway release feed", "sequencer on CPU 2: sequencer journal shard"]
+            ["gateway on CPU 1: release gateway feed", "sequencer on CPU 2: sequencer journal shard"]
         );
         assert_eq!(placed(vec![], 16, 1).len(), 5);
-        let one = ["order-path on CPU 7: gateway sequencer journal shard release feed"];
+        let one = ["order-path on CPU 7: gateway feed sequencer journal shard release"];
         assert_eq!(placed(vec![7], 16, 1), one);
         for (named, shards) in (0..12).flat_map(|named| (1..=8).map(move |shards| (named, shards))) {
             let placement = Placement { cpus: (10..10 + named).collect(), ..Placement::default() };
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!(
             placed(vec![], 2, 3),
             [
-                "order-path: gateway sequencer journal shard release feed",
+                "order-path: gateway feed sequencer journal shard release",
                 "shard-1: shard-1",
                 "shard-2: shard-2"
             ]
@@ -353,14 +356,14 @@ mod tests {
         assert_eq!(
             placed(vec![4, 5, 6], 8, 4),
             [
-                "order-path on CPU 4: gateway sequencer journal shard release feed",
+                "order-path on CPU 4: gateway feed sequencer journal shard release",
                 "shard-1 on CPU 5: shard-1 shard-3",
                 "shard-2 on CPU 6: shard-2"
             ]
         );
         assert_eq!(
             placed(vec![4], 8, 2),
-            ["order-path on CPU 4: gateway sequencer journal shard release feed shard-1"]
+            ["order-path on CPU 4: gateway feed sequencer journal shard release shard-1"]
         );
         let sixteen = placed(vec![], 16, 4);
         assert_eq!(

@@ -6,12 +6,18 @@
 //! when one is over, its bytes are on the medium, and no separate sync has to be waited for. A kernel
 //! thread that polls the submission queue gains nothing here and costs a core.
 //!
+//! Without O_DIRECT (`buffered` and `none`) a write is a copy into the page cache, and it is made at once, by pwrite(2): most
+//! file systems do not take buffered writes in the submitter's context, so that io_uring hands each to a kernel thread, which
+//! costs several times what the copy does.
+//!
 //! Miri knows neither io_uring nor shared maps. What the unsafe blocks lean on, that a slot in flight is
 //! touched by nobody, is asserted here in release and by the fake device of the writer's tests.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, types};
@@ -32,7 +38,10 @@ pub struct Uring {
     ring: IoUring,
     staging: MmapRaw,
     busy: Vec<bool>,
-    rw_flags: i32,
+    /// The segment, where writes go to the page cache.
+    buffered: Option<File>,
+    /// Such writes: they are over.
+    over: VecDeque<Completion>,
     _lock: Arc<File>,
 }
 
@@ -40,7 +49,7 @@ impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uring")
             .field("busy", &self.busy)
-            .field("rw_flags", &self.rw_flags)
+            .field("buffered", &self.buffered)
             .finish_non_exhaustive()
     }
 }
@@ -66,8 +75,10 @@ impl Uring {
         ring.submitter()
             .register_files(&[segment.as_raw_fd(), lock.as_raw_fd()])
             .map_err(Error::uring("register the segment with io_uring"))?;
-        let rw_flags = if options.direct() { ReadWriteFlags::DSYNC.bits() as i32 } else { 0 };
-        Ok(Self { ring, staging, busy: vec![false; slots.len()], rw_flags, _lock: lock })
+        let buffered = if options.direct() { None } else { Some(segment.try_clone()) };
+        let buffered = buffered.transpose().map_err(Error::uring("take the segment beside io_uring"))?;
+        let (busy, over) = (vec![false; slots.len()], VecDeque::with_capacity(slots.len()));
+        Ok(Self { ring, staging, busy, buffered, over, _lock: lock })
     }
 
     /// Gives the kernel what is queued. It may take less than that when short of memory: the rest is
@@ -122,10 +133,16 @@ impl WriteQueue for Uring {
     fn submit(&mut self, slot: usize, bytes: usize, offset: u64) -> io::Result<()> {
         assert!(!self.busy[slot], "slot {slot} is being written");
         assert!(bytes <= FRAME_BYTES_MAX, "a slot holds {FRAME_BYTES_MAX} bytes, not {bytes}");
+        if let Some(segment) = &self.buffered {
+            let result = segment.write_at(&self.staged(slot)[..bytes], offset);
+            self.busy[slot] = true;
+            self.over.push_back(Completion { slot, result });
+            return Ok(());
+        }
         let start = self.staging.as_mut_ptr().wrapping_add(slot * FRAME_BYTES_MAX);
         let write = opcode::WriteFixed::new(types::Fixed(SEGMENT), start, bytes as u32, slot as u16)
             .offset(offset)
-            .rw_flags(self.rw_flags)
+            .rw_flags(ReadWriteFlags::DSYNC.bits() as i32)
             .build()
             .user_data(slot as u64);
         self.busy[slot] = true;
@@ -136,6 +153,10 @@ impl WriteQueue for Uring {
     }
 
     fn reap(&mut self) -> io::Result<Option<Completion>> {
+        if let Some(completion) = self.over.pop_front() {
+            self.busy[completion.slot] = false;
+            return Ok(Some(completion));
+        }
         if !self.ring.submission().is_empty() {
             self.give()?;
         }
@@ -150,6 +171,9 @@ impl WriteQueue for Uring {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        if !self.over.is_empty() {
+            return Ok(());
+        }
         match self.ring.submit_and_wait(1) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY)) => Ok(()),
@@ -159,6 +183,9 @@ impl WriteQueue for Uring {
 
     fn aim(&mut self, segment: &File) -> io::Result<()> {
         assert!(!self.busy.contains(&true), "writes are in flight in one segment only");
+        if let Some(buffered) = &mut self.buffered {
+            *buffered = segment.try_clone()?;
+        }
         self.ring.submitter().register_files_update(SEGMENT, &[segment.as_raw_fd()]).map(|_| ())
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
@@ -21,8 +21,34 @@ pub struct KernelAcceptor {
     listener: TcpListener,
     addr: SocketAddr,
     /// The listener and every connection that it gave, for who sleeps until one of them has something; a closed
-    /// connection leaves by itself (epoll(7)).
+    /// connection leaves by itself (epoll(7)). And for who has many to sweep: a read that finds nothing costs as much as
+    /// asking for all that have something.
     sleepers: OwnedFd,
+    seen: Seen,
+    polls_card: bool,
+}
+
+/// Who had something at the last look.
+#[derive(Debug, Default)]
+struct Seen {
+    /// By descriptor: at which look it had something last.
+    at: Vec<u64>,
+    /// The newest look; none when the last sweep was of a few, which are all read.
+    look: Option<u64>,
+    looks: u64,
+}
+
+/// So many connections are read each, without asking who has something.
+const SWEPT_MAX: usize = 2;
+/// Connections that one look tells of at most; the kernel begins with others at the next.
+const EVENTS_MAX: usize = 256;
+
+impl Seen {
+    fn make_room(&mut self, descriptor: usize) {
+        if self.at.len() <= descriptor {
+            self.at.resize((descriptor + 1).next_power_of_two(), 0);
+        }
+    }
 }
 
 /// How the kernel is asked to serve a listener's connections.
@@ -49,8 +75,10 @@ impl KernelAcceptor {
     /// # Errors
     /// [`Error::Listen`]; [`Error::BusyPoll`] when that is not allowed.
     pub fn bind_with(addr: SocketAddr, options: Options) -> Result<Self, Error> {
-        let acceptor = listen(addr).map_err(|source| Error::Listen { addr, source })?;
+        let mut acceptor = listen(addr).map_err(|source| Error::Listen { addr, source })?;
         if options.busy_poll_us > 0 {
+            // Only a read looks into the card's queue.
+            acceptor.polls_card = true;
             // Accepted connections have what their listener has.
             SockRef::from(&acceptor.listener)
                 .set_busy_poll(options.busy_poll_us)
@@ -72,11 +100,13 @@ fn listen(addr: SocketAddr) -> io::Result<KernelAcceptor> {
     let addr = listener.local_addr()?;
     let sleepers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     wake_by(&sleepers, &listener)?;
-    Ok(KernelAcceptor { listener, addr, sleepers })
+    Ok(KernelAcceptor { listener, addr, sleepers, seen: Seen::default(), polls_card: false })
 }
 
 fn wake_by(sleepers: &OwnedFd, fd: &impl AsFd) -> io::Result<()> {
-    Ok(epoll::add(sleepers, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?)
+    let descriptor = fd.as_fd().as_raw_fd();
+    let data = epoll::EventData::new_u64(descriptor as u64);
+    Ok(epoll::add(sleepers, fd, data, epoll::EventFlags::IN)?)
 }
 
 impl Acceptor for KernelAcceptor {
@@ -86,6 +116,7 @@ impl Acceptor for KernelAcceptor {
         let accepted = self.listener.accept().and_then(|(stream, peer)| prepare(stream, peer));
         let accepted = accepted.and_then(|connection| {
             wake_by(&self.sleepers, &connection)?;
+            self.seen.make_room(descriptor_of(&connection));
             Ok(connection)
         });
         match accepted {
@@ -93,6 +124,32 @@ impl Acceptor for KernelAcceptor {
             Err(e) if is_nothing_to_accept(&e) => Ok(None),
             Err(source) => Err(Error::Accept { addr: self.addr, source }),
         }
+    }
+
+    fn look(&mut self, connections: usize) {
+        let seen = &mut self.seen;
+        seen.look = None;
+        if connections <= SWEPT_MAX || self.polls_card {
+            return;
+        }
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        // A look that a signal ends is made again: until then each may have something.
+        let Ok((events, _)) = epoll::wait(&self.sleepers, &mut events, Some(&Timespec::default())) else {
+            return;
+        };
+        seen.looks += 1;
+        seen.look = Some(seen.looks);
+        for event in events {
+            // The listener's own is beyond, or a place that nobody asks for.
+            if let Some(at) = seen.at.get_mut(event.data.u64() as usize) {
+                *at = seen.looks;
+            }
+        }
+    }
+
+    fn has_input(&self, connection: &Connection) -> bool {
+        let Some(look) = self.seen.look else { return true };
+        self.seen.at[descriptor_of(connection)] == look
     }
 
     fn wait(&mut self, at_most: Duration) -> bool {
@@ -105,6 +162,10 @@ impl Acceptor for KernelAcceptor {
     fn local_addr(&self) -> SocketAddr {
         self.addr
     }
+}
+
+fn descriptor_of(connection: &Connection) -> usize {
+    connection.stream.as_raw_fd() as usize
 }
 
 /// A peer that hung up between connecting and our accept is no fault of the acceptor.
@@ -339,6 +400,43 @@ mod tests {
         let begun = std::time::Instant::now();
         assert!(Acceptor::wait(&mut acceptor, Duration::from_millis(20)));
         assert!(begun.elapsed() >= Duration::from_millis(20), "it was woken by nobody");
+    }
+
+    #[test]
+    fn of_many_connections_only_those_with_input_are_told() {
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
+        let mut members = Vec::new();
+        let mut venues = Vec::new();
+        for _ in 0..5 {
+            members.push(Connection::connect(acceptor.local_addr()).expect("loopback can be reached"));
+            venues.push(accept_one(&mut acceptor));
+        }
+        let told = |acceptor: &mut KernelAcceptor, venues: &[Connection]| -> Vec<usize> {
+            Acceptor::look(acceptor, venues.len());
+            (0..venues.len()).filter(|n| Acceptor::has_input(acceptor, &venues[*n])).collect()
+        };
+        assert_eq!(told(&mut acceptor, &venues), []);
+        assert_eq!((members[1].write(b"a"), members[3].write(b"b")), (Ok(1), Ok(1)));
+        assert!(Acceptor::wait(&mut acceptor, Duration::from_secs(600)));
+        while told(&mut acceptor, &venues) != [1, 3] {
+            std::thread::yield_now();
+        }
+        let mut buffer = [0; 8];
+        assert_eq!(venues[1].read(&mut buffer), Ok(1));
+        // What is not read is told again; an end is told too.
+        assert_eq!(told(&mut acceptor, &venues), [3]);
+        drop(members.remove(0));
+        while told(&mut acceptor, &venues) != [0, 3] {
+            std::thread::yield_now();
+        }
+        // Of a few nothing is asked: each may have something.
+        Acceptor::look(&mut acceptor, 2);
+        assert!(venues.iter().all(|venue| Acceptor::has_input(&acceptor, venue)));
+        // A connection that was not there at the last look has a place.
+        Acceptor::look(&mut acceptor, 9);
+        let _member = Connection::connect(acceptor.local_addr()).expect("loopback can be reached");
+        let venue = accept_one(&mut acceptor);
+        assert!(!Acceptor::has_input(&acceptor, &venue));
     }
 
     #[test]

@@ -43,6 +43,16 @@ pub trait SessionIo {
     /// [`Error::Accept`] when the system has no room for another connection now; try again later.
     fn accept(&mut self) -> Result<Option<Self::Connection>, Error>;
 
+    /// To be called before a sweep over all connections, of which there are about so many: finds out what
+    /// [`SessionIo::has_input`] then says, where that is not known anyway.
+    fn look(&mut self, _connections: usize) {}
+
+    /// Whether a read may find something, an end included: as of the last [`SessionIo::poll`] and [`SessionIo::look`]. `true`
+    /// where it is not known: only a read says.
+    fn has_input(&self, _connection: &Self::Connection) -> bool {
+        true
+    }
+
     /// As [`Stream::read`].
     ///
     /// # Errors
@@ -85,6 +95,14 @@ impl<A: Acceptor> SessionIo for A {
         Acceptor::accept(self)
     }
 
+    fn look(&mut self, connections: usize) {
+        Acceptor::look(self, connections);
+    }
+
+    fn has_input(&self, connection: &A::Stream) -> bool {
+        Acceptor::has_input(self, connection)
+    }
+
     fn read(&mut self, connection: &mut A::Stream, buffer: &mut [u8]) -> Result<usize, Closed> {
         connection.read(buffer)
     }
@@ -120,6 +138,14 @@ pub trait Acceptor {
     /// usable: the caller counts it and tries again later.
     fn accept(&mut self) -> Result<Option<Self::Stream>, Error>;
 
+    /// As [`SessionIo::look`].
+    fn look(&mut self, _connections: usize) {}
+
+    /// As [`SessionIo::has_input`].
+    fn has_input(&self, _stream: &Self::Stream) -> bool {
+        true
+    }
+
     /// As [`SessionIo::wait`].
     fn wait(&mut self, _at_most: Duration) -> bool {
         false
@@ -135,6 +161,16 @@ impl<A: Acceptor> Acceptor for Option<A> {
 
     fn accept(&mut self) -> Result<Option<Self::Stream>, Error> {
         self.as_mut().map_or(Ok(None), A::accept)
+    }
+
+    fn look(&mut self, connections: usize) {
+        if let Some(acceptor) = self {
+            acceptor.look(connections);
+        }
+    }
+
+    fn has_input(&self, stream: &Self::Stream) -> bool {
+        self.as_ref().is_none_or(|acceptor| acceptor.has_input(stream))
     }
 
     fn wait(&mut self, at_most: Duration) -> bool {

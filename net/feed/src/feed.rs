@@ -92,6 +92,8 @@ pub struct Feed<D = Udp> {
     published: u64,
     packet: Box<[u8]>,
     sent_at: Option<Nanos>,
+    /// When it was last asked for requests and there were no more.
+    asked_at: Option<Nanos>,
     rerequests: Rerequests,
     from_release: Consumer<Outbound>,
     datagrams: D,
@@ -150,6 +152,7 @@ impl<D: Datagrams> Feed<D> {
             published: 1,
             packet: vec![0; config.payload_size_max].into(),
             sent_at: None,
+            asked_at: None,
             rerequests: Rerequests::new(channel.clone(), config.payload_size_max),
             channel,
             log,
@@ -269,7 +272,12 @@ impl<D: Datagrams> Feed<D> {
             let sent = ticks();
             self.unsent.drain(..).for_each(|received| observe(sent.saturating_sub(received)));
         }
-        work += self.answer_requests()?;
+        // To ask the kernel for requests is a system call: once in a reading of the thread's clock.
+        if self.asked_at != Some(now) {
+            let answered = self.answer_requests()?;
+            self.asked_at = (answered < self.config.requests_max).then_some(now);
+            work += answered;
+        }
         Ok(work)
     }
 

@@ -115,6 +115,13 @@ pub struct Gateway<I: SessionIo, L> {
     connections_made: u64,
     /// Connections stand in slots below this one: what a sweep has to look at.
     sweep: usize,
+    /// Slots whose connection may have something to write, or be at its end.
+    to_write: Vec<usize>,
+    /// Slots whose connection asks to be let in.
+    asking: VecDeque<usize>,
+    /// The next slot whose connection is timed, and when that of slot 0 was.
+    timed: usize,
+    timed_since: Nanos,
     /// Who reads first in the next poll.
     first: usize,
     gateway_sequencer: ToSequencer,
@@ -159,6 +166,10 @@ struct Connection<S> {
     received: u64,
     login: LoginState,
     malformed: u32,
+    /// Its slot is among those to write.
+    is_to_write: bool,
+    /// There may be something to take from it although nothing comes.
+    has_more: bool,
 }
 
 #[derive(Debug)]
@@ -191,6 +202,11 @@ const DECOY: Credential =
 
 /// Connections accepted in one poll, so that a storm of them does not starve those that are up.
 const ACCEPTS_PER_POLL: usize = 8;
+
+/// Connections timed in one poll; of more, each within [`TIMED_MAX`]. Heartbeats and time-outs are a second and longer.
+const TIMED_PER_POLL: usize = 16;
+/// How long a round of timing all connections may take.
+const TIMED_MAX: Nanos = Nanos(10_000_000);
 
 /// Buffers written to one connection in one poll, so that one that catches up does not starve others.
 const WRITES_PER_POLL: usize = 4;
@@ -227,6 +243,10 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             spare: (0..config.sessions_max).map(|_| ServerSession::new(&session, Nanos(0))).collect(),
             connections_made: 0,
             sweep: 0,
+            to_write: Vec::with_capacity(config.sessions_max),
+            asking: VecDeque::with_capacity(config.sessions_max),
+            timed: 0,
+            timed_since: Nanos(0),
             first: 0,
             gateway_sequencer: ToSequencer {
                 ring: gateway_sequencer,
@@ -408,7 +428,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             }
             _ => {}
         }
-        let Self { log, ports, connections, directory, teller, .. } = self;
+        let Self { log, ports, connections, directory, teller, to_write, .. } = self;
         let (mut count, mut failure) = (0, None);
         teller.messages(event, directory, &mut |port, message| {
             if failure.is_some() {
@@ -417,10 +437,11 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             match log.append(stream_of(port), message) {
                 Ok(number) => {
                     count += 1;
-                    if let Some(connection) =
-                        ports[index_of(port)].connection.and_then(|slot| connections[slot].as_mut())
+                    if let Some(slot) = ports[index_of(port)].connection
+                        && let Some(connection) = connections[slot].as_mut()
                     {
                         connection.session.offer(number, message);
+                        connection.mark(slot, to_write);
                     }
                 }
                 Err(e) => failure = Some(e),
@@ -442,9 +463,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         for port in self.directory.ports() {
             self.log.restart(stream_of(port.id))?;
         }
-        for connection in self.connections.iter_mut().flatten() {
-            if matches!(connection.login, LoginState::In(..)) {
+        for (slot, connection) in self.connections.iter_mut().enumerate() {
+            if let Some(connection) = connection
+                && matches!(connection.login, LoginState::In(..))
+            {
                 connection.session.end_session();
+                connection.mark(slot, &mut self.to_write);
             }
         }
         Ok(())
@@ -503,13 +527,20 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         }
     }
 
-    /// Fills, writes and times every connection, and closes those that are done.
+    /// Fills, writes and times those connections where there may be reason to, and closes those that are done.
     fn write(&mut self, now: Nanos) -> usize {
+        self.mark_timed(now);
         let mut work = 0;
-        for slot in 0..self.sweep {
+        for at in 0..self.to_write.len() {
+            let slot = self.to_write[at];
             let Some(connection) = &mut self.connections[slot] else { continue };
+            connection.is_to_write = false;
             match connection.write(&mut self.io, &self.log, now) {
-                Ok(count) => work += count,
+                Ok(count) => {
+                    // Who catches up may be behind the log with nothing left to write.
+                    connection.is_to_write = count == WRITES_PER_POLL;
+                    work += count;
+                }
                 Err(ending) => {
                     self.counters.violations += u64::from(ending == Ending::Violation);
                     self.counters.log_damaged += u64::from(ending == Ending::Damaged);
@@ -518,12 +549,43 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                 }
             }
         }
+        // Who has more to say, or has found no room, comes again.
+        let Self { to_write, connections, .. } = self;
+        to_write.retain(|slot| {
+            let connection = connections[*slot].as_mut();
+            connection.is_some_and(|connection| {
+                connection.is_to_write |= connection.has_to_write();
+                connection.is_to_write
+            })
+        });
         work
+    }
+
+    /// Marks some connections in turn, so that each is timed.
+    fn mark_timed(&mut self, now: Nanos) {
+        if self.timed >= self.sweep {
+            (self.timed, self.timed_since) = (0, now);
+        }
+        let is_late = now.0.saturating_sub(self.timed_since.0) >= TIMED_MAX.0;
+        let end = if is_late { self.sweep } else { self.sweep.min(self.timed + TIMED_PER_POLL) };
+        for slot in self.timed..end {
+            if let Some(connection) = &mut self.connections[slot] {
+                connection.mark(slot, &mut self.to_write);
+            }
+        }
+        self.timed = end;
     }
 
     fn close(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].take() else { return };
         self.io.close(connection.stream);
+        // The slot is another's next.
+        if connection.is_to_write {
+            self.to_write.retain(|other| *other != slot);
+        }
+        if matches!(connection.login, LoginState::Asked(_)) {
+            self.asking.retain(|other| *other != slot);
+        }
         self.counters.disconnects += 1;
         if let LoginState::In(port, _) = connection.login {
             let state = &mut self.ports[index_of(port)];
@@ -541,13 +603,19 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     /// Hands passwords to the checker and takes its answers, as long as the sequencer can be told.
     fn answer_logins(&mut self) -> usize {
         let mut work = 0;
-        for connection in self.connections[..self.sweep].iter_mut().flatten() {
-            let LoginState::Asked(login) = &connection.login else { continue };
-            let credential = self.directory.port_named(login.username).map_or(DECOY, |port| port.credential);
-            if self.checker.submit(connection.id, login.password, credential) {
+        while let Some(&slot) = self.asking.front() {
+            if let Some(connection) = &mut self.connections[slot]
+                && let LoginState::Asked(login) = &connection.login
+            {
+                let credential =
+                    self.directory.port_named(login.username).map_or(DECOY, |port| port.credential);
+                if !self.checker.submit(connection.id, login.password, credential) {
+                    break;
+                }
                 connection.login = LoginState::Checking(*login);
                 work += 1;
             }
+            self.asking.pop_front();
         }
         while !self.gateway_sequencer.is_full() {
             let Some((id, is_right)) = self.checker.poll() else { break };
@@ -569,12 +637,16 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                 let connection = self.connections[slot].as_mut().expect("it was there");
                 connection.session.refuse(refusal);
                 connection.login = LoginState::None;
+                connection.mark(slot, &mut self.to_write);
             }
             Ok((port, session, first)) => {
                 self.take_over(port);
                 let connection = self.connections[slot].as_mut().expect("it was there");
                 connection.session.accept(session, first);
                 connection.login = LoginState::In(port, Stored(self.log_reader.stream(stream_of(port))));
+                connection.mark(slot, &mut self.to_write);
+                // What it sent behind its login.
+                connection.has_more = true;
                 let state = &mut self.ports[index_of(port)];
                 state.connection = Some(slot);
                 state.logins_under_way += 1;
@@ -629,8 +701,16 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         self.counters.sessions += 1;
         self.connections_made += 1;
         let id = self.connections_made * self.connections.len() as u64 + slot as u64;
-        self.connections[slot] =
-            Some(Connection { id, stream, session, received: 0, login: LoginState::None, malformed: 0 });
+        self.connections[slot] = Some(Connection {
+            id,
+            stream,
+            session,
+            received: 0,
+            login: LoginState::None,
+            malformed: 0,
+            is_to_write: false,
+            has_more: true,
+        });
     }
 
     /// Takes what members sent, from each its turn's worth, until the ring to the sequencer is full. Who
@@ -638,9 +718,13 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     fn read(&mut self, now: Nanos, observe: &mut impl FnMut(Stage, u64)) -> usize {
         let count = self.sweep;
         let mut work = 0;
+        self.io.look(count);
         for turn in 0..count {
             let slot = (self.first + turn) % count;
             let Some(connection) = &mut self.connections[slot] else { continue };
+            if !connection.has_more && !self.io.has_input(&connection.stream) {
+                continue;
+            }
             if self.gateway_sequencer.is_full() {
                 self.first = slot;
                 return work;
@@ -653,8 +737,17 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                 counters: &mut self.counters,
                 observe,
             };
+            let was_asking = matches!(connection.login, LoginState::Asked(_));
             match taker.take(connection, now) {
-                Ok(taken) => work += taken,
+                Ok(taken) => {
+                    work += taken;
+                    if matches!(connection.login, LoginState::Asked(_)) && !was_asking {
+                        self.asking.push_back(slot);
+                    }
+                    if !connection.session.output().is_empty() {
+                        connection.mark(slot, &mut self.to_write);
+                    }
+                }
                 Err(ending) => {
                     self.counters.violations += u64::from(ending == Ending::Violation);
                     self.close(slot);
@@ -690,6 +783,19 @@ impl From<ironbell_device::Closed> for Ending {
 }
 
 impl<C> Connection<C> {
+    /// There may be something to write to it.
+    fn mark(&mut self, slot: usize, to_write: &mut Vec<usize>) {
+        if !self.is_to_write {
+            self.is_to_write = true;
+            to_write.push(slot);
+        }
+    }
+
+    /// Whether it was not written all it could be, or is at its end.
+    fn has_to_write(&self) -> bool {
+        !self.session.output().is_empty() || self.session.is_finished()
+    }
+
     fn write<I: SessionIo<Connection = C>>(
         &mut self,
         io: &mut I,
@@ -737,6 +843,7 @@ impl<I: SessionIo, O: FnMut(Stage, u64)> Taker<'_, I, O> {
     /// One turn: what is in the buffer, then what has arrived.
     fn take(&mut self, connection: &mut Connection<I::Connection>, now: Nanos) -> Result<usize, Ending> {
         let mut taken = 0;
+        connection.has_more = true;
         loop {
             taken += self.take_buffered(connection, self.config.messages_per_turn - taken)?;
             if taken == self.config.messages_per_turn || self.gateway_sequencer.is_full() {
@@ -749,6 +856,7 @@ impl<I: SessionIo, O: FnMut(Stage, u64)> Taker<'_, I, O> {
             }
             let count = self.io.read(&mut connection.stream, space)?;
             if count == 0 {
+                connection.has_more = false;
                 return Ok(taken);
             }
             connection.received = ticks();

@@ -112,6 +112,10 @@ impl SessionIo for Bypass {
         self.tcp.accept()
     }
 
+    fn has_input(&self, connection: &Connection) -> bool {
+        self.tcp.has_input(connection)
+    }
+
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Closed> {
         self.tcp.read(connection, buffer)
     }

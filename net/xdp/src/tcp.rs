@@ -221,6 +221,11 @@ impl<R: FrameRx, T: FrameTx> SessionIo for Tcp<R, T> {
         Ok(self.stack.accept().map(Connection))
     }
 
+    fn has_input(&self, connection: &Connection) -> bool {
+        let socket = self.stack.slots[connection.0 as usize].socket();
+        socket.can_recv() || !(socket.may_recv() || is_opening(socket.state()))
+    }
+
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Closed> {
         assert!(!buffer.is_empty(), "a read needs room");
         self.stack.read(connection.0, buffer)

@@ -310,6 +310,12 @@ impl SessionIo for Uring {
         Ok(self.to_accept.pop_front().map(Connection))
     }
 
+    fn has_input(&self, connection: &Connection) -> bool {
+        let slot = &self.slots[connection.0 as usize];
+        // A read also begins to receive again.
+        !slot.filled.is_empty() || slot.end.is_some() || slot.receiving == Receiving::No
+    }
+
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Closed> {
         assert!(!buffer.is_empty(), "a read needs room");
         let slot = &mut self.slots[connection.0 as usize];

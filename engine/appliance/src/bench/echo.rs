@@ -59,7 +59,6 @@ struct Echo<I: SessionIo> {
     io: I,
     connections: Vec<Connection<I::Connection>>,
     buffer: Vec<u8>,
-    polls: u32,
 }
 
 struct Connection<C> {
@@ -68,14 +67,12 @@ struct Connection<C> {
     rest: Vec<u8>,
 }
 
-/// One look for newcomers in so many polls: an echo that is to be bare does not ask the kernel for them all the time.
-const POLLS_PER_ACCEPT: u32 = 64;
 /// Bytes read at once.
 const READ_SIZE: usize = 16 << 10;
 
 impl<I: SessionIo> Echo<I> {
     fn new(io: I) -> Self {
-        Self { io, connections: Vec::new(), buffer: vec![0; READ_SIZE], polls: 0 }
+        Self { io, connections: Vec::new(), buffer: vec![0; READ_SIZE] }
     }
 
     fn accept(&mut self) -> usize {
@@ -109,13 +106,14 @@ impl<I: SessionIo<Connection: Send> + Send> Role for Echo<I> {
     }
 
     fn poll(&mut self, now: Nanos) -> usize {
-        let mut work = self.io.poll(now);
-        self.polls = self.polls.wrapping_add(1);
-        if self.polls.is_multiple_of(POLLS_PER_ACCEPT) {
-            work += self.accept();
-        }
+        let mut work = self.io.poll(now) + self.accept();
+        self.io.look(self.connections.len());
         let mut at = 0;
         while let Some(connection) = self.connections.get_mut(at) {
+            if connection.rest.is_empty() && !self.io.has_input(&connection.stream) {
+                at += 1;
+                continue;
+            }
             match Self::echo(&mut self.io, connection, &mut self.buffer) {
                 Some(count) => {
                     work += count;
@@ -160,9 +158,7 @@ mod tests {
         }
         assert_eq!(heard, sent);
         drop(member);
-        for _ in 0..=POLLS_PER_ACCEPT {
-            echo.poll(Nanos(1));
-        }
+        echo.poll(Nanos(1));
         assert!(echo.connections.is_empty(), "who is gone is let go");
     }
 }

@@ -11,11 +11,11 @@
 //! does to one it does to the other. The member is one thread that polls; it is this process.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use ironbell_load::cable::{self, Cable, Ports};
@@ -438,6 +438,7 @@ impl Rig {
     }
 
     fn turn(&mut self, is_node: bool, wire: &Wire, plan: &Plan) -> Result<Turn, Failure> {
+        self.wait_for_the_address()?;
         let _echo = if is_node {
             self.node.start()?;
             None
@@ -453,6 +454,23 @@ impl Rig {
             self.node.stop()?;
         }
         turn.map_err(Failure::check)
+    }
+}
+
+impl Rig {
+    /// What io_uring holds of a process that has ended the kernel lets go a little after it: its listening sockets too.
+    fn wait_for_the_address(&self) -> Result<(), Failure> {
+        const LETTING_GO_MAX: Duration = Duration::from_secs(5);
+        let begun = Instant::now();
+        loop {
+            match TcpListener::bind(self.addr) {
+                Err(e) if e.kind() == ErrorKind::AddrInUse && begun.elapsed() < LETTING_GO_MAX => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) => return Err(Failure::refused(format_args!("{}: {e}", self.addr))),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 }
 
