@@ -8,14 +8,16 @@ use crate::load::{Counts, Latencies, Load, Remembered};
 use crate::orders::Request;
 use crate::samples::Sample;
 use crate::schedule::{Arrivals, Schedule};
-use ironbell_client::order_entry::{self, Event, Member, NewOrder, NotSent, Replacement};
+use crate::sources::{self, Sources};
+use ironbell_client::order_entry::{self, Event, Member, NewOrder, NotSent, OrderEntry, Replacement};
+use ironbell_device::kernel::Connection;
 use ironbell_session::{Config as SessionConfig, Refusal};
 use ironbell_types::{Nanos, Side, Symbol, Username};
 use ironbell_wire::ouch::{OptionsBuf, Outbound};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,8 @@ pub struct DriverConfig {
     pub session: SessionConfig,
     /// Whether the kernel is asked when it had received what is read: a system call more for each read.
     pub kernel_stamps: bool,
+    /// The addresses that sessions come from, in turn; see [`Sources`].
+    pub sources: Vec<IpAddr>,
 }
 
 impl DriverConfig {
@@ -81,6 +85,7 @@ impl DriverConfig {
                 ..SessionConfig::default()
             },
             kernel_stamps: false,
+            sources: Vec::new(),
         }
     }
 }
@@ -124,6 +129,9 @@ pub enum Error {
         /// Why.
         source: order_entry::Error,
     },
+    /// So many sessions have nowhere to come from.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
     /// The venue refused a login.
     #[error("{username}: login refused: {refusal}")]
     Refused {
@@ -266,14 +274,15 @@ impl Driver {
     /// A session cannot be had, a login is refused or not answered in time.
     pub fn connect(addr: SocketAddr, config: DriverConfig) -> Result<Self, Error> {
         let clock = Instant::now();
+        let sources = Sources::new(&config.sources, config.logins.len(), addr)?;
         let mut seats = Vec::new();
         let mut first_nums = Vec::new();
         let mut looked = clock.elapsed();
-        for login in &config.logins {
+        for (nth, login) in config.logins.iter().enumerate() {
             let username = login.username;
             let failed = |source| Error::Session { username, source };
-            let mut member = Member::connect(addr, &config.session, username, &login.password, 0, at(clock))
-                .map_err(failed)?;
+            let mut member =
+                connect(addr, sources.of(nth), &config.session, login, at(clock)).map_err(failed)?;
             wait_for(&mut member, username, clock, config.patience, "login", |event| {
                 matches!(event, Event::LoggedIn { .. })
             })?;
@@ -719,6 +728,22 @@ impl Many {
         }
         Ok(Self { epoll, events: Vec::with_capacity(256), turn: 0 })
     }
+}
+
+/// A member who logs in at its most recent message.
+pub(crate) fn connect(
+    addr: SocketAddr,
+    from: Option<IpAddr>,
+    config: &SessionConfig,
+    login: &Login,
+    now: Nanos,
+) -> Result<Member, order_entry::Error> {
+    let entry = OrderEntry::new(config, login.username, &login.password, now)?;
+    let stream = match from {
+        Some(from) => Connection::connect_from(from, addr)?,
+        None => Connection::connect(addr)?,
+    };
+    Ok(Member::over(stream, entry, 0))
 }
 
 /// Nanoseconds since the driver began: latencies need no wall clock.

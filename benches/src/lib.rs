@@ -27,6 +27,7 @@ pub mod report;
 mod rng;
 mod samples;
 mod schedule;
+pub mod sources;
 
 pub use book_watch::{BookWatch, FeedAddr, Ticks};
 pub use driver::{Driver, DriverConfig, Ended, Error, Login, Outcome, Progress, Until};

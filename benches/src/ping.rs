@@ -16,9 +16,10 @@ use ironbell_session::{Config as SessionConfig, Refusal};
 use ironbell_types::{Nanos, Side, Username};
 use ironbell_wire::ouch::{OptionsBuf, Outbound};
 
-use crate::driver::Login;
+use crate::driver::{self, Login};
 use crate::flow::Traded;
 use crate::latency::Latency;
+use crate::sources::{self, Sources};
 
 /// Bytes of an echo: about an order's on the wire, and its answer's.
 pub const ECHO_SIZE: usize = 64;
@@ -32,6 +33,9 @@ pub enum Error {
     /// There is no connection to the echo.
     #[error(transparent)]
     Connect(#[from] ironbell_device::Error),
+    /// So many sessions have nowhere to come from.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
     /// The echo is gone.
     #[error("the echo: {0}")]
     Echo(#[from] Closed),
@@ -143,7 +147,12 @@ impl Echoes {
     /// # Errors
     /// [`Error::Connect`].
     pub fn connect(addr: SocketAddr, sessions: usize) -> Result<Self, Error> {
-        let connections = (0..sessions).map(|_| Connection::connect(addr)).collect::<Result<_, _>>()?;
+        let sources = Sources::new(&[], sessions, addr)?;
+        let connect = |nth| match sources.of(nth) {
+            Some(from) => Connection::connect_from(from, addr),
+            None => Connection::connect(addr),
+        };
+        let connections = (0..sessions).map(connect).collect::<Result<_, _>>()?;
         Ok(Self { connections, sent: 0 })
     }
 }
@@ -235,10 +244,11 @@ impl Orders {
         // Thousands of sessions with the usual buffers would be a gigabyte.
         let config =
             SessionConfig { input_size: 16 << 10, output_size: 16 << 10, ..SessionConfig::default() };
+        let sources = Sources::new(&[], logins.len(), addr)?;
         let mut seats = Vec::with_capacity(logins.len());
-        for login in logins {
+        for (nth, login) in logins.iter().enumerate() {
             let username = login.username;
-            let member = Member::connect(addr, &config, username, &login.password, 0, at(clock))
+            let member = driver::connect(addr, sources.of(nth), &config, login, at(clock))
                 .map_err(|source| Error::Session { username, source })?;
             seats.push((username, member));
         }

@@ -212,6 +212,8 @@ struct Side {
     program: Option<PathBuf>,
     commit: String,
     settings: Vec<(String, String)>,
+    /// Whether logins are cheap: of programs that are all this one. Another revision may not know how.
+    logs_in_quickly: bool,
 }
 
 /// This program first; then, if asked for, what it is compared with.
@@ -224,6 +226,7 @@ fn sides(options: &RunOptions, market: Market) -> Result<Vec<Side>, Failure> {
         program: None,
         commit: String::new(),
         settings: settings.clone(),
+        logs_in_quickly: options.vs.is_none(),
     };
     let mut sides = vec![now];
     if let Some(revision) = &options.vs {
@@ -234,6 +237,7 @@ fn sides(options: &RunOptions, market: Market) -> Result<Vec<Side>, Failure> {
             program: Some(program),
             commit,
             settings: settings.clone(),
+            logs_in_quickly: false,
         });
     }
     if !options.vs_settings.is_empty() {
@@ -242,7 +246,14 @@ fn sides(options: &RunOptions, market: Market) -> Result<Vec<Side>, Failure> {
         settings.retain(|(name, _)| !other.iter().any(|(of, _)| of == name));
         settings.extend(other);
         let folder = "vs".to_owned();
-        sides.push(Side { name, folder, program: None, commit: String::new(), settings });
+        sides.push(Side {
+            name,
+            folder,
+            program: None,
+            commit: String::new(),
+            settings,
+            logs_in_quickly: options.vs.is_none(),
+        });
     }
     Ok(sides)
 }
@@ -268,7 +279,8 @@ impl Started {
     fn start(dir: &Path, market: Market, side: &Side) -> Result<Self, Failure> {
         let program = side.program.as_deref();
         let is_other = program.is_some();
-        let mut node = TrialNode::prepare_with(dir, &market.genesis(), program, &side.settings, is_other)?;
+        let genesis = if side.logs_in_quickly { market.genesis_of_a_trial() } else { market.genesis() };
+        let mut node = TrialNode::prepare_with(dir, &genesis, program, &side.settings, is_other)?;
         node.start()?;
         let stations = Segment { path: node.config().data_dir.join("metrics"), before: Vec::new() };
         Ok(Self { node, stations })

@@ -60,6 +60,10 @@ pub struct LoadOptions {
     /// The CPU that the load is bound to; none leaves it to the scheduler.
     #[arg(long, value_name = "N")]
     cpu: Option<usize>,
+    /// An address of this machine that sessions come from; several are used in turn: one has ports for some 25,000
+    /// sessions. To loopback the load takes as many of 127.0.0.0/8 as it needs by itself.
+    #[arg(long = "source", value_name = "IP")]
+    sources: Vec<std::net::IpAddr>,
     /// Measure no host stalls beside the load: no thread that wakes up every millisecond on every CPU.
     #[arg(long)]
     no_hiccups: bool,
@@ -464,12 +468,13 @@ impl Run {
             capacity: ((requests * 1.5) as usize / sessions).clamp(4_096, 1 << 22),
             alone: target.alone,
             kernel_stamps: plan.kernel_timestamps,
+            sources: self.options.sources.clone(),
             ..DriverConfig::new(target.logins.clone(), flow, highest)
         };
         if sessions > 64 {
             // Thousands of sessions with buffers for floods would be gigabytes.
             (config.session.input_size, config.session.output_size) = (16 << 10, 16 << 10);
-            config.capacity = config.capacity.min(1 << 16);
+            config.capacity = config.capacity.min(if sessions > 1_000 { 1 << 10 } else { 1 << 16 });
         }
         let mut driver = Driver::connect(target.addr, config).map_err(Failure::check)?;
         let watch = match target.feed.filter(|_| plan.follows_feed) {

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -202,6 +202,20 @@ impl Connection {
             .and_then(|stream| prepare(stream, addr))
             .map_err(|source| Error::Connect { addr, source })
     }
+
+    /// As [`Connection::connect`], from this address of ours.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub fn connect_from(from: IpAddr, addr: SocketAddr) -> Result<Self, Error> {
+        let connect = || {
+            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+            socket.connect(&addr.into())?;
+            prepare(socket.into(), addr)
+        };
+        connect().map_err(|source| Error::Connect { addr, source })
+    }
 }
 
 /// A handshake that is under way.
@@ -339,6 +353,16 @@ mod tests {
             }
         };
         assert_eq!((got.as_slice(), end), (b"ack".as_slice(), Closed::ByPeer));
+    }
+
+    #[test]
+    fn a_member_comes_from_where_it_says() {
+        let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
+        let from = Ipv4Addr::new(127, 0, 0, 2).into();
+        let _member = Connection::connect_from(from, acceptor.local_addr()).expect("all of 127.0.0.0/8 is ours");
+        assert_eq!(accept_one(&mut acceptor).peer_addr().ip(), from);
+        // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
+        assert!(Connection::connect_from([192, 0, 2, 1].into(), acceptor.local_addr()).is_err());
     }
 
     #[test]

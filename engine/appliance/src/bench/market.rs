@@ -29,7 +29,10 @@ impl Market {
     pub fn new(sessions: usize, instruments: usize) -> Result<Self, Failure> {
         // An instrument's number is its ITCH stock locate, of 16 bits.
         if !(1..=46_656).contains(&sessions) || !(1..=65_535).contains(&instruments) {
-            return Err(Failure::refused("--sessions is within 1 to 46656, --instruments within 1 to 65535"));
+            return Err(Failure::refused(
+                "--sessions is within 1 to 46656 (firms have names of four characters), --instruments within 1 to 65535 \
+                 (ITCH's stock locate has 16 bits)",
+            ));
         }
         if sessions * instruments > FUNDS_MAX {
             return Err(Failure::refused(format_args!(
