@@ -70,6 +70,9 @@ pub struct OrderEntry {
     /// Microseconds for which a read may look into the card's queue itself (SO_BUSY_POLL); 0 leaves it to interrupts. Of
     /// sockets.
     pub busy_poll_us: u32,
+    /// Whether the kernel, and the card where it can, stamps what members send, so that it is known how late it was read:
+    /// `kernel_to_gateway` and `card_to_gateway` among the latencies. Of `io = "kernel"`; a clock reading a message.
+    pub rx_timestamps: bool,
     /// `[order_entry.xdp]`: of `io = "xdp"`.
     pub xdp: Xdp,
 }
@@ -331,6 +334,7 @@ impl Default for OrderEntry {
             idle_timeout_s: 15,
             io: Io::default(),
             busy_poll_us: 0,
+            rx_timestamps: false,
             xdp: Xdp::default(),
         }
     }
@@ -381,6 +385,9 @@ impl Default for Snapshot {
 
 impl OrderEntry {
     fn check(&self) -> Result<(), String> {
+        if self.rx_timestamps && self.io != Io::Kernel {
+            return Err("order_entry.rx_timestamps = true is of io = \"kernel\": leave one of them out".into());
+        }
         if self.io != Io::Xdp {
             return Ok(());
         }
@@ -697,6 +704,7 @@ mod tests {
             ("[feed]\ngroup = \"10.1.1.1:5\"", "no multicast address"),
             ("[order_entry]\nio = \"dpdk\"", "unknown variant `dpdk`"),
             ("[order_entry]\nio = \"xdp\"", "order_entry.xdp.interface is missing"),
+            ("[order_entry]\nio = \"uring\"\nrx_timestamps = true", "rx_timestamps = true is of io"),
             ("[order_entry]\nio = \"xdp\"\nlisten = \"127.0.0.1:0\"", "name both"),
             ("[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", frames = 100 }", "frames = 100"),
             ("[feed]\nio = \"xdp\"", "feed.xdp.interface is missing"),

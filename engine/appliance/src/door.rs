@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ironbell_device::kernel::{self, KernelAcceptor};
-use ironbell_device::{Closed, Error, SessionIo, Stream as _};
+use ironbell_device::{Closed, Error, Late, SessionIo, Stream as _};
 use ironbell_sync::metrics::RoleMetrics;
 use ironbell_types::Nanos;
 use ironbell_xdp::bypass::Bypass;
@@ -98,7 +98,8 @@ impl Door {
 }
 
 fn bind(config: &OrderEntry) -> Result<KernelAcceptor, Failure> {
-    let options = kernel::Options { busy_poll_us: config.busy_poll_us };
+    let options =
+        kernel::Options { busy_poll_us: config.busy_poll_us, rx_timestamps: config.rx_timestamps };
     KernelAcceptor::bind_with(config.listen, options)
         .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))
 }
@@ -172,6 +173,14 @@ impl SessionIo for Door {
             (Self::Xdp(bypass), Connection::Xdp(connection)) => bypass.read(connection, buffer),
             // Of a door that is shut.
             (_, Connection::Uring(_) | Connection::Xdp(_)) => Err(Closed::ByPeer),
+        }
+    }
+
+    fn late(&self, connection: &Connection) -> Option<Late> {
+        match connection {
+            Connection::Kernel(connection) => connection.late(),
+            // Who takes frames off the card, or has buffers filled, has no stamps.
+            Connection::Uring(_) | Connection::Xdp(_) => None,
         }
     }
 

@@ -3,7 +3,8 @@
 //! Stage latencies are counted from the moment a gateway had read the message, so that each stage
 //! includes those before it: gateway_in ≤ sequenced ≤ risk ≤ matched ≤ executed, durable, replicated ≤ released ≤ gateway_out, feed_out.
 //! Risk and matching are told apart where shards share a frame; one at a time they are one stretch of code, and what is
-//! `executed` is settled.
+//! `executed` is settled. What lies before, from when the kernel or the card had the bytes until the gateway read them, is
+//! `kernel_to_gateway` and `card_to_gateway`, where `order_entry.rx_timestamps` asks for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -44,7 +45,7 @@ pub const SPECS: [Spec<'static>; 7] = [
             "accept_errors",
             "log_damaged",
         ],
-        histograms: &["gateway_in", "gateway_out"],
+        histograms: &["gateway_in", "gateway_out", "kernel_to_gateway", "card_to_gateway"],
     },
     Spec {
         role: "sequencer",
@@ -477,12 +478,14 @@ impl<I: SessionIo<Connection: Send> + Send, L: LoginChecker + Send> Role for Gat
             self.gateway.resume_accepting();
         }
         let Self { gateway, metrics, scale, .. } = self;
-        let work = gateway.poll_observed(now, &mut |stage, ticks| {
-            let histogram = match stage {
-                Stage::In => 0,
-                Stage::Out => 1,
+        let work = gateway.poll_observed(now, &mut |stage, took| {
+            let (histogram, nanos) = match stage {
+                Stage::In => (0, scale.nanos(0, took)),
+                Stage::Out => (1, scale.nanos(0, took)),
+                Stage::Kernel => (2, took),
+                Stage::Card => (3, took),
             };
-            metrics.record(histogram, scale.nanos(0, ticks));
+            metrics.record(histogram, nanos);
         });
         if let Some(failure) = gateway.failure() {
             self.fatal.stop(failure.to_string(), &self.stop);

@@ -19,10 +19,20 @@ pub mod fault;
 mod frames;
 pub mod kernel;
 pub mod mem;
+mod stamps;
 
 pub use frames::{Capabilities, FrameDevice, FrameRx, FrameTx};
 /// What times are told in.
 pub use ironbell_types::Nanos;
+
+/// How long ago the bytes came that were just read, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// Since the kernel had them.
+    pub kernel: Option<Nanos>,
+    /// Since the network card had them, by its own clock.
+    pub card: Option<Nanos>,
+}
 
 /// All connections of one listening port. No call ever waits.
 ///
@@ -61,6 +71,11 @@ pub trait SessionIo {
     /// # Panics
     /// When `buffer` is empty.
     fn read(&mut self, connection: &mut Self::Connection, buffer: &mut [u8]) -> Result<usize, Closed>;
+
+    /// As [`Stream::late`].
+    fn late(&self, _connection: &Self::Connection) -> Option<Late> {
+        None
+    }
 
     /// As [`Stream::write`].
     ///
@@ -105,6 +120,10 @@ impl<A: Acceptor> SessionIo for A {
 
     fn read(&mut self, connection: &mut A::Stream, buffer: &mut [u8]) -> Result<usize, Closed> {
         connection.read(buffer)
+    }
+
+    fn late(&self, connection: &A::Stream) -> Option<Late> {
+        connection.late()
     }
 
     fn write(&mut self, connection: &mut A::Stream, bytes: &[u8]) -> Result<usize, Closed> {
@@ -194,6 +213,11 @@ pub trait Stream {
     /// When `buffer` is empty: 0 would then say nothing.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Closed>;
 
+    /// How late the last read that found something was, where that was asked for and is known.
+    fn late(&self) -> Option<Late> {
+        None
+    }
+
     /// Takes as much of `bytes` as there is room for, from its start, and says how many. 0: no room now.
     ///
     /// # Errors
@@ -233,6 +257,12 @@ pub enum Error {
     BusyPoll {
         /// What was asked for, in microseconds.
         us: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel does not stamp what it receives.
+    #[error("cannot ask for receive timestamps: {source}; leave them out")]
+    Timestamps {
         /// What the system said.
         source: io::Error,
     },

@@ -91,6 +91,10 @@ pub enum Stage {
     In,
     /// The answer was written to its connection, or to the log when that is slow.
     Out,
+    /// The bytes were read; since the kernel had them, in nanoseconds, where that is known.
+    Kernel,
+    /// The same since the network card had them.
+    Card,
 }
 
 /// Order entry over one listener.
@@ -311,7 +315,8 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         self.poll_observed(now, &mut |_, _| {})
     }
 
-    /// As [`Gateway::poll`]; `observe` is called with each message's ticks since it was received.
+    /// As [`Gateway::poll`]; `observe` is called with each message's ticks since it was received, and with how late each read
+    /// was.
     pub fn poll_observed(&mut self, now: Nanos, observe: &mut impl FnMut(Stage, u64)) -> usize {
         if self.failure.is_some() {
             return 0;
@@ -861,6 +866,10 @@ impl<I: SessionIo, O: FnMut(Stage, u64)> Taker<'_, I, O> {
             }
             connection.received = ticks();
             connection.session.received(count, now);
+            if let Some(late) = self.io.late(&connection.stream) {
+                late.kernel.into_iter().for_each(|late| (self.observe)(Stage::Kernel, late.0));
+                late.card.into_iter().for_each(|late| (self.observe)(Stage::Card, late.0));
+            }
         }
     }
 
