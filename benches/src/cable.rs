@@ -91,10 +91,9 @@ impl Cable {
     /// [`Error`].
     pub fn lay(ports: Option<&Ports>) -> Result<Self, Error> {
         let is_lent = ports.is_some();
-        let ports = ports.cloned().unwrap_or_else(|| Ports {
-            venue: "venue0".to_owned(),
-            member: "member0".to_owned(),
-        });
+        let ports = ports
+            .cloned()
+            .unwrap_or_else(|| Ports { venue: "venue0".to_owned(), member: "member0".to_owned() });
         let (jobs, to_do) = channel::<Job>();
         let (tell, told) = channel();
         let thread = std::thread::Builder::new().name("members".to_owned()).spawn(move || {

@@ -19,9 +19,9 @@ mod load;
 pub mod lobster;
 mod measure;
 mod orders;
-pub mod ping;
 #[cfg(test)]
 mod paper_exchange;
+pub mod ping;
 pub mod record;
 pub mod report;
 mod rng;

@@ -364,7 +364,11 @@ impl RoundTrips for Orders {
                 while !is_over && under_way[session] < pairs {
                     let Some(number) = self.enter(session)? else { break };
                     let cancelled = self.seats[session].1.entry().cancel(number, 0);
-                    assert_eq!(cancelled, Ok(()), "an output of 16 KiB has room for more pairs than are under way");
+                    assert_eq!(
+                        cancelled,
+                        Ok(()),
+                        "an output of 16 KiB has room for more pairs than are under way"
+                    );
                     under_way[session] += 1;
                 }
                 let (mut answers, mut done) = (0, 0);

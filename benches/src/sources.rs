@@ -24,7 +24,9 @@ pub enum Error {
         ports: usize,
     },
     /// The process may not open so many sockets.
-    #[error("{sessions} sessions take {needed} open files, and this process may have {most}; raise `ulimit -n`")]
+    #[error(
+        "{sessions} sessions take {needed} open files, and this process may have {most}; raise `ulimit -n`"
+    )]
     Files {
         /// Sessions asked for.
         sessions: usize,
@@ -123,7 +125,10 @@ mod tests {
         for session in 0..250 {
             *of.entry(many.of(session).expect("one of ours")).or_insert(0) += 1;
         }
-        assert_eq!(of.keys().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+        assert_eq!(
+            of.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        );
         assert!(of.values().all(|count| *count <= 100), "{of:?}");
         let given = ["10.0.0.8", "10.0.0.9"].map(|ip| ip.parse().expect("an address"));
         let two = Sources::with_ports(&given, 200, addr("10.0.0.7:26400"), 100).expect("there is room");
@@ -135,7 +140,10 @@ mod tests {
         let refused = Sources::with_ports(&[], 101, addr("10.0.0.7:26400"), 100).expect_err("too many");
         assert!(refused.to_string().contains("--source"), "{refused}");
         let one = ["127.0.0.9".parse().expect("an address")];
-        assert!(Sources::with_ports(&one, 101, addr("127.0.0.1:26400"), 100).is_err(), "given ones are taken at their word");
+        assert!(
+            Sources::with_ports(&one, 101, addr("127.0.0.1:26400"), 100).is_err(),
+            "given ones are taken at their word"
+        );
         assert!(allow_files(1 << 40).is_err_and(|e| e.to_string().contains("ulimit")));
         assert!(ports_of_a_source() > 100);
     }

@@ -273,7 +273,10 @@ fn wire_to_wire_is_measured_beside_an_echo_over_xdp_too() {
     for row in &results.rows {
         for side in [&row.node, &row.echo] {
             assert_eq!(side.count, 400, "{row:?}");
-            assert!(side.ns.p50 > Some(0) && side.ns.p999.is_none(), "four in a thousand are too few: {row:?}");
+            assert!(
+                side.ns.p50 > Some(0) && side.ns.p999.is_none(),
+                "four in a thousand are too few: {row:?}"
+            );
             let flood = side.answers_per_s.zip(side.frames_per_s);
             assert!(flood.is_some_and(|(answers, frames)| answers > 0.0 && frames > 0.0), "{row:?}");
         }

@@ -135,14 +135,17 @@ fn main() {
     if asked.takeovers > 0 {
         let (mut times, grace) = takeovers(&asked, &etcd);
         times.sort_unstable();
-        let [median, max] = [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_secs_f64() * 1e3);
+        let [median, max] =
+            [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_secs_f64() * 1e3);
         let (count, grace) = (times.len(), grace.as_secs_f64() * 1e3);
         if asked.json {
             println!(
                 r#"{{"bench":"replicated_commit","what":"takeover","count":{count},"p50_ms":{median:.1},"max_ms":{max:.1},"grace_ms":{grace:.1}}}"#
             );
         } else {
-            println!("primary killed to first answer of the other, ms: median {median:.0}, longest {max:.0} of {count}; grace {grace:.0}");
+            println!(
+                "primary killed to first answer of the other, ms: median {median:.0}, longest {max:.0} of {count}; grace {grace:.0}"
+            );
         }
     }
     let _ = fs::remove_dir_all(&asked.dir);
@@ -611,7 +614,8 @@ impl Pair {
     fn leader(&self) -> usize {
         let begun = Instant::now();
         loop {
-            let leads = |node: &Node| node.status().is_some_and(|status| is_open(&status) && is_pair(&status));
+            let leads =
+                |node: &Node| node.status().is_some_and(|status| is_open(&status) && is_pair(&status));
             if let Some(leader) = self.nodes.iter().position(leads) {
                 return leader;
             }

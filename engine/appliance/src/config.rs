@@ -386,7 +386,9 @@ impl Default for Snapshot {
 impl OrderEntry {
     fn check(&self) -> Result<(), String> {
         if self.rx_timestamps && self.io != Io::Kernel {
-            return Err("order_entry.rx_timestamps = true is of io = \"kernel\": leave one of them out".into());
+            return Err(
+                "order_entry.rx_timestamps = true is of io = \"kernel\": leave one of them out".into()
+            );
         }
         if self.io != Io::Xdp {
             return Ok(());

@@ -98,8 +98,7 @@ impl Door {
 }
 
 fn bind(config: &OrderEntry) -> Result<KernelAcceptor, Failure> {
-    let options =
-        kernel::Options { busy_poll_us: config.busy_poll_us, rx_timestamps: config.rx_timestamps };
+    let options = kernel::Options { busy_poll_us: config.busy_poll_us, rx_timestamps: config.rx_timestamps };
     KernelAcceptor::bind_with(config.listen, options)
         .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))
 }

@@ -250,7 +250,9 @@ impl Genesis {
         let memory_kib = match self.password_memory_kib {
             0 => PASSWORD_MEMORY_KIB,
             kib @ 8..=1_048_576 => kib,
-            kib => return Err(format!("password_memory_kib = {kib} is not within 8 to 1048576; 0 is the usual")),
+            kib => {
+                return Err(format!("password_memory_kib = {kib} is not within 8 to 1048576; 0 is the usual"));
+            }
         };
         let notional_decimals = self
             .instruments

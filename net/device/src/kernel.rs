@@ -383,7 +383,8 @@ mod tests {
     fn a_member_comes_from_where_it_says() {
         let mut acceptor = KernelAcceptor::bind(any_port()).expect("loopback can be listened on");
         let from = Ipv4Addr::new(127, 0, 0, 2).into();
-        let _member = Connection::connect_from(from, acceptor.local_addr()).expect("all of 127.0.0.0/8 is ours");
+        let _member =
+            Connection::connect_from(from, acceptor.local_addr()).expect("all of 127.0.0.0/8 is ours");
         assert_eq!(accept_one(&mut acceptor).peer_addr().ip(), from);
         // 192.0.2.0/24 is TEST-NET-1 (RFC 5737): no machine has it.
         assert!(Connection::connect_from([192, 0, 2, 1].into(), acceptor.local_addr()).is_err());

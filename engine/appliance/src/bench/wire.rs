@@ -482,8 +482,8 @@ impl EchoProcess {
         let program = std::env::current_exe()
             .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?;
         let log = config.with_file_name("echo.log");
-        let file = std::fs::File::create(&log)
-            .map_err(|e| Failure::file(&log, e, "see that the disk has room"))?;
+        let file =
+            std::fs::File::create(&log).map_err(|e| Failure::file(&log, e, "see that the disk has room"))?;
         let mut command = Command::new(&program);
         command.args([Path::new("bench"), Path::new("echo"), Path::new("--config"), config]);
         command.args(["--trial-of", &std::process::id().to_string()]);
