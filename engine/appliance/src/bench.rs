@@ -318,10 +318,13 @@ struct Segment {
     before: Vec<(String, Counts)>,
 }
 
-/// Those that only frames of several shards, and nodes with a standby, pass.
-pub const WAY_OF_SOME: [&str; 3] = ["risk", "matched", "replicated"];
-/// The stations in the order of the way; what others there are come behind.
-pub const WAY: [&str; 10] = [
+/// Those that only frames of several shards, nodes with a standby, and sockets that are stamped pass.
+pub const WAY_OF_SOME: [&str; 5] = ["card_to_gateway", "kernel_to_gateway", "risk", "matched", "replicated"];
+/// The stations in the order of the way; what others there are come behind. The first two end where the others are counted
+/// from.
+pub const WAY: [&str; 12] = [
+    "card_to_gateway",
+    "kernel_to_gateway",
     "gateway_in",
     "sequenced",
     "risk",

@@ -268,7 +268,7 @@ impl Top {
         };
         let since = if self.base.is_some() { "since reset" } else { "since start" };
         let head = ["µs, in the node", "p50", "p99", "max", "last second", "p50", "p99", "max", since];
-        let widths = [16, 9, 9, 10, 12, 9, 9, 10, 12].map(Constraint::Length);
+        let widths = [18, 9, 9, 10, 12, 9, 9, 10, 12].map(Constraint::Length);
         let head = Row::new(
             head.into_iter()
                 .enumerate()
