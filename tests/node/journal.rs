@@ -344,6 +344,7 @@ fn one_of_each_other_kind() -> Vec<Command> {
             Control::MarketWideHalt { level: 1 },
             Control::HaltOrderEntry { on: true },
             Control::SignedHead { size: 5, root: [7; 32], epoch: 1 },
+            Control::BeginGrace { grace_ns: 5_000_000_000 },
         ]
         .map(Command::Control),
     );

@@ -47,17 +47,17 @@ pub fn name(body: &EventBody) -> String {
     }
 }
 
-const BEYOND_THE_RATE: [&str; 2] = ["mass cancel beyond the rate", "dead-man setting beyond the rate"];
+const BESIDES: [&str; 3] =
+    ["mass cancel beyond the rate", "dead-man setting beyond the rate", "login ended by its grace"];
 
-/// What besides orders was more than the port's rate lets through.
-fn beyond_the_rate(command: &Command, said: &EventBody) -> Option<&'static str> {
+/// What its event does not tell: what besides orders was more than the port's rate lets through, and why a login ended.
+fn besides(command: &Command, said: &EventBody) -> Option<&'static str> {
     match (command, said) {
-        (Command::MassCancel(_), EventBody::Rejected { reason: Reject::PortRate, .. }) => {
-            Some(BEYOND_THE_RATE[0])
-        }
+        (Command::MassCancel(_), EventBody::Rejected { reason: Reject::PortRate, .. }) => Some(BESIDES[0]),
         (Command::DeadMan(asked), EventBody::DeadManSet { timeout_ns, .. }) => {
-            (asked.timeout_ns != *timeout_ns).then_some(BEYOND_THE_RATE[1])
+            (asked.timeout_ns != *timeout_ns).then_some(BESIDES[1])
         }
+        (Command::Tick, EventBody::LoggedOut { .. }) => Some(BESIDES[2]),
         _ => None,
     }
 }
@@ -166,6 +166,7 @@ pub fn every_name() -> Vec<String> {
         "MarketWideHalt",
         "HaltOrderEntry",
         "SignedHead",
+        "BeginGrace",
     ];
     wanted.extend(controls.iter().map(|control| format!("Controlled {control}")));
     let plain = [
@@ -196,7 +197,7 @@ pub fn every_name() -> Vec<String> {
         "DeadManExpired",
     ];
     wanted.extend(plain.map(str::to_owned));
-    wanted.extend(BEYOND_THE_RATE.map(str::to_owned));
+    wanted.extend(BESIDES.map(str::to_owned));
     for what in ["order", "replacement"] {
         let became = |(aim, spare): (&str, i128)| {
             format!("{aim} {what} {}", if spare < 0 { "refused" } else { "taken" })
@@ -359,7 +360,7 @@ impl Coverage {
     pub fn hear(&mut self, command: &Sequenced, said: &[Event]) {
         for event in said {
             *self.seen.entry(name(&event.body)).or_default() += 1;
-            if let Some(what) = beyond_the_rate(&command.command, &event.body) {
+            if let Some(what) = besides(&command.command, &event.body) {
                 self.count(what);
             }
             self.take_in(&command.command, &event.body);

@@ -732,6 +732,7 @@ impl<V: Venue> Scenario<'_, V> {
                 Control::SetDeclineLevels { levels: [number(one)?, number(two)?, number(three)?] }
             }
             ["halt-order-entry", switch @ ("on" | "off")] => Control::HaltOrderEntry { on: switch == "on" },
+            ["grace", span] => Control::BeginGrace { grace_ns: span_ns(span)? },
             ["decline", level] => Control::MarketWideHalt { level: number(level)? as u8 },
             _ => return Err("not a command".into()),
         })

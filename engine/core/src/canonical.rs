@@ -797,6 +797,10 @@ fn put_control(sink: &mut impl Sink, control: &Control) {
             sink.put(*root);
             sink.u64(*epoch);
         }
+        Control::BeginGrace { grace_ns } => {
+            sink.u8(25);
+            sink.u64(*grace_ns);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use crate::{
 use alloc::vec;
 use ironbell_types::{
     AccountId, AdminRefusal, Algorithm, Amount, AssetId, CancelReason, Control, EventBody, Fees, FirmId,
-    InstrumentId, InstrumentRules, KillScope, MatchNumber, Phase, PortId, Qty, SCHEDULE_SLOTS, Seq, Stp,
-    TIERS,
+    InstrumentId, InstrumentRules, KillScope, MatchNumber, Nanos, Phase, PortId, Qty, SCHEDULE_SLOTS, Seq,
+    Stp, TIERS,
 };
 
 /// The highest of a rule's basis points: what is at or above the whole is no range.
@@ -113,7 +113,10 @@ impl Venue<'_> {
                 check((1..=3).contains(&level), AdminRefusal::Range)?;
                 check(self.desk().day_open, AdminRefusal::Day)
             }
-            Control::Void { .. } | Control::HaltOrderEntry { .. } | Control::SignedHead { .. } => Ok(()),
+            Control::Void { .. }
+            | Control::HaltOrderEntry { .. }
+            | Control::SignedHead { .. }
+            | Control::BeginGrace { .. } => Ok(()),
         }
     }
 
@@ -290,6 +293,10 @@ impl Venue<'_> {
             Control::MarketWideHalt { level } => return Some(Request::MarketWideHalt { level }),
             Control::Void { .. } | Control::SignedHead { .. } => {}
             Control::HaltOrderEntry { on } => self.each_desk(|desk| desk.order_entry_halted = on),
+            Control::BeginGrace { grace_ns } => {
+                let end = Nanos(voice.time().0.saturating_add(grace_ns));
+                self.each_desk(|desk| desk.begin_grace(end));
+            }
         }
         None
     }

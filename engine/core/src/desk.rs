@@ -47,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) dead_men: usize,
     /// No dead-man timer is due before; `None` when none is armed.
     pub(crate) dead_men_due: Option<Nanos>,
+    /// No grace ends before.
+    pub(crate) graces_due: Option<Nanos>,
     pub(crate) ahead: Ahead,
 }
 
@@ -192,6 +194,7 @@ impl Desk {
             quotes: Quotes::new(key),
             dead_men: 0,
             dead_men_due: None,
+            graces_due: None,
             ahead: if is_sharded { Ahead::new(SPAN_WARM) } else { Ahead::default() },
         }
     }

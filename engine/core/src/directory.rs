@@ -102,6 +102,8 @@ pub(crate) struct PortState {
     /// The equal orders that it sent last, while its rules count them.
     pub(crate) row: Option<Row>,
     pub(crate) dead_man: Option<DeadMan>,
+    /// When it is logged out, if another node led when it logged in.
+    pub(crate) grace_end: Option<Nanos>,
     /// The superstep in which a number was consumed that may turn out not to be.
     pub(crate) in_doubt: u64,
     /// The last UserRefNum consumed on the other channels, from the first use of any.
@@ -151,6 +153,7 @@ impl PortState {
             bucket: Bucket::full(&rules),
             row: None,
             dead_man: None,
+            grace_end: None,
             in_doubt: 0,
             last: UserRefNum(0),
             lasts: None,

@@ -438,6 +438,8 @@ fn check_counts(desk: &Desk) {
     let armed = || desk.directory.ports.iter().filter_map(|state| state.dead_man);
     assert_eq!(armed().count(), desk.dead_men);
     assert!(armed().all(|dead_man| desk.dead_men_due.is_some_and(|due| due <= dead_man.due())));
+    let graces = || desk.directory.ports.iter().filter_map(|state| Some((state.logged_in, state.grace_end?)));
+    assert!(graces().all(|(logged_in, end)| logged_in && desk.graces_due.is_some_and(|due| due <= end)));
     for state in &desk.directory.ports {
         let concerned = desk.limits.concern(state.port.firm, state.port.account);
         assert_eq!(state.is_limited, concerned, "limits of port {}", state.port.id);

@@ -66,6 +66,7 @@ struct PortRow {
     bucket: Bucket,
     row: Option<Row>,
     dead_man: Option<DeadMan>,
+    grace_end: Option<Nanos>,
     consumed: Vec<(UserRefIdx, UserRefNum)>,
 }
 
@@ -128,7 +129,7 @@ columns! {
     Venue { seq, time, output_hash, last_day, day_open, venue_killed, order_entry_halted, volume_min, decline_levels }
     InstrumentRow { instrument, killed, delisted, fees, rules }
     FirmRow { firm, order_entry_disabled, killed, tier }
-    PortRow { port, rules, incarnation, logged_in, killed, bucket, row, dead_man, consumed }
+    PortRow { port, rules, incarnation, logged_in, killed, bucket, row, dead_man, grace_end, consumed }
     Bucket { tokens, since }
     Row { instrument, side, qty, price, begin, orders }
     DeadMan { timeout_ns, heard }
@@ -241,6 +242,7 @@ impl Engine {
                 bucket: state.bucket,
                 row: state.row,
                 dead_man: state.dead_man,
+                grace_end: state.grace_end,
                 consumed: state.consumed().collect(),
             }
         };
@@ -520,7 +522,19 @@ impl Engine {
 
     /// A port is defined everywhere; what it did is known where it is at home.
     fn restore_port(&mut self, row: PortRow) -> Result<(), Fault> {
-        let PortRow { port, rules, incarnation, logged_in, killed, bucket, row, dead_man, consumed } = row;
+        let PortRow {
+            port,
+            rules,
+            incarnation,
+            logged_in,
+            killed,
+            bucket,
+            row,
+            dead_man,
+            grace_end,
+            consumed,
+        } = row;
+        holds(logged_in || grace_end.is_none(), "a grace of a port that is not logged in")?;
         self.define(|directory| directory.define_port_unnamed(port))?;
         for part in &mut self.parts {
             let state = part.desk.directory.port_mut(port.id).expect("it was just defined");
@@ -530,7 +544,7 @@ impl Engine {
         let desk = self.desk_of_firm(port.firm);
         let state = desk.directory.port_mut(port.id).expect("it was just defined");
         (state.bucket, state.row, state.dead_man) = (bucket, row, dead_man);
-        (state.incarnation, state.logged_in) = (incarnation, logged_in);
+        (state.incarnation, state.logged_in, state.grace_end) = (incarnation, logged_in, grace_end);
         for (idx, num) in consumed {
             holds(num > state.last(idx), "a channel is there twice, or its number is 0")?;
             state.consume(idx, num);
@@ -539,6 +553,7 @@ impl Engine {
             desk.dead_men += 1;
             desk.note_dead_man(dead_man);
         }
+        grace_end.into_iter().for_each(|end| desk.note_grace(end));
         Ok(())
     }
 

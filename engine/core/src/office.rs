@@ -248,7 +248,7 @@ impl Venue<'_> {
         if !port.logged_in || port.incarnation != logout.incarnation {
             return;
         }
-        port.logged_in = false;
+        (port.logged_in, port.grace_end) = (false, None);
         let cancels = port.rules.cancels_on_disconnect;
         voice.say(EventBody::LoggedOut { port: logout.port, incarnation: logout.incarnation });
         if cancels {
@@ -287,22 +287,25 @@ impl Venue<'_> {
         }))
     }
 
-    /// Dead-man timers that are due fire, in the order of their ports; the books' timers follow in stage 2.
+    /// Dead-man timers that are due fire, then graces end, in the order of their ports; the books' timers follow in stage 2.
     fn tick(&mut self, voice: &mut Voice<'_>) -> Request {
         let now = voice.time();
-        let mut fires = false;
+        let (mut fires, mut ends) = (false, false);
         self.each_desk(|desk| {
             desk.trades.make_room();
             fires |= desk.dead_men_due.is_some_and(|due| due <= now);
+            ends |= desk.graces_due.is_some_and(|due| due <= now);
         });
-        if fires {
-            self.fire_dead_men(voice);
+        let asked = (fires && self.fire_dead_men(voice)) | (ends && self.end_graces(voice));
+        if asked {
+            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
         }
         Request::Tick
     }
 
+    /// Whether the first slice of what is to be cancelled must be asked for.
     #[cold]
-    fn fire_dead_men(&mut self, voice: &mut Voice<'_>) {
+    fn fire_dead_men(&mut self, voice: &mut Voice<'_>) -> bool {
         let (now, mut asked) = (voice.time(), false);
         self.each_desk(|desk| desk.dead_men_due = None);
         for place in 0..self.directory().ports.len() {
@@ -319,9 +322,32 @@ impl Venue<'_> {
             voice.say(EventBody::DeadManExpired { port });
             asked |= self.sweep(Sweep::of(voice.seq(), Whose::Port(port), InstrumentId::NONE));
         }
-        if asked {
-            voice.say(EventBody::MassCancelAsked { cause: voice.seq(), slice: 0 });
+        asked
+    }
+
+    /// Logs out who has not come over since another node began to lead. Whether the first slice of what is to be cancelled
+    /// must be asked for.
+    #[cold]
+    fn end_graces(&mut self, voice: &mut Voice<'_>) -> bool {
+        let (now, mut asked) = (voice.time(), false);
+        self.each_desk(|desk| desk.graces_due = None);
+        for place in 0..self.directory().ports.len() {
+            let port = self.directory().ports[place].port.id;
+            let desk = self.desk_of_port(port).expect("a known port");
+            let state = &mut desk.directory.ports[place];
+            let Some(end) = state.grace_end else { continue };
+            if end > now {
+                desk.note_grace(end);
+                continue;
+            }
+            (state.logged_in, state.grace_end) = (false, None);
+            let (incarnation, cancels) = (state.incarnation, state.rules.cancels_on_disconnect);
+            voice.say(EventBody::LoggedOut { port, incarnation });
+            if cancels {
+                asked |= self.sweep(Sweep::of(voice.seq(), Whose::Port(port), InstrumentId::NONE));
+            }
         }
+        asked
     }
 
     fn open_day(&mut self, day: OpenDay, voice: &mut Voice<'_>) -> Option<Request> {

@@ -675,10 +675,27 @@ impl Desk {
         }
     }
 
+    /// A grace that ends then has begun: no tick is due before.
+    pub(crate) fn note_grace(&mut self, end: Nanos) {
+        self.graces_due = Some(self.graces_due.map_or(end, |others| others.min(end)));
+    }
+
+    /// Who is logged in and has no such time yet is logged out at `end`. Logins are known where their port is at home.
+    pub(crate) fn begin_grace(&mut self, end: Nanos) {
+        let mut any = false;
+        for state in self.directory.ports.iter_mut().filter(|state| state.logged_in) {
+            any |= state.grace_end.is_none();
+            state.grace_end.get_or_insert(end);
+        }
+        if any {
+            self.note_grace(end);
+        }
+    }
+
     pub(crate) fn login(&mut self, login: Login, voice: &mut Voice<'_>) {
         if let Some(port) = self.directory.port_mut(login.port) {
             port.incarnation += 1;
-            port.logged_in = true;
+            (port.logged_in, port.grace_end) = (true, None);
             voice.say(EventBody::LoggedIn { port: login.port, incarnation: port.incarnation });
         }
     }

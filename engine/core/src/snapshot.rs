@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Of the listing and of what is around it. A program reads its own version and no other.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 const MAGIC: [u8; 8] = *b"IBSTATE\n";
 const HEADER_BYTES: usize = 32;
 /// Bytes of a header that its checksum covers.

@@ -236,7 +236,7 @@ impl Part {
     /// When something of it is due; see [`Engine::next_due`].
     #[must_use]
     pub fn next_due(&self) -> Option<Nanos> {
-        [self.matching.next_due(), self.desk.dead_men_due].into_iter().flatten().min()
+        [self.matching.next_due(), self.desk.dead_men_due, self.desk.graces_due].into_iter().flatten().min()
     }
 
     /// Stage 1 of a span: checks and holds for the accounts at home here. Writes one mail for each shard, its own

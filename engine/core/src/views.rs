@@ -152,6 +152,12 @@ impl Engine {
         (state.rules.rate_per_second > 0).then(|| state.bucket.at(&state.rules, self.last_time()).0)
     }
 
+    /// When a port is logged out that was logged in where another node led; `None` when it is not.
+    #[must_use]
+    pub fn grace_end(&self, port: PortId) -> Option<Nanos> {
+        self.port(port)?.grace_end
+    }
+
     /// When a port's orders are cancelled unless it is heard before; `None` when its timer is not armed.
     #[must_use]
     pub fn dead_man_due(&self, port: PortId) -> Option<Nanos> {

@@ -5,7 +5,7 @@ mod venue;
 
 use ironbell_types::{
     AccountId, AdminRefusal, Algorithm, Amount, AssetId, CancelReason, Capacity, Command, Control, DeadMan,
-    Display, EventBody, Fees, FirmId, InstrumentId, InstrumentRules, KillScope, Login, Logout,
+    Display, Event, EventBody, Fees, FirmId, InstrumentId, InstrumentRules, KillScope, Login, Logout,
     MassCancelSlice, MatchNumber, Nanos, OpenDay, OrderKey, OrderStateQuery, Peg, Phase, PortId, PortRules,
     Price, Qty, Quote, QuoteSide, Reject, Seq, Side, Stp, TimeInForce, UserRefIdx, UserRefNum,
 };
@@ -545,6 +545,62 @@ fn a_port_that_cancels_on_disconnect_does() {
     assert_eq!(venue.run(logout(1)).len(), 2);
     assert_eq!(sweep(&mut venue), ["canceled 1.1 5 left 0 S"]);
     assert!(venue.run(logout(1)).is_empty());
+}
+
+/// Another node leads now: who was logged in at the one before has a while to come over.
+#[test]
+fn who_does_not_come_over_in_time_is_logged_out_by_sequenced_time() {
+    let mut venue = rich();
+    let grace = |grace_ns| Command::Control(Control::BeginGrace { grace_ns });
+    let login = |port| Command::Login(Login { port: PortId(port) });
+    let out = |port, incarnation| EventBody::LoggedOut { port: PortId(port), incarnation };
+    let bodies = |events: &[Event]| events.iter().map(|event| event.body).collect::<Vec<_>>();
+    port_rules(&mut venue, 1, |rules| rules.cancels_on_disconnect = true);
+    // Nobody is logged in: nothing is due.
+    venue.at(900, grace(10));
+    assert_eq!(venue.engine.next_due(), None);
+    for port in [1, 2] {
+        venue.at(1_000, login(port));
+        venue.at(1_000, buy(port, 1, 5, 10));
+    }
+    let said = bodies(venue.at(1_000, grace(500)));
+    assert_eq!(said, [EventBody::Controlled(Control::BeginGrace { grace_ns: 500 })]);
+    assert_eq!(venue.engine.next_due(), Some(Nanos(1_500)));
+    // A second takeover within the grace does not extend it: port 1 keeps its time. Port 2 had come over, and has a new one.
+    venue.at(1_200, login(2));
+    assert_eq!(
+        (venue.engine.grace_end(PortId(1)), venue.engine.grace_end(PortId(2))),
+        (Some(Nanos(1_500)), None)
+    );
+    venue.at(1_300, grace(500));
+    assert_eq!(venue.engine.grace_end(PortId(1)), Some(Nanos(1_500)));
+    assert_eq!(venue.engine.grace_end(PortId(2)), Some(Nanos(1_800)));
+    assert!(venue.at(1_499, Command::Tick).is_empty());
+    let said = bodies(venue.at(1_500, Command::Tick));
+    let cause = venue.engine.last_seq();
+    assert_eq!(said, [out(1, 1), EventBody::MassCancelAsked { cause, slice: 0 }]);
+    assert_eq!(sweep(&mut venue), ["canceled 1.1 5 left 0 S"]);
+    assert_eq!(venue.engine.next_due(), Some(Nanos(1_800)));
+    // Orders of a port that does not cancel on disconnect stay; a stale logout says nothing.
+    assert_eq!(bodies(venue.at(1_900, Command::Tick)), [out(2, 2)]);
+    assert!(venue.run(Command::Logout(Logout { port: PortId(2), incarnation: 2 })).is_empty());
+    assert_eq!(venue.engine.next_due(), None);
+    // A logout ends the grace, and a login after its end is one like any other.
+    venue.at(2_000, login(1));
+    venue.at(2_000, grace(u64::MAX));
+    assert_eq!(venue.engine.grace_end(PortId(1)), Some(Nanos(u64::MAX)));
+    venue.run(Command::Logout(Logout { port: PortId(1), incarnation: 2 }));
+    assert_eq!(venue.engine.grace_end(PortId(1)), None);
+    // With a dead man, in one tick: its words come first, and what is cancelled is asked for once.
+    venue.at(3_000, login(1));
+    venue.run(buy(1, 2, 5, 10));
+    venue.run(Command::DeadMan(DeadMan { port: PortId(2), timeout_ns: 10 }));
+    venue.run(grace(0));
+    let said = bodies(venue.at(4_000, Command::Tick));
+    let cause = venue.engine.last_seq();
+    let expired = EventBody::DeadManExpired { port: PortId(2) };
+    assert_eq!(said, [expired, out(1, 3), EventBody::MassCancelAsked { cause, slice: 0 }]);
+    assert_eq!(sweep(&mut venue), ["canceled 2.1 5 left 0 S", "canceled 1.2 5 left 0 S"]);
 }
 
 #[test]

@@ -388,6 +388,12 @@ pub enum Control {
         /// The epoch that the last of them was sequenced in.
         epoch: u64,
     },
+    /// This node begins to lead where another led. Who is logged in there is logged out so long after this command, unless
+    /// it logs in here before; who was given such a time already keeps it. The node asks for it by itself.
+    BeginGrace {
+        /// How long, in nanoseconds of sequenced time.
+        grace_ns: u64,
+    },
 }
 
 impl Control {
@@ -419,6 +425,7 @@ impl Control {
             Self::Void { .. } => "void",
             Self::HaltOrderEntry { .. } => "halt_order_entry",
             Self::SignedHead { .. } => "signed_head",
+            Self::BeginGrace { .. } => "begin_grace",
         }
     }
 }

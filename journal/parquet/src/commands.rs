@@ -240,6 +240,7 @@ impl Row {
             | Control::MarketWideHalt { .. }
             | Control::HaltOrderEntry { .. }
             | Control::SignedHead { .. }
+            | Control::BeginGrace { .. }
             | Control::Void { .. } => Self::default(),
         }
     }

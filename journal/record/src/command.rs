@@ -160,6 +160,7 @@ kinds! {
     Void = 46, control::VoidBody;
     HaltOrderEntry = 47, control::OnBody;
     SignedHead = 48, control::HeadBody;
+    BeginGrace = 49, control::GraceBody;
 }
 
 /// Length of `command` as a record, in bytes.

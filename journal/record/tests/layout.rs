@@ -277,6 +277,7 @@ fn any_trading_control() -> impl Strategy<Value = Control> {
             Control::Void { seq: Seq(seq), reason }
         }),
         any::<bool>().prop_map(|on| Control::HaltOrderEntry { on }),
+        any::<u64>().prop_map(|grace_ns| Control::BeginGrace { grace_ns }),
         (any::<u64>(), any::<[u8; 32]>(), any::<u64>()).prop_map(|(size, root, epoch)| Control::SignedHead {
             size,
             root,
@@ -603,6 +604,7 @@ fn the_kinds_of_the_rule_book_are_20_to_45() {
     assert_eq!(kinds, (20..=46).collect::<Vec<_>>());
     assert_eq!(kind(&Command::Control(Control::HaltOrderEntry { on: true })), 47);
     assert_eq!(kind(&Command::Control(Control::SignedHead { size: 1, root: [1; 32], epoch: 1 })), 48);
+    assert_eq!(kind(&Command::Control(Control::BeginGrace { grace_ns: 1 })), 49);
 }
 
 fn kind(command: &Command) -> u8 {

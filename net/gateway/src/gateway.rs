@@ -8,7 +8,9 @@ use ironbell_device::SessionIo;
 use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, Violation, first_number};
 use ironbell_sessionlog::{LogReader, Recovered, SessionLog, StreamId, StreamReader};
 use ironbell_sync::{Consumer, Producer, ticks};
-use ironbell_types::{Command, Credential, Event, EventBody, Inbound, Logout, Nanos, Outbound, PortId};
+use ironbell_types::{
+    Command, Control, Credential, Event, EventBody, Inbound, Logout, Nanos, Outbound, PortId,
+};
 
 use crate::inbound::{self, COMMANDS_MAX, NotTaken};
 use crate::login::LoginChecker;
@@ -133,18 +135,8 @@ pub struct Gateway<I: SessionIo, L> {
     /// When the messages that this poll answers were received.
     answered: Vec<u64>,
     is_draining: bool,
-    grace: Grace,
     failure: Option<Error>,
     counters: Counters,
-}
-
-/// How long logins of an earlier life are left alone.
-#[derive(Clone, Copy, Debug)]
-enum Grace {
-    /// From the first poll on.
-    Begins(Nanos),
-    Until(Nanos),
-    Over,
 }
 
 /// What the gateway knows of a port beside the directory.
@@ -259,7 +251,6 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             release_gateway,
             answered: Vec::with_capacity(config.events_per_poll),
             is_draining: false,
-            grace: Grace::Over,
             failure: None,
             counters: Counters::default(),
         }
@@ -303,10 +294,18 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         self.log.end_recovery()
     }
 
-    /// Leaves logins without a connection alone until `grace` has passed from the first poll on: after a takeover, so that
-    /// members who come over from the other node find their orders.
+    /// Leaves the logins of an earlier life to the state machine, before anything is polled: after a takeover, so that
+    /// members who come over from the other node find their orders. Who has not come when `grace` is over is logged out
+    /// there, also when this node leads no more by then.
+    ///
+    /// # Panics
+    /// When there is no room for the command that says so: something came before it.
     pub fn forgive(&mut self, grace: Nanos) {
-        self.grace = Grace::Begins(grace);
+        let command = Command::Control(Control::BeginGrace { grace_ns: grace.0 });
+        assert!(self.gateway_sequencer.push(Inbound { received: 0, command }), "it is the first command");
+        for port in self.unsettled.drain(..) {
+            self.ports[index_of(port)].is_unsettled = false;
+        }
     }
 
     /// Tells members what was released, then takes what they sent. Returns how much there was to do; 0
@@ -338,9 +337,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         work += self.io.poll(now);
         if !self.is_draining {
             work += self.answer_logins();
-            if self.is_grace_over(now) {
-                self.settle();
-            }
+            self.settle();
             work += self.accept(now) + self.read(now, observe);
         }
         work
@@ -392,6 +389,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// A reading end of what members are told.
+    #[must_use]
+    pub fn log_reader(&self) -> LogReader {
+        self.log_reader.clone()
     }
 
     /// Where it listens.
@@ -495,19 +498,6 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         if !state.is_unsettled {
             state.is_unsettled = true;
             self.unsettled.push(port);
-        }
-    }
-
-    fn is_grace_over(&mut self, now: Nanos) -> bool {
-        if let Grace::Begins(grace) = self.grace {
-            self.grace = Grace::Until(Nanos(now.0.saturating_add(grace.0)));
-        }
-        match self.grace {
-            Grace::Until(until) if now < until => false,
-            _ => {
-                self.grace = Grace::Over;
-                true
-            }
         }
     }
 

@@ -120,6 +120,9 @@ impl Flow {
             Knob::HaltOrderEntry => {
                 self.later(Control::HaltOrderEntry { on: true }, Control::HaltOrderEntry { on: false })
             }
+            Knob::BeginGrace => Control::BeginGrace {
+                grace_ns: self.rng.pick(&[0, 1, 100_000_000, 1_000_000_000, 1_000_000_000, u64::MAX]),
+            },
             Knob::SignedHead => {
                 let [size, epoch] = [self.rng.below(1_000), self.rng.below(3)];
                 Control::SignedHead { size, root: [self.rng.below(256) as u8; 32], epoch }

@@ -87,6 +87,7 @@ pub(super) enum Knob {
     MarketWideHalt,
     HaltOrderEntry,
     SignedHead,
+    BeginGrace,
 }
 
 impl Knob {
@@ -114,6 +115,7 @@ impl Knob {
         Self::MarketWideHalt,
         Self::HaltOrderEntry,
         Self::SignedHead,
+        Self::BeginGrace,
     ];
 }
 

@@ -84,6 +84,7 @@ impl Oracle {
             rules,
             incarnation: 0,
             logged_in: false,
+            grace_end: None,
             consumed: BTreeMap::new(),
             bucket: Bucket::full(&rules),
             row: None,
@@ -132,6 +133,7 @@ impl Oracle {
         if let Some(state) = self.port_mut(port) {
             state.incarnation += 1;
             state.logged_in = true;
+            state.grace_end = None;
             said.risk(EventBody::LoggedIn { port, incarnation: state.incarnation });
         }
     }
@@ -142,6 +144,7 @@ impl Oracle {
             return;
         }
         state.logged_in = false;
+        state.grace_end = None;
         let cancels = state.rules.cancels_on_disconnect;
         said.risk(EventBody::LoggedOut { port, incarnation });
         if cancels {
@@ -251,7 +254,8 @@ impl Oracle {
             | Control::MarketWideHalt { .. }
             | Control::Void { .. }
             | Control::HaltOrderEntry { .. }
-            | Control::SignedHead { .. } => true,
+            | Control::SignedHead { .. }
+            | Control::BeginGrace { .. } => true,
         }
     }
 
@@ -405,6 +409,14 @@ impl Oracle {
             Control::SetDeclineLevels { .. } | Control::Void { .. } | Control::SignedHead { .. } => {}
             Control::MarketWideHalt { level } => self.books.market_wide_halt(level, said),
             Control::HaltOrderEntry { on } => self.order_entry_is_halted = on,
+            Control::BeginGrace { grace_ns } => {
+                let end = Nanos(said.time().0.saturating_add(grace_ns));
+                for state in &mut self.ports {
+                    if state.logged_in && state.grace_end.is_none() {
+                        state.grace_end = Some(end);
+                    }
+                }
+            }
         }
     }
 

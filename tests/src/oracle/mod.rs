@@ -94,6 +94,8 @@ struct PortState {
     rules: PortRules,
     incarnation: u32,
     logged_in: bool,
+    /// When it is logged out, having logged in where another node led.
+    grace_end: Option<Nanos>,
     /// The last number consumed on each channel today.
     consumed: BTreeMap<UserRefIdx, UserRefNum>,
     bucket: limits::Bucket,
@@ -297,7 +299,7 @@ impl Oracle {
             Command::OrderStateQuery(query) => self.order_state(query, &mut said),
             Command::DeadMan(timer) => self.set_dead_man(timer, &mut said),
             Command::Tick => {
-                self.expire_dead_men(&mut said);
+                self.expire_ports(&mut said);
                 self.books.tick(&mut said);
             }
         }

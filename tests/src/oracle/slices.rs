@@ -225,7 +225,8 @@ impl Oracle {
         said.risk(EventBody::DeadManSet { port, timeout_ns: in_force });
     }
 
-    pub(super) fn expire_dead_men(&mut self, said: &mut Said) {
+    /// Dead men's timers, then graces.
+    pub(super) fn expire_ports(&mut self, said: &mut Said) {
         let mut wanted = Vec::new();
         for state in &mut self.ports {
             let Some(timeout_ns) = state.timeout_ns else { continue };
@@ -233,6 +234,15 @@ impl Oracle {
                 state.timeout_ns = None;
                 said.risk(EventBody::DeadManExpired { port: state.port.id });
                 wanted.push(Wanted::Killed(KillScope::Port(state.port.id)));
+            }
+        }
+        for state in &mut self.ports {
+            if state.grace_end.is_some_and(|end| said.time() >= end) {
+                (state.logged_in, state.grace_end) = (false, None);
+                said.risk(EventBody::LoggedOut { port: state.port.id, incarnation: state.incarnation });
+                if state.rules.cancels_on_disconnect {
+                    wanted.push(Wanted::Killed(KillScope::Port(state.port.id)));
+                }
             }
         }
         self.cancel_in_slices(wanted, said);

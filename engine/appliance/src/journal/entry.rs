@@ -93,6 +93,7 @@ pub const KINDS: &[&str] = &[
     "void",
     "halt_order_entry",
     "signed_head",
+    "begin_grace",
 ];
 
 /// `command` in words; `names` knows what the commands before it defined.
@@ -547,6 +548,7 @@ impl Writer<'_> {
                 self.put("root", Base64::encode_string(&root));
                 self.put("epoch", epoch);
             }
+            Control::BeginGrace { grace_ns } => self.put("grace_ns", grace_ns),
         }
     }
 

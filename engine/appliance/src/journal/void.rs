@@ -68,7 +68,9 @@ fn check(journal: &Journal, seq: Seq, voids: &Voids, reason: VoidReason) -> Resu
     match command.command {
         Command::Tick
         | Command::MassCancelSlice(_)
-        | Command::Control(Control::HaltOrderEntry { .. } | Control::SignedHead { .. }) => {
+        | Command::Control(
+            Control::HaltOrderEntry { .. } | Control::SignedHead { .. } | Control::BeginGrace { .. },
+        ) => {
             return refused(format!(
                 "it is a {}, which the venue asks of itself and would ask again at once; run a version that takes it",
                 command.command.name()

@@ -236,6 +236,9 @@ impl Said<'_> {
                 format!("new orders are {}", if *on { "refused: the disk is full" } else { "taken again" })
             }
             Control::SignedHead { size, .. } => format!("the head of size {size} was signed"),
+            Control::BeginGrace { grace_ns } => {
+                format!("who was logged in at the other node has {} ms to come over", grace_ns / 1_000_000)
+            }
         }
     }
 

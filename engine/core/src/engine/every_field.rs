@@ -15,7 +15,7 @@ use crate::{
 };
 use ironbell_types::{
     CancelReason, Capacity, ClOrdId, Control, Credential, DeadMan, Display, EnterOrder, EventBody, Funding,
-    MassCancel, Mpid, OrderOptions, OrderRef, OrderTerms, PortLimits, PortRules, Price, Qty, Quote,
+    Login, MassCancel, Mpid, OrderOptions, OrderRef, OrderTerms, PortLimits, PortRules, Price, Qty, Quote,
     QuoteSide, Scale, Side, Stp, Symbol, TimeInForce, UserRefIdx, UserRefNum, Username,
 };
 
@@ -104,6 +104,8 @@ fn full() -> Engine {
         fault: None,
     };
     run(Command::DeadMan(DeadMan { port: PORT, timeout_ns: 1 << 40 }));
+    run(Command::Login(Login { port: PORT }));
+    run(Command::Control(Control::BeginGrace { grace_ns: 1 << 40 }));
     // A trade, a plain order, one of its own terms, and a trailing stop.
     run(Command::EnterOrder(enter(1, Side::Sell, 5, 100)));
     run(Command::EnterOrder(enter(2, Side::Buy, 5, 100)));
@@ -265,7 +267,7 @@ const CHANGES: &[(&str, Change)] = &[
     ("port.port", |e| port(e).port.credential.passes += 1),
     ("port.rules", |e| port(e).rules.slides = true),
     ("port.incarnation", |e| port(e).incarnation += 1),
-    ("port.logged_in", |e| port(e).logged_in = true),
+    ("port.logged_in", |e| port(e).logged_in = false),
     ("port.killed", |e| port(e).killed = true),
     ("port.bucket.tokens", |e| port(e).bucket.tokens += 1),
     ("port.bucket.since", |e| port(e).bucket.since.0 += 1),
@@ -273,6 +275,7 @@ const CHANGES: &[(&str, Change)] = &[
     ("port.row.begin", |e| port(e).row.as_mut().unwrap().begin.0 += 1),
     ("port.row.orders", |e| port(e).row.as_mut().unwrap().orders += 1),
     ("port.row.price", |e| port(e).row.as_mut().unwrap().price.0 += 1),
+    ("port.grace_end", |e| port(e).grace_end.as_mut().unwrap().0 += 1),
     ("port.dead_man", |e| port(e).dead_man = None),
     ("port.dead_man.timeout", |e| port(e).dead_man.as_mut().unwrap().timeout_ns += 1),
     ("port.dead_man.heard", |e| port(e).dead_man.as_mut().unwrap().heard.0 += 1),

@@ -35,6 +35,7 @@ pub(super) fn kind(control: &Control) -> Kind {
         Control::Void { .. } => Kind::Void,
         Control::HaltOrderEntry { .. } => Kind::HaltOrderEntry,
         Control::SignedHead { .. } => Kind::SignedHead,
+        Control::BeginGrace { .. } => Kind::BeginGrace,
     }
 }
 
@@ -157,6 +158,7 @@ pub(super) fn encode(control: &Control, into: &mut [u8]) {
         Control::SignedHead { size, root, epoch } => {
             put(into, &HeadBody { size: size.into(), epoch: epoch.into(), root });
         }
+        Control::BeginGrace { grace_ns } => put(into, &GraceBody { grace_ns: grace_ns.into() }),
     }
 }
 
@@ -299,6 +301,7 @@ pub(super) fn decode(kind: Kind, body: &[u8]) -> Result<Control, DecodeFault> {
             let HeadBody { size, epoch, root } = take::<HeadBody>(body)?;
             Control::SignedHead { size: size.get(), root: *root, epoch: epoch.get() }
         }
+        Kind::BeginGrace => Control::BeginGrace { grace_ns: take::<GraceBody>(body)?.grace_ns.get() },
         other => unreachable!("record kind {} is not an operator's command", other as u8),
     })
 }
@@ -635,6 +638,12 @@ pub(super) struct HeadBody {
     size: U64,
     epoch: U64,
     root: [u8; 32],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct GraceBody {
+    grace_ns: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

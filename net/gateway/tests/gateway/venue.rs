@@ -158,6 +158,7 @@ impl Behind {
                     reason: Reject::Halted,
                     cl_ord_id: ClOrdId::default(),
                 }),
+                Command::Control(control) => self.say(EventBody::Controlled(control)),
                 other => panic!("the tests do not send {other:?}"),
             }
         }
