@@ -6,7 +6,7 @@ use ironbell_appliance::ha::carriage::Carriage;
 use ironbell_appliance::ha::primary::OUTBOX_BYTES;
 use ironbell_device::kernel::Connection;
 use ironbell_record::{Chain, Executed, Identity};
-use ironbell_replica::message::{Hello, Message};
+use ironbell_replica::message::{Asks, Hello, Message};
 use ironbell_replica::standby::{Heard, Link};
 use ironbell_replica::{AckPolicy, NodeId};
 use ironbell_runtime::clock::boot_time;
@@ -38,6 +38,7 @@ impl BareStandby {
             identity,
             node: NodeId::TWO,
             ack,
+            asks: Asks::Frames,
             promised: writer.promised(),
             leading: None,
             last,

@@ -12,6 +12,8 @@ pub mod catch_up;
 pub mod config;
 pub mod desk;
 pub mod follower;
+pub mod incoming;
+pub mod outgoing;
 pub mod primary;
 pub mod register;
 
@@ -36,7 +38,7 @@ use crate::failure::Failure;
 use crate::hlog::StageLog;
 use crate::node::Node;
 use crate::notify::Notifier;
-use crate::snapshot::Keeper;
+use crate::snapshot::{Keeper, Logs};
 use crate::warm::{Doors, Warm};
 use caller::Caller;
 use carriage::Carriage;
@@ -44,6 +46,7 @@ use catch_up::CatchUp;
 use config::Ha;
 use desk::{Asked, Desk, View};
 use follower::Follower;
+use outgoing::Outgoing;
 use primary::{Order, Primary, Report};
 use register::Registrar;
 
@@ -90,10 +93,16 @@ pub fn run(
         stop,
     };
     let mut from_genesis = from_genesis;
+    // What came whole before a crash.
+    incoming::install(config)?;
     loop {
         match pair.live(from_genesis)? {
             Ended::Stopped => return Ok(()),
             Ended::Again => {}
+            Ended::Staged => {
+                incoming::install(config)?;
+                tracing::info!("a snapshot of the other node is in place; going on behind it");
+            }
             Ended::CutBack(to) => {
                 tracing::warn!(%to, "what this node has behind that point was never acknowledged; it is set aside");
                 let options = config.store_options(config.data_key()?);
@@ -158,6 +167,8 @@ enum Ended {
     Again,
     /// Another life begins, behind this point.
     CutBack(Point),
+    /// Another life begins, with what the other node has sent in the place of what is here.
+    Staged,
 }
 
 /// What outlives a life.
@@ -263,7 +274,7 @@ impl Pair<'_> {
         self.notifier.ready(&line);
         let durability = format!("{:?}", self.config.journal.durability).to_lowercase();
         self.view.recovered(&warm.recovered, &durability);
-        let follower = Follower::new(warm, self.ha, self.view.clone())?;
+        let follower = Follower::new(warm, self.config, self.ha, self.view.clone())?;
         self.caller.call();
         let mut life = Life {
             control: Control::new(self.ha.rules(), start, boot_time()),
@@ -293,6 +304,9 @@ impl Pair<'_> {
                         follower.connect(connection, &mut life.control)?;
                     }
                     let worked = follower.poll(&mut life.control)?;
+                    if follower.has_staged() {
+                        return Ok(Ended::Staged);
+                    }
                     if follower.wants_link() {
                         self.caller.call();
                     }
@@ -463,6 +477,13 @@ impl Pair<'_> {
         let (orders, theirs) = ring(primary::ORDERS);
         let (reports, told) = ring(primary::REPORTS);
         let catch_up = CatchUp::start(warm.dir.clone(), warm.data_key.clone(), self.stop.clone())?;
+        let source = outgoing::Source {
+            dir: warm.dir.clone(),
+            data_key: warm.data_key.clone(),
+            logs: Logs::of(self.config, warm.data_key.as_deref()),
+            readers: [warm.gateway.log_reader(), warm.feed.channel().log_reader()],
+        };
+        let outgoing = Outgoing::start(source, self.stop.clone())?;
         let settings = primary::Settings {
             node: self.ha.node(),
             identity: ironbell_store::identity(&warm.dir)?,
@@ -471,7 +492,7 @@ impl Pair<'_> {
             link: self.ha.link(),
         };
         let ends = primary::Ends { commit, permission, orders: theirs, reports };
-        let primary = Primary::new(settings, &warm.writer, before, rule, catch_up, ends);
+        let primary = Primary::new(settings, &warm.writer, before, rule, catch_up, ends).giving(outgoing);
         let marks = Marks { commit: commit_reader, permission: permission_reader };
         let line = Line { orders, reports: told, opening: false, drain: Drain::No };
         Ok((Rising { warm, primary, marks }, line))

@@ -38,8 +38,10 @@ use crate::recovery::{self, engine_config};
 /// Parts of a snapshot file, by number.
 const STATE: u64 = 1;
 const FEED: u64 = 2;
-const SESSION_LOG: u64 = 3;
-const FEED_LOG: u64 = 4;
+/// Where the session log stands.
+pub(crate) const SESSION_LOG: u64 = 3;
+/// Where the feed's log stands.
+pub(crate) const FEED_LOG: u64 = 4;
 
 /// Orders on the feed that a follower has room for before it grows.
 const FEED_ORDERS_WARM: usize = 1 << 17;

@@ -128,6 +128,7 @@ impl Epochs {
     #[must_use]
     pub fn relation(&self, hello: &Hello) -> Relation {
         let (ours, theirs) = (self.last(), hello.last);
+        let genesis = Chain::genesis(&self.identity).point();
         let shared = self.points.iter().rev().find_map(|ours| {
             let theirs = hello.epochs.binary_search_by_key(&ours.epoch, |theirs| theirs.epoch).ok()?;
             Some((*ours, hello.epochs[theirs]))
@@ -143,9 +144,11 @@ impl Epochs {
                     theirs
                 }
             }
+            // Everything goes on from the venue's beginning, whatever is remembered of it.
+            None if genesis == theirs || genesis == ours => genesis,
             // A table that is full may have forgotten the epoch that both had.
             None if self.cut || hello.epochs.len() == EPOCHS_MAX => return Relation::NoCommonPoint,
-            None => Chain::genesis(&self.identity).point(),
+            None => genesis,
         };
         match (common == ours, common == theirs) {
             (true, true) => Relation::Same,

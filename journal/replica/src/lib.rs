@@ -6,6 +6,7 @@
 //! - [`control`]: who leads. The rules of promotion, solo, rejoin and switchover over one [`register`]; start here.
 //! - [`commit`]: what is committed, and until when a primary may release it.
 //! - [`primary`], [`standby`]: the two ends of the link; [`backlog`] is what the primary keeps in memory to send.
+//! - [`transfer`]: a snapshot for a standby that the journal does not reach back to; [`throttle`]: how fast.
 //! - [`message`]: what goes over the link, as bytes; [`history`]: where two histories part.
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,8 @@ pub mod message;
 pub mod primary;
 pub mod register;
 pub mod standby;
+pub mod throttle;
+pub mod transfer;
 
 pub use backlog::Backlog;
 pub use commit::{CommitRule, Reached};

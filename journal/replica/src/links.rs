@@ -8,10 +8,11 @@ use ironbell_record::{
 use ironbell_types::{Command, Nanos, Seq, Sequenced};
 
 use crate::history::{self, Epochs, Relation};
-use crate::message::{Ack, Hello, Message, Refusal};
+use crate::message::{Ack, Asks, Hello, Log, Message, Refusal, Stream, Told};
 use crate::primary::{self, Next};
 use crate::register::{AckPolicy, NodeId};
 use crate::standby::{self, Fault, Heard};
+use crate::transfer::{Came, Giving, Taking};
 use crate::{Backlog, Reached};
 
 const VENUE: Identity = Identity { cluster: [3; 16], key: 5 };
@@ -79,6 +80,7 @@ impl History {
             identity: VENUE,
             node: NodeId::TWO,
             ack: AckPolicy::BothDurable,
+            asks: Asks::Frames,
             promised,
             leading: None,
             last: self.last(),
@@ -336,7 +338,12 @@ fn where_two_histories_part() {
     assert_eq!(relation(&liar, &History::of(&[(1, 0), (1, 3)])), Relation::Diverged { epoch: 1 });
     // Read from a snapshot on: what lies before is not known.
     let cut = Epochs::new(VENUE, begins.last(), &[]);
-    assert_eq!((cut.last(), cut.relation(&empty.hello(0))), (begins.last(), Relation::NoCommonPoint));
+    assert_eq!(cut.last(), begins.last());
+    let early = History::of(&[(1, 0), (1, 1)]);
+    let cut_later = Epochs::new(VENUE, within.last(), &[]);
+    assert_eq!(cut_later.relation(&early.hello(0)), Relation::NoCommonPoint);
+    // But who has nothing has a beginning of everything.
+    assert_eq!(cut.relation(&empty.hello(0)), Relation::Behind);
     assert_eq!(cut.relation(&other.hello(0)), Relation::Ahead);
 }
 
@@ -358,4 +365,96 @@ fn what_a_primary_answers_to_a_hello() {
     for (hello, why) in refused {
         assert_eq!(answer(&hello), Err(why));
     }
+}
+
+/// A snapshot of 5 bytes behind frame 1 of `history`, and two streams, as messages.
+fn snapshot_messages(history: &History) -> Vec<Vec<u8>> {
+    let mut told = Vec::new();
+    for message in [&b"login"[..], b"", b"fill"] {
+        Told::push(message, &mut told);
+    }
+    let stream = |log, stream, messages| Message::Stream(Stream { log, stream, generation: 2, messages });
+    let messages = [
+        Message::Snapshot { bytes: 5 },
+        Message::Part { offset: 0, bytes: b"abc" },
+        Message::Part { offset: 3, bytes: b"de" },
+        Message::Tail(1, history.copy(1)),
+        stream(Log::Sessions, 4, 3),
+        Message::Told(Told::new(&told).expect("three messages")),
+        stream(Log::Feed, 0, 0),
+        Message::SnapshotEnd { last: history.points[2], streams: 2 },
+    ];
+    let encode = |message: &Message<'_>| {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        bytes
+    };
+    messages.iter().map(encode).collect()
+}
+
+fn take(taking: &mut Taking, encoded: &[Vec<u8>]) -> Result<Option<Point>, Fault> {
+    let mut whole = None;
+    for bytes in encoded {
+        let (message, _) = Message::decode(bytes).expect("sound").expect("whole");
+        if let Came::Whole(last) = taking.receive(&message)? {
+            whole = Some(last);
+        }
+    }
+    Ok(whole)
+}
+
+#[test]
+fn a_snapshot_is_there_when_all_of_it_came_in_order_and_not_before() {
+    let history = History::of(&[(1, 0), (1, 3)]);
+    let all = snapshot_messages(&history);
+    let mut taking = Taking::new(Nanos(0));
+    assert_eq!(take(&mut taking, &all), Ok(Some(history.last())));
+    assert_eq!(taking.bytes(), 5 + 3 * 4 + 9);
+    // Nothing may be missing, come twice, or come before or after its turn.
+    for missing in 0..all.len() - 1 {
+        let mut some = all.clone();
+        some.remove(missing);
+        assert!(take(&mut Taking::new(Nanos(0)), &some).is_err(), "without message {missing}");
+    }
+    for twice in 0..all.len() {
+        let mut more = all.clone();
+        more.insert(twice, all[twice].clone());
+        assert!(take(&mut Taking::new(Nanos(0)), &more).is_err(), "message {twice} twice");
+    }
+    for first in 0..all.len() - 1 {
+        let mut other = all.clone();
+        other.swap(first, first + 1);
+        assert!(take(&mut Taking::new(Nanos(0)), &other).is_err(), "message {first} later");
+    }
+    assert_eq!(take(&mut Taking::new(Nanos(0)), &all[..all.len() - 1]), Ok(None));
+    let alive = Message::KeepAlive { epoch: 1, sent_at: Nanos(1), commit: Seq(0), appended: Seq(0) };
+    assert_eq!(Taking::new(Nanos(0)).receive(&alive), Ok(Came::Nothing));
+    let none = Message::Refused { why: Refusal::NoSnapshot, promised: 3 };
+    assert_eq!(Taking::new(Nanos(0)).receive(&none), Ok(Came::Refused(Refusal::NoSnapshot)));
+}
+
+#[test]
+fn a_snapshot_is_sent_no_faster_than_catch_up_and_its_link_is_never_silent() {
+    let mut giving = Giving::new(config(), Nanos(0));
+    assert!(!giving.may_send(Nanos(0)), "not for free");
+    // 100,000 bytes a second, and at most a tenth of that at once.
+    let (mut sent, mut now) = (0, 0);
+    while now < 2_000 * MS {
+        now += MS;
+        if giving.may_send(Nanos(now)) {
+            giving.sent(1_000, Nanos(now));
+            sent += 1_000;
+        }
+    }
+    assert!((195_000..=201_000).contains(&sent), "{sent} bytes in two seconds");
+    let mut out = Vec::new();
+    giving.sent(1_000, Nanos(now));
+    giving.keep_alive(1, Seq(3), Seq(4), Nanos(now + 9 * MS), &mut out);
+    assert!(out.is_empty());
+    giving.keep_alive(1, Seq(3), Seq(4), Nanos(now + 10 * MS), &mut out);
+    assert!(matches!(messages(&out)[..], [Message::KeepAlive { commit: Seq(3), appended: Seq(4), .. }]));
+    let (mut taking, mut back) = (Taking::new(Nanos(0)), Vec::new());
+    assert!(!taking.tell(Nanos(99 * MS), &mut back));
+    assert!(taking.tell(Nanos(100 * MS), &mut back) && !taking.tell(Nanos(101 * MS), &mut back));
+    assert_eq!(messages(&back), [Message::Taken { bytes: 0 }]);
 }

@@ -21,7 +21,9 @@
 //!  Switchover{last} ────────────────────▶             takes over at once
 //! ```
 //!
-//! A primary that starts again asks its standby first: `Pull{from}` is answered by `Tail`, `Tail`, … `TailEnd`.
+//! A primary that starts again asks its standby first: `Pull{from}` is answered by `Tail`, `Tail`, … `TailEnd`. A standby
+//! that the primary's journal does not reach back to says hello and asks for a snapshot: what comes then is
+//! [`crate::transfer`]'s.
 
 use ironbell_record::superblock::{VOIDS_MAX, Void, Voids};
 use ironbell_record::{Chain, ChainHash, Executed, FrameCopy, Identity, Point, copy::COPY_BYTES_MAX};
@@ -30,16 +32,19 @@ use ironbell_types::{Nanos, Seq, VoidReason};
 use crate::register::{AckPolicy, NodeId};
 
 /// The version of this protocol. A node speaks to its own version only.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most epochs that a hello tells of: the newest.
 pub const EPOCHS_MAX: usize = 1024;
 
-/// The most bytes of a file in one message.
+/// The most bytes of a snapshot in one message.
 pub const PART_BYTES_MAX: usize = 64 << 10;
 
-/// The longest name of a file, in bytes.
-pub const NAME_BYTES_MAX: usize = 255;
+/// So many bytes of a log's messages are enough for one message of this protocol; the last of them may go beyond.
+pub const TOLD_BYTES_ENOUGH: usize = 32 << 10;
+
+/// The longest message of a log, in bytes.
+pub const TOLD_BYTES_MAX: usize = 65_534;
 
 /// The longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + FRAME_HEAD_BYTES + COPY_BYTES_MAX;
@@ -54,7 +59,7 @@ const POINT_BYTES: usize = 56;
 const VOID_BYTES: usize = 64;
 const HELLO_BYTES_MAX: usize = 128 + POINT_BYTES + EPOCHS_MAX * POINT_BYTES + VOIDS_MAX * VOID_BYTES;
 const _: () = assert!(HEAD_BYTES + HELLO_BYTES_MAX <= MESSAGE_BYTES_MAX);
-const _: () = assert!(HEAD_BYTES + 16 + PART_BYTES_MAX <= MESSAGE_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES + 8 + PART_BYTES_MAX <= MESSAGE_BYTES_MAX);
 
 const MAGIC: [u8; 8] = *b"IBREPLIC";
 
@@ -111,27 +116,121 @@ pub enum Message<'a> {
         /// The end of its history.
         last: Point,
     },
-    /// Standby: I have nothing to follow from; send me a snapshot, and the journal and logs that belong to it.
-    AskFiles,
-    /// Primary: a file begins.
-    File {
-        /// Its name below the data directory: not empty, relative, without `.` and `..`.
-        name: &'a str,
+    /// Primary: a snapshot comes, as a file of so many bytes; plain, on the private network as frames are.
+    Snapshot {
         /// Its length.
         bytes: u64,
     },
-    /// Primary: bytes of the file that was begun last.
+    /// Primary: the next bytes of the snapshot.
     Part {
         /// Their place in it.
         offset: u64,
         /// At most 64 KiB.
         bytes: &'a [u8],
     },
-    /// Primary: that were all.
-    FilesEnd {
-        /// How many.
-        files: u64,
+    /// Primary: the next messages are those of this stream.
+    Stream(Stream),
+    /// Primary: the next messages of that stream.
+    Told(Told<'a>),
+    /// Primary: the snapshot and what belongs to it are there.
+    SnapshotEnd {
+        /// Where it stands.
+        last: Point,
+        /// How many streams came.
+        streams: u64,
     },
+    /// Standby: so many bytes of it have come.
+    Taken {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// What a standby is to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Asks {
+    /// The frames behind its own.
+    #[default]
+    Frames = 0,
+    /// A snapshot, and what members and market were told up to there: the frames behind its own are gone.
+    Snapshot = 1,
+}
+
+/// Which of a node's two logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u64)]
+pub enum Log {
+    /// What members were told; a stream for each port.
+    Sessions = 0,
+    /// What the feed said, in one stream.
+    Feed = 1,
+}
+
+/// A stream of a log, as it stood at a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Of which log.
+    pub log: Log,
+    /// Its number there.
+    pub stream: u32,
+    /// How many times it was started again: each day begins one.
+    pub generation: u32,
+    /// Messages that follow, numbered from 1.
+    pub messages: u64,
+}
+
+/// Messages of a stream, as they were told: each its length in 32 bits and its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a>(&'a [u8]);
+
+impl<'a> Told<'a> {
+    /// Of such bytes; `None` of any others, and of none.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            (_, rest) = split_told(rest)?;
+        }
+        (!bytes.is_empty() && bytes.len() <= TOLD_ALL_BYTES_MAX).then_some(Self(bytes))
+    }
+
+    /// Puts another message behind those in `into`, of which a [`Told`] is made; says whether that is now long enough to go.
+    ///
+    /// # Panics
+    /// When the message is longer than [`TOLD_BYTES_MAX`].
+    pub fn push(message: &[u8], into: &mut Vec<u8>) -> bool {
+        assert!(message.len() <= TOLD_BYTES_MAX, "a message of {} bytes", message.len());
+        into.extend_from_slice(&(message.len() as u32).to_le_bytes());
+        into.extend_from_slice(message);
+        into.len() >= TOLD_BYTES_ENOUGH
+    }
+
+    /// The messages.
+    pub fn messages(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (message, behind) = split_told(rest)?;
+            rest = behind;
+            Some(message)
+        })
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.0.len()
+    }
+}
+
+const TOLD_LENGTH_BYTES: usize = 4;
+const TOLD_ALL_BYTES_MAX: usize = TOLD_BYTES_ENOUGH + TOLD_LENGTH_BYTES + TOLD_BYTES_MAX;
+const _: () = assert!(HEAD_BYTES + TOLD_ALL_BYTES_MAX <= MESSAGE_BYTES_MAX);
+
+fn split_told(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    rest.split_at_checked(length).filter(|_| length <= TOLD_BYTES_MAX)
 }
 
 /// Who speaks, and what it has.
@@ -143,6 +242,8 @@ pub struct Hello {
     pub node: NodeId,
     /// What it takes an acknowledgement for.
     pub ack: AckPolicy,
+    /// What it is to be sent, if it follows.
+    pub asks: Asks,
     /// The highest epoch it has promised.
     pub promised: u64,
     /// The epoch it leads in; `None` when it does not lead.
@@ -227,6 +328,8 @@ refusals! {
     Replaced = 10, "a newer link has replaced this one";
     /// The journal does not reach back as far.
     TooOld = 11, "the journal does not reach back that far: what follows there is in the archive";
+    /// There is no snapshot that can be sent.
+    NoSnapshot = 12, "it has no snapshot to send yet: make one there (`ironbell snapshot now`)";
 }
 
 /// Bytes that are no message of this protocol. The link ends.
@@ -270,15 +373,17 @@ enum Kind {
     Tail = 8,
     TailEnd = 9,
     Switchover = 10,
-    AskFiles = 11,
-    File = 12,
-    Part = 13,
-    FilesEnd = 14,
+    Snapshot = 11,
+    Part = 12,
+    Stream = 13,
+    Told = 14,
+    SnapshotEnd = 15,
+    Taken = 16,
 }
 
 impl Kind {
     fn new(code: u16) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 16] = [
             Kind::Hello,
             Kind::Follow,
             Kind::Refused,
@@ -289,10 +394,12 @@ impl Kind {
             Kind::Tail,
             Kind::TailEnd,
             Kind::Switchover,
-            Kind::AskFiles,
-            Kind::File,
+            Kind::Snapshot,
             Kind::Part,
-            Kind::FilesEnd,
+            Kind::Stream,
+            Kind::Told,
+            Kind::SnapshotEnd,
+            Kind::Taken,
         ];
         ALL.into_iter().find(|kind| *kind as u16 == code)
     }
@@ -303,7 +410,7 @@ impl<'a> Message<'a> {
     /// [`MESSAGE_BYTES_MAX`].
     ///
     /// # Panics
-    /// On what [`decode`](Self::decode) would refuse: too many epochs, a part too long, a name that is none.
+    /// On what [`decode`](Self::decode) would refuse: too many epochs, a part too long.
     pub fn encode(&self, into: &mut Vec<u8>) {
         match self {
             Self::Frame(head, copy) => {
@@ -346,14 +453,7 @@ impl<'a> Message<'a> {
                 put(into, *epoch);
                 put_point(into, last);
             }),
-            Self::AskFiles => whole(Kind::AskFiles, into, |_| ()),
-            Self::File { name, bytes } => {
-                assert!(is_name(name), "{name:?} is no name of a file to send");
-                whole(Kind::File, into, |into| {
-                    put(into, *bytes);
-                    into.extend_from_slice(name.as_bytes());
-                });
-            }
+            Self::Snapshot { bytes } => whole(Kind::Snapshot, into, |into| put(into, *bytes)),
             Self::Part { offset, bytes } => {
                 assert!(bytes.len() <= PART_BYTES_MAX, "a part of {} bytes", bytes.len());
                 whole(Kind::Part, into, |into| {
@@ -361,7 +461,15 @@ impl<'a> Message<'a> {
                     into.extend_from_slice(bytes);
                 });
             }
-            Self::FilesEnd { files } => whole(Kind::FilesEnd, into, |into| put(into, *files)),
+            Self::Stream(Stream { log, stream, generation, messages }) => whole(Kind::Stream, into, |into| {
+                put_all(into, &[*log as u64, u64::from(*stream), u64::from(*generation), *messages]);
+            }),
+            Self::Told(told) => whole(Kind::Told, into, |into| into.extend_from_slice(told.0)),
+            Self::SnapshotEnd { last, streams } => whole(Kind::SnapshotEnd, into, |into| {
+                put_point(into, last);
+                put(into, *streams);
+            }),
+            Self::Taken { bytes } => whole(Kind::Taken, into, |into| put(into, *bytes)),
         }
     }
 
@@ -430,12 +538,7 @@ impl<'a> Message<'a> {
             Kind::Tail => Self::Tail(body.word()?, body.copy()?),
             Kind::TailEnd => Self::TailEnd { last: body.point()? },
             Kind::Switchover => Self::Switchover { epoch: body.epoch()?, last: body.point()? },
-            Kind::AskFiles => Self::AskFiles,
-            Kind::File => {
-                let bytes = body.word()?;
-                let name = std::str::from_utf8(body.rest()).ok().filter(|name| is_name(name));
-                Self::File { name: name.ok_or(MessageError::Field("name"))?, bytes }
-            }
+            Kind::Snapshot => Self::Snapshot { bytes: body.word()? },
             Kind::Part => {
                 let (offset, bytes) = (body.word()?, body.rest());
                 if bytes.len() > PART_BYTES_MAX {
@@ -443,7 +546,19 @@ impl<'a> Message<'a> {
                 }
                 Self::Part { offset, bytes }
             }
-            Kind::FilesEnd => Self::FilesEnd { files: body.word()? },
+            Kind::Stream => {
+                let log = match body.word()? {
+                    0 => Log::Sessions,
+                    1 => Log::Feed,
+                    _ => return Err(MessageError::Field("log")),
+                };
+                let mut small = |name| u32::try_from(body.word()?).map_err(|_| MessageError::Field(name));
+                let (stream, generation) = (small("stream")?, small("generation")?);
+                Self::Stream(Stream { log, stream, generation, messages: body.word()? })
+            }
+            Kind::Told => Self::Told(Told::new(body.rest()).ok_or(MessageError::Field("messages"))?),
+            Kind::SnapshotEnd => Self::SnapshotEnd { last: body.point()?, streams: body.word()? },
+            Kind::Taken => Self::Taken { bytes: body.word()? },
         })
     }
 }
@@ -453,14 +568,6 @@ pub(crate) fn begin_frame(head: &FrameHead, copy_bytes: usize, into: &mut Vec<u8
     let start = begin(Kind::Frame, into);
     put_all(into, &[head.epoch, head.number, head.sent_at.0, head.commit.0]);
     finish(start, copy_bytes, into);
-}
-
-/// Whether a file of this name may be sent: a path below the data directory, and nothing clever.
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= NAME_BYTES_MAX
-        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 fn begin(kind: Kind, into: &mut Vec<u8>) -> usize {
@@ -513,6 +620,7 @@ impl Hello {
         put(into, self.identity.key);
         put(into, u64::from(self.node.number()));
         put(into, self.ack as u64);
+        put(into, self.asks as u64);
         put(into, self.promised);
         put(into, self.leading.unwrap_or(0));
         put_point(into, &self.last);
@@ -542,6 +650,11 @@ impl Hello {
             2 => AckPolicy::Local,
             _ => return Err(MessageError::Field("ack policy")),
         };
+        let asks = match body.word()? {
+            0 => Asks::Frames,
+            1 => Asks::Snapshot,
+            _ => return Err(MessageError::Field("request")),
+        };
         let promised = body.word()?;
         let leading = Some(body.word()?).filter(|epoch| *epoch > 0);
         let last = body.point()?;
@@ -556,6 +669,7 @@ impl Hello {
             identity,
             node: node.ok_or(MessageError::Field("node"))?,
             ack,
+            asks,
             promised,
             leading,
             last,

@@ -9,13 +9,14 @@ use ironbell_types::{Nanos, Seq};
 use crate::backlog::Backlog;
 use crate::commit::Reached;
 use crate::message::{Ack, FRAME_HEAD_BYTES, FrameHead, HEAD_BYTES, Message, begin_frame};
+use crate::throttle::Throttle;
 
 /// How a link behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// After this long without a frame a keep-alive is sent.
     pub keep_alive: Nanos,
-    /// The most bytes a second that are read from the journal for a standby that is behind.
+    /// The most bytes a second that are sent of what is read from the disk, for a standby that is behind.
     pub catch_up_bytes_per_s: u64,
 }
 
@@ -63,9 +64,8 @@ pub struct Link {
     acked: Option<Ack>,
     /// When the standby's disk last had everything.
     whole_at: Nanos,
-    /// Bytes of the journal that may be read by now.
-    credit: u64,
-    credit_at: Nanos,
+    /// Of what is read from the journal.
+    throttle: Throttle,
 }
 
 impl Link {
@@ -81,8 +81,7 @@ impl Link {
             sent_at: now,
             acked: None,
             whole_at: now,
-            credit: 0,
-            credit_at: now,
+            throttle: Throttle::new(config.catch_up_bytes_per_s, now),
         }
     }
 
@@ -119,21 +118,10 @@ impl Link {
             Message::KeepAlive { epoch: self.epoch, sent_at: now, commit, appended }.encode(out);
             self.sent_at = now;
         }
-        if self.next < backlog.oldest() && out.len() < bytes_max && self.has_credit(now) {
+        if self.next < backlog.oldest() && out.len() < bytes_max && self.throttle.is_open(now) {
             return Next::Journal(self.next);
         }
         Next::Nothing
-    }
-
-    /// Whether more may be read from the journal. What is read is paid afterwards, so that the longest frame passes.
-    fn has_credit(&mut self, now: Nanos) -> bool {
-        let ns = now.0.saturating_sub(self.credit_at.0).min(1_000_000_000);
-        let earned = (u128::from(ns) * u128::from(self.config.catch_up_bytes_per_s) / 1_000_000_000) as u64;
-        if earned > 0 {
-            self.credit = (self.credit + earned).min(self.config.catch_up_bytes_per_s / 10);
-            self.credit_at = now;
-        }
-        self.credit > 0
     }
 
     /// Sends a frame that was read from the journal, when it is the next one; says whether it was.
@@ -144,8 +132,7 @@ impl Link {
         }
         let head = FrameHead { epoch: self.epoch, number: self.next, sent_at: now, commit };
         Message::Frame(head, *copy).encode(out);
-        self.credit =
-            self.credit.saturating_sub((HEAD_BYTES + FRAME_HEAD_BYTES + copy.encoded_bytes()) as u64);
+        self.throttle.spend((HEAD_BYTES + FRAME_HEAD_BYTES + copy.encoded_bytes()) as u64);
         self.sent_frame(copy.point(self.next).expect("its header was read"), now);
         true
     }

@@ -26,6 +26,24 @@ pub struct Archived {
     pub place: String,
 }
 
+/// The place of a stretch that never was in this journal: it [begins](crate::begin_behind) behind a snapshot of another
+/// node's.
+pub const NEVER_HERE: &str = "-";
+
+impl Archived {
+    /// Where it is, and what to do about it.
+    pub(crate) fn advice(&self) -> String {
+        let Self { first, last, last_seq, place } = self;
+        let stretch = format!("segments {first} to {last}, up to Seq {last_seq}");
+        if place == NEVER_HERE {
+            return format!(
+                "never was here ({stretch}): this node was set up with a snapshot of the other one, which has it or knows its archive"
+            );
+        }
+        format!("is in the archive {place} ({stretch}): bring it back with `ironbell restore {place}`")
+    }
+}
+
 impl FromStr for Archived {
     type Err = ();
 

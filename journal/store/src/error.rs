@@ -108,10 +108,7 @@ pub enum Error {
         what: String,
     },
     /// A segment was moved to an archive, and what is read begins in it or before.
-    #[error(
-        "segment {index} of {} is in the archive {} (segments {} to {}, up to Seq {}): bring it back with `ironbell restore {}`",
-        dir.display(), archived.place, archived.first, archived.last, archived.last_seq, archived.place
-    )]
+    #[error("segment {index} of {} {}", dir.display(), archived.advice())]
     Archived {
         /// The journal.
         dir: PathBuf,

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod archived;
+mod behind;
 mod cipher;
 mod cut;
 mod dir;
@@ -27,7 +28,8 @@ mod void;
 mod writer;
 
 pub use ahead::read_ahead;
-pub use archived::{Archived, archived, note_archived_on, segment_path, segments, segments_on};
+pub use archived::{Archived, NEVER_HERE, archived, note_archived_on, segment_path, segments, segments_on};
+pub use behind::{Behind, begin_behind, begin_behind_on};
 pub use cipher::DataKey;
 pub use cut::{CutTail, cut_back, cut_back_on};
 pub use dir::{Durability, Options, Term, format, format_on, identity, make_dirs, write_new};

@@ -54,6 +54,11 @@ impl Snapshot {
         let (_, range) = self.parts.iter().find(|(of, _)| *of == number)?;
         Some(&self.body[range.clone()])
     }
+
+    /// All of them, by number, in the order in which they were given.
+    pub fn parts(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.parts.iter().map(|(number, range)| (*number, &self.body[range.clone()]))
+    }
 }
 
 /// What a snapshot is to say of the state it holds.
@@ -93,17 +98,25 @@ pub fn write_on<D: Disk>(
     data_key: Option<&DataKey>,
 ) -> Result<PathBuf, Error> {
     let path = path(dir, of.position.chain.last_seq);
-    let body_bytes: usize = parts.iter().map(|(_, part)| PART_HEADER_BYTES + part.len()).sum();
     let mut nonce = [0; 8];
     if data_key.is_some() {
         disk.random(&mut nonce).map_err(Error::io("draw a random number for", &path))?;
     }
+    dir::write_new(disk, &path, &encode(of, parts, data_key.map(|key| (key, nonce))))?;
+    Ok(path)
+}
+
+/// The bytes of a snapshot file, its parts by number, enciphered if there is a key, under a random number that no other
+/// has; [`decode`] reads them.
+#[must_use]
+pub fn encode(of: &Of, parts: &[(u64, &[u8])], sealed: Option<(&DataKey, [u8; 8])>) -> Vec<u8> {
+    let body_bytes: usize = parts.iter().map(|(_, part)| PART_HEADER_BYTES + part.len()).sum();
     let header = SnapshotHeader {
         position: of.position,
         state_hash: of.state_hash,
         output_hash: of.output_hash,
         body_bytes: body_bytes as u64,
-        nonce: data_key.map(|_| nonce),
+        nonce: sealed.map(|(_, nonce)| nonce),
     };
     let mut body = Vec::with_capacity(body_bytes);
     for (number, part) in parts {
@@ -111,7 +124,7 @@ pub fn write_on<D: Disk>(
         body.extend((part.len() as u64).to_le_bytes());
         body.extend_from_slice(part);
     }
-    let vouch = Voucher::new(&header, data_key);
+    let vouch = Voucher::new(&header, sealed.map(|(key, _)| key));
     let mut bytes = Vec::with_capacity(file_bytes(body_bytes));
     bytes.extend(vouch.header);
     for (number, piece) in body.chunks_mut(PIECE_BYTES).enumerate() {
@@ -119,8 +132,7 @@ pub fn write_on<D: Disk>(
         bytes.extend_from_slice(piece);
         bytes.extend(voucher);
     }
-    dir::write_new(disk, &path, &bytes)?;
-    Ok(path)
+    bytes
 }
 
 /// A snapshot file, its body deciphered and checked.

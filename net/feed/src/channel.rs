@@ -62,6 +62,12 @@ impl DayWriter {
 }
 
 impl Channel {
+    /// A reading end of the log itself, of all days that it holds.
+    #[must_use]
+    pub fn log_reader(&self) -> LogReader {
+        self.log.clone()
+    }
+
     /// The present session; `None` before the first day and in the moment in which a day begins.
     #[must_use]
     pub fn session(&self) -> Option<[u8; 10]> {

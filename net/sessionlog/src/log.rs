@@ -158,6 +158,12 @@ impl SessionLog {
         LogReader::new(&self.writer.shared)
     }
 
+    /// Where the log stands.
+    #[must_use]
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
     /// Bytes of the log so far, segment headers and unused ends of segments included.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -37,6 +37,17 @@ impl Positions {
         Self { streams: (0..config.streams_max).map(|_| None).collect(), head: SEGMENT_HEADER_SIZE }
     }
 
+    /// What each open stream was told: its id, how many times it was started again, and its newest message's number.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, u32, u64)> {
+        self.open().map(|(id, stream)| (StreamId(id), stream.generation, stream.number))
+    }
+
+    /// Generation, number of the newest message and its offset; zeros of a stream that is not open.
+    pub(crate) fn of(&self, stream: StreamId) -> (u32, u64, u64) {
+        let state = self.streams.get(stream.0 as usize).and_then(Option::as_ref);
+        state.map_or((0, 0, 0), |state| (state.generation, state.number, state.last))
+    }
+
     pub(crate) fn open_stream(&mut self, config: &Config, stream: StreamId) -> Result<&mut Stream, Error> {
         let Some(slot) = self.streams.get_mut(stream.0 as usize) else {
             let (dir, streams_max) = (config.dir.clone(), config.streams_max);

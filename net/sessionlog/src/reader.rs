@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::record::{Header, is_intact, place};
 use crate::segment::{Nowhere, Shared};
-use crate::{Error, StreamId};
+use crate::{Error, Positions, StreamId};
 
 /// A reading end of a log.
 #[derive(Clone, Debug)]
@@ -26,7 +26,30 @@ impl LogReader {
             self.shared.generation.get(stream.0 as usize).map_or(0, |g| g.load(Ordering::Acquire));
         let shared = Arc::clone(&self.shared);
         let plain = Vec::with_capacity(if shared.config.key.is_some() { PLAIN_SIZE } else { 0 });
-        StreamReader { shared, stream: stream.0, generation, number: 0, offset: 0, plain }
+        StreamReader { shared, stream: stream.0, generation, until: None, number: 0, offset: 0, plain }
+    }
+
+    /// A reader of one stream as it stood at `positions`, which this log has come through: it finds nothing that was told
+    /// later, and what was told then also when the stream was started again since.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the log has not come there yet.
+    pub fn stream_at(&self, positions: &Positions, stream: StreamId) -> Result<StreamReader, Error> {
+        let mut reader = self.stream(stream);
+        let (generation, number, offset) = positions.of(stream);
+        // What stands before the newest record may be read by whoever has seen that published. A stream that was started
+        // again, and told nothing since, has none.
+        let newest = self.shared.last.get(stream.0 as usize).map_or(0, |last| last.load(Ordering::Acquire));
+        if reader.generation < generation || (reader.generation == generation && newest < offset) {
+            return Err(Error::Damaged {
+                dir: self.shared.config.dir.clone(),
+                stream: stream.0,
+                number,
+                offset,
+            });
+        }
+        (reader.generation, reader.until) = (generation, Some(offset));
+        Ok(reader)
     }
 }
 
@@ -41,6 +64,8 @@ pub struct StreamReader {
     shared: Arc<Shared>,
     stream: u32,
     generation: u32,
+    /// Offset of the record that it takes for the newest; `None` for the one that is.
+    until: Option<u64>,
     /// The message it stands at; 0 is none yet.
     number: u64,
     offset: u64,
@@ -93,8 +118,9 @@ impl StreamReader {
     }
 
     fn newest_header(&self, wanted: u64) -> Result<Option<(u64, Header)>, Error> {
-        let offset =
-            self.shared.last.get(self.stream as usize).map_or(0, |last| last.load(Ordering::Acquire));
+        let published =
+            || self.shared.last.get(self.stream as usize).map_or(0, |last| last.load(Ordering::Acquire));
+        let offset = self.until.unwrap_or_else(published);
         if offset == 0 {
             return Ok(None);
         }

@@ -504,3 +504,43 @@ fn a_follower_waits_for_the_writer() {
     let expected = self::found(&config, Positions::new(&config), &history).expect("it is there");
     assert_eq!(found, expected.save(&config));
 }
+
+/// Whoever hands a log on as it stood somewhere reads it beside its writer, also when its streams have started again since.
+#[test]
+fn a_log_is_read_as_it_stood_and_told_again_elsewhere() {
+    for secret in [None, Some(7)] {
+        let (dir, other) = (Dir::new(), Dir::new());
+        let config = |dir: &Dir| secret.map_or_else(|| dir.config(), |secret| dir.enciphered(secret));
+        let (mut log, _maker) = SessionLog::open(&config(&dir)).expect("a log");
+        append_all(&mut log, &history(40, 90));
+        (0..5).for_each(|id| log.restart(StreamId(id)).expect("it is open"));
+        let today = history(500, 900);
+        append_all(&mut log, &today);
+        let there = log.positions().clone();
+        append_all(&mut log, &history(100, 90));
+        (0..3).for_each(|id| log.restart(StreamId(id)).expect("it is open"));
+        append_all(&mut log, &history(20, 90));
+
+        let reader = log.reader();
+        let (mut copy, _maker) = SessionLog::open(&config(&other)).expect("another log");
+        for (stream, generation, messages) in there.streams() {
+            for _ in 0..generation {
+                copy.restart(stream).expect("it has room");
+            }
+            let mut told = reader.stream_at(&there, stream).expect("it stood there");
+            assert_eq!(told.newest().expect("nothing is damaged"), messages);
+            for number in 1..=messages {
+                let message = told.message(number).expect("nothing is damaged").expect("it was told");
+                assert_eq!(copy.append(stream, message).expect("it has room"), number);
+            }
+            assert_eq!(told.message(messages + 1).expect("nothing is damaged"), None, "told later");
+        }
+        assert_holds(&copy, &today);
+        let streams = |positions: &Positions| positions.streams().collect::<Vec<_>>();
+        assert_eq!(streams(copy.positions()), streams(&there));
+
+        // A log that has not come there has nothing to say of it.
+        let (behind, _maker) = SessionLog::open(&config(&Dir::new())).expect("a third log");
+        assert!(matches!(behind.reader().stream_at(&there, StreamId(1)), Err(Error::Damaged { .. })));
+    }
+}

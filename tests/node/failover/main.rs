@@ -4,6 +4,8 @@
 //!
 //! `IRONBELL_FAILOVERS` sets the number of rounds (8), `IRONBELL_SEED` the seed.
 
+mod fresh;
+mod grace;
 mod members;
 mod net;
 mod pair;
@@ -233,6 +235,9 @@ fn machine(node: usize) -> u8 {
     node as u8 + 1
 }
 
+/// Whoever has the machine for itself: what takes long would only take longer beside another, and namespaces have one name.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn nothing_a_member_was_told_is_lost_or_told_twice_whoever_goes() {
     let rounds = setting("IRONBELL_FAILOVERS", 8);
@@ -266,9 +271,7 @@ fn trade_while_somebody_goes(
     door: &str,
     mut goes: impl FnMut(usize, &mut Rng) -> Option<(Who, How)>,
 ) -> [String; 2] {
-    // Two venues at once would take each other for dead on a small machine.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seed = setting("IRONBELL_SEED", 1);
     println!("IRONBELL_SEED={seed}");
     let mut rng = Rng::new(seed);

@@ -10,7 +10,7 @@ use ironbell_core::{Config as EngineConfig, Engine};
 use ironbell_record::{Chain, Executed, FrameCopy, Identity, Point};
 use ironbell_replica::control::{self, Peer, Standing, Start, StepDown};
 use ironbell_replica::history::{self, Epochs};
-use ironbell_replica::message::Refusal;
+use ironbell_replica::message::{Asks, Refusal};
 use ironbell_replica::primary::{self, Next};
 use ironbell_replica::standby::{self, Heard};
 use ironbell_replica::{
@@ -427,6 +427,7 @@ impl Life {
             identity: VENUE,
             node: at.me,
             ack: at.config.ack,
+            asks: Asks::Frames,
             promised: self.writer.promised(),
             leading: self.lead.as_ref().map(|lead| lead.register.epoch),
             last: self.writer.point(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ironbell_record::{FrameCopy, Point};
 use ironbell_replica::primary::Link;
 use ironbell_runtime::Stop;
-use ironbell_store::{DataKey, Reader};
+use ironbell_store::{DataKey, Error, Reader};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{Nanos, Seq};
 
@@ -23,7 +23,25 @@ struct Chunk {
     from: Point,
     bytes: Vec<u8>,
     /// Why they could not be read.
-    failed: Option<String>,
+    failed: Option<Unreadable>,
+}
+
+/// Why the journal cannot be read where a standby needs it.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// What belongs there is not in it any more.
+    Gone(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<Error> for Unreadable {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Archived { .. } => Self::Gone(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// The end that the journal's thread holds.
@@ -79,7 +97,7 @@ impl CatchUp {
         now: Nanos,
         bytes_max: usize,
         out: &mut Vec<u8>,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, Unreadable> {
         while let Ok(chunk) = self.chunks.pop() {
             if self.asked == Some(chunk.from) {
                 self.asked = None;
@@ -95,7 +113,8 @@ impl CatchUp {
                 return Err(why);
             }
             while out.len() < bytes_max && *at < chunk.bytes.len() {
-                let (copy, bytes) = FrameCopy::decode(&chunk.bytes[*at..]).map_err(|e| e.to_string())?;
+                let (copy, bytes) =
+                    FrameCopy::decode(&chunk.bytes[*at..]).map_err(|e| Unreadable::Failed(e.to_string()))?;
                 if !link.catch_up(&copy, commit, now, out) {
                     break;
                 }
@@ -122,7 +141,7 @@ fn read_chunk(
     reader: &mut Option<(Reader, Point)>,
 ) -> Chunk {
     let mut chunk = Chunk { from, bytes: Vec::with_capacity(CHUNK_BYTES), failed: None };
-    let mut read = || -> Result<(), ironbell_store::Error> {
+    let mut read = || -> Result<(), Error> {
         let (mut open, mut at) = match reader.take().filter(|(_, at)| *at == from) {
             Some(open) => open,
             None => {
@@ -141,6 +160,6 @@ fn read_chunk(
         *reader = Some((open, at));
         Ok(())
     };
-    chunk.failed = read().err().map(|error| error.to_string());
+    chunk.failed = read().err().map(Unreadable::from);
     chunk
 }

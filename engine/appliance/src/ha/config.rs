@@ -58,10 +58,10 @@ pub struct Ha {
     pub read_every: Span,
     /// How long a switchover may take before the primary takes it back.
     pub handover: Span,
-    /// How long a primary that has just begun to lead waits for members who were logged in at the other node, before their
-    /// logins are ended and, on ports that cancel on disconnect, their orders.
+    /// How long members who were logged in at the other node have to come over to a primary that has just begun to lead, in
+    /// sequenced time, before their logins are ended and, on ports that cancel on disconnect, their orders.
     pub disconnect_grace: Span,
-    /// The most bytes a second that are read from the journal for a standby that is behind.
+    /// The most bytes a second that are read for a standby that is behind: of the journal, or of a snapshot and the logs.
     pub catch_up_bytes_per_s: u64,
 }
 

@@ -134,6 +134,8 @@ pub struct PairStatus {
     pub executed: u64,
     /// The last command on its disk, while it follows.
     pub durable: u64,
+    /// Bytes that came of a snapshot, while it takes one.
+    pub receives: Option<u64>,
     /// Why it stands still.
     pub halted: Option<String>,
 }
@@ -199,6 +201,9 @@ impl PairStatus {
                     &format_args!("seq {} executed, {} on the disk; {behind}", self.executed, self.durable),
                 );
             }
+        }
+        if let Some(bytes) = self.receives {
+            row("receives", &format_args!("a snapshot and the logs up to it: {bytes} bytes so far"));
         }
         for alarm in self.alarms.iter().chain(&self.halted) {
             row("ALARM", alarm);
@@ -323,8 +328,13 @@ impl View {
                 bytes: lag.bytes,
                 ms: lag.time.0 / 1_000_000,
             });
-            (pair.behind, pair.halted) = (None, None);
+            (pair.behind, pair.halted, pair.receives) = (None, None, None);
         });
+    }
+
+    /// How much came of a snapshot, while a node takes one.
+    pub fn receiving(&self, bytes: Option<u64>) {
+        self.change(|_, pair| pair.receives = bytes);
     }
 
     /// How far a node is that follows.

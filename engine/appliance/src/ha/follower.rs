@@ -7,18 +7,21 @@ use ironbell_device::kernel::Connection;
 use ironbell_record::{Executed, Identity, Point};
 use ironbell_replica::control::{Input, Peer};
 use ironbell_replica::history::{Epochs, Relation};
-use ironbell_replica::message::{Hello, Message, Refusal};
+use ironbell_replica::message::{Asks, Hello, Message, Refusal};
 use ironbell_replica::standby::{Heard, Link};
+use ironbell_replica::transfer::{Came, Taking};
 use ironbell_replica::{AckPolicy, Control, NodeId};
 use ironbell_runtime::Stop;
 use ironbell_runtime::clock::boot_time;
-use ironbell_store::{Error, Reader};
+use ironbell_store::{Error, Reader, Voids};
 use ironbell_types::{Nanos, Seq, Sequenced};
 
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::ha::carriage::Carriage;
 use crate::ha::config::Ha;
 use crate::ha::desk::View;
+use crate::ha::incoming::Incoming;
 use crate::ha::primary::{OUTBOX_BYTES, SILENCE_MAX};
 use crate::roles::Fatal;
 use crate::space::{Makers, Space};
@@ -45,6 +48,13 @@ pub struct Follower {
     /// When it last acknowledged anything, over whatever link.
     acked_at: Option<Nanos>,
     halted: Option<String>,
+    /// What it asks the primary for: a snapshot, once that has said that its journal does not reach back far enough.
+    asks: Asks,
+    /// A snapshot came whole, and is to be put in the place of what is here.
+    staged: bool,
+    /// Why a link of no use ended, so that it is said once.
+    said: String,
+    config: Config,
     view: View,
 }
 
@@ -84,6 +94,11 @@ struct Line {
     heard_at: Nanos,
     /// Frames that come are those that were asked for: [`Message::Pull`].
     pulling: bool,
+    /// What comes is a snapshot.
+    taking: Option<Taking>,
+    incoming: Option<Incoming>,
+    /// What the other node holds void.
+    voids: Voids,
 }
 
 /// Why a link ends.
@@ -112,7 +127,7 @@ impl Follower {
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn new(mut warm: Warm, ha: &Ha, view: View) -> Result<Self, Failure> {
+    pub fn new(mut warm: Warm, config: &Config, ha: &Ha, view: View) -> Result<Self, Failure> {
         let identity = ironbell_store::identity(&warm.dir)?;
         let points: Vec<Point> = warm.writer.epochs().collect();
         let epochs = Epochs::new(identity, warm.writer.read_from(), &points);
@@ -132,6 +147,10 @@ impl Follower {
             told_durable,
             acked_at: None,
             halted: None,
+            asks: Asks::Frames,
+            staged: false,
+            said: String::new(),
+            config: config.clone(),
             view,
         })
     }
@@ -167,6 +186,7 @@ impl Follower {
             identity: self.identity,
             node: self.node,
             ack: self.policy,
+            asks: self.asks,
             promised: self.warm.writer.promised(),
             leading: None,
             last: self.warm.writer.durable_point(),
@@ -175,7 +195,16 @@ impl Follower {
         };
         Message::Hello(Box::new(hello)).encode(carriage.outbox());
         let link = Link::new(self.warm.writer.promised(), self.warm.writer.durable_point(), self.applied());
-        self.line = Some(Line { carriage, link, greeted: false, heard_at: now, pulling: false });
+        self.line = Some(Line {
+            carriage,
+            link,
+            greeted: false,
+            heard_at: now,
+            pulling: false,
+            taking: (self.asks == Asks::Snapshot).then(|| Taking::new(now)),
+            incoming: None,
+            voids: Voids::NONE,
+        });
         Ok(())
     }
 
@@ -186,9 +215,15 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether a snapshot came whole: it is put in the place of what is here when nobody uses that any more.
+    #[must_use]
+    pub fn has_staged(&self) -> bool {
+        self.staged
+    }
+
     /// Whether the other node should be called: says so once for each link that is lost.
     pub fn wants_link(&mut self) -> bool {
-        let wants = self.line.is_none() && !self.called && self.halted.is_none();
+        let wants = self.line.is_none() && !self.called && self.halted.is_none() && !self.staged;
         self.called |= wants;
         wants
     }
@@ -236,7 +271,11 @@ impl Follower {
         match over {
             // One that was never of use is tried again at once; who wants to know sees in the status that there is none.
             Over::Broken(why) if line.link.epoch() == 0 => {
+                if line.taking.is_some() && why != self.said {
+                    tracing::warn!(why, "no snapshot came from the other node");
+                }
                 tracing::debug!(why, "no link to the other node");
+                self.said = why;
             }
             Over::Broken(why) => tracing::warn!(why, "the link to the other node is down"),
             Over::Refuse(refusal, why) => {
@@ -263,7 +302,7 @@ impl Follower {
         } else if now.0.saturating_sub(line.heard_at.0) > SILENCE_MAX.0 {
             return Err(Over::Broken("nothing was heard of it for too long".into()));
         }
-        let Line { carriage, link, greeted, pulling, .. } = line;
+        let Line { carriage, link, greeted, pulling, taking, incoming, voids, .. } = line;
         let mut answer = Vec::new();
         loop {
             // The journal must have room for what comes next.
@@ -278,9 +317,35 @@ impl Follower {
                 Message::Hello(hello) if !*greeted => {
                     *greeted = true;
                     let peer = self.greet(&hello)?;
-                    control.input(Input::LinkUp(peer), now);
+                    *voids = hello.voids;
+                    // Who is sent a snapshot follows nobody.
+                    if taking.is_none() {
+                        control.input(Input::LinkUp(peer), now);
+                    } else if hello.leading.is_none() {
+                        return Err(Over::Broken("it does not lead, and has no snapshot to send".into()));
+                    }
                 }
                 _ if !*greeted => return Err(Over::Refuse(Refusal::Protocol, "it said no hello".into())),
+                message if let Some(taking) = taking.as_mut() => {
+                    let came = taking.receive(&message);
+                    let came = came.map_err(|fault| Over::Refuse(fault.refusal(), fault.to_string()))?;
+                    let (identity, own) = (self.identity, self.warm.writer.point());
+                    if let Came::Frame(number, _) = came
+                        && number < own.frames
+                    {
+                        let what = format!(
+                            "the primary's newest snapshot is older than what is here, {own}: make one there (`ironbell snapshot now`), \
+                             then start this node again"
+                        );
+                        return Err(Over::Halt(what));
+                    }
+                    if take(came, incoming, &self.config, identity, *voids)? {
+                        self.staged = true;
+                        return Err(Over::Broken(
+                            "the snapshot is here; saying hello again from there".into(),
+                        ));
+                    }
+                }
                 Message::Pull { from } => self.tail(from, &mut answer)?,
                 Message::Tail(number, copy) if *pulling => {
                     if number != self.warm.writer.point().frames {
@@ -326,6 +391,10 @@ impl Follower {
                         Heard::Switchover { epoch, last } => {
                             control.input(Input::HandedOver { epoch, last }, now);
                         }
+                        Heard::Refused { why: why @ Refusal::TooOld, promised: _ } => {
+                            self.asks = Asks::Snapshot;
+                            return Err(Over::Broken(format!("it refuses: {why}; asking for a snapshot")));
+                        }
                         Heard::Refused { why, promised: _ } => {
                             return Err(Over::Broken(format!("it refuses: {why}")));
                         }
@@ -335,6 +404,9 @@ impl Follower {
             work += 1;
         }
         carriage.outbox().append(&mut answer);
+        if let Some(taking) = taking {
+            work += usize::from(taking.tell(now, carriage.outbox()));
+        }
         work += self.warm.writer.poll()?;
         link.durable(self.warm.writer.durable_point());
         // First the word that it is here, then what it means.
@@ -460,6 +532,7 @@ impl Follower {
     /// Brings what `status` shows up to date.
     pub fn show(&self) {
         let link = self.line.as_ref().map(|line| &line.link);
+        self.view.receiving(self.line.as_ref().and_then(|line| line.taking.as_ref()).map(Taking::bytes));
         self.view.following(
             self.executed(),
             self.warm.writer.durable_point(),
@@ -467,6 +540,36 @@ impl Follower {
             self.halted.as_deref(),
         );
     }
+}
+
+/// Takes what came of a snapshot; whether that was all.
+fn take(
+    came: Came<'_>,
+    incoming: &mut Option<Incoming>,
+    config: &Config,
+    identity: Identity,
+    voids: Voids,
+) -> Result<bool, Over> {
+    // A disk that is full, or a snapshot that is none, would be met again and again.
+    let halt = |failure: Failure| Over::Halt(format!("{failure}; then start this node again"));
+    if let Came::Begins { bytes } = came {
+        *incoming = Some(Incoming::begin(config, identity, voids, bytes).map_err(halt)?);
+        return Ok(false);
+    }
+    match (came, incoming.as_mut()) {
+        (Came::Nothing, _) => {}
+        (Came::Refused(why), _) => return Err(Over::Broken(format!("it refuses: {why}"))),
+        (Came::Part(bytes), Some(incoming)) => incoming.part(bytes),
+        (Came::Frame(_, copy), Some(incoming)) => incoming.frame(&copy),
+        (Came::Stream(stream), Some(incoming)) => incoming.stream(&stream).map_err(halt)?,
+        (Came::Told(told), Some(incoming)) => incoming.told(told).map_err(halt)?,
+        (Came::Whole(last), Some(_)) => {
+            incoming.take().expect("it is there").finish(&last).map_err(halt)?;
+            return Ok(true);
+        }
+        (came, _) => unreachable!("{came:?} before a snapshot has begun"),
+    }
+    Ok(false)
 }
 
 fn keep(commands: &[Sequenced], pending: &mut VecDeque<Vec<Sequenced>>, spare: &mut Vec<Vec<Sequenced>>) {

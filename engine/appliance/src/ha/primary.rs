@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use ironbell_record::{FrameCopy, Identity, Point};
 use ironbell_replica::control::{Input, Peer};
 use ironbell_replica::history::{self, Epochs};
-use ironbell_replica::message::{Hello, Message, Refusal};
+use ironbell_replica::message::{Asks, Hello, Message, Refusal};
 use ironbell_replica::primary::{Config as LinkConfig, Lag, Link, Next};
+use ironbell_replica::transfer::Giving;
 use ironbell_replica::{AckPolicy, Backlog, CommitRule, NodeId, Reached};
 use ironbell_runtime::clock::boot_time;
 use ironbell_store::Writer;
@@ -18,7 +19,8 @@ use ironbell_sync::{Consumer, CursorWriter, DueWriter, Producer, PushError};
 use ironbell_types::{Nanos, Seq};
 
 use crate::ha::carriage::{Broken, Carriage};
-use crate::ha::catch_up::CatchUp;
+use crate::ha::catch_up::{CatchUp, Unreadable};
+use crate::ha::outgoing::Outgoing;
 
 /// What is told the primary's side.
 pub enum Order {
@@ -85,6 +87,8 @@ struct Line {
     carriage: Carriage,
     /// Once it has said hello and may follow.
     link: Option<Link>,
+    /// Once it has said hello and asked for a snapshot.
+    giving: Option<Giving>,
     heard_at: Nanos,
 }
 
@@ -99,6 +103,8 @@ pub struct Primary {
     permission: DueWriter,
     line: Option<Line>,
     catch_up: CatchUp,
+    /// Sends snapshots; without one none is sent.
+    outgoing: Option<Outgoing>,
     orders: Consumer<Order>,
     reports: Producer<Report>,
     reported_at: Nanos,
@@ -150,6 +156,7 @@ impl Primary {
             permission,
             line: None,
             catch_up,
+            outgoing: None,
             orders,
             reports,
             reported_at: Nanos(0),
@@ -158,6 +165,12 @@ impl Primary {
         };
         primary.forbid();
         primary
+    }
+
+    /// The same, which has a snapshot for who is too far behind.
+    #[must_use]
+    pub fn giving(self, outgoing: Outgoing) -> Self {
+        Self { outgoing: Some(outgoing), ..self }
     }
 
     /// Up to which Seq both nodes hold what the policy asks of them.
@@ -250,6 +263,7 @@ impl Primary {
             identity: self.settings.identity,
             node: self.settings.node,
             ack: self.settings.policy,
+            asks: Asks::Frames,
             promised: writer.promised(),
             leading: Some(self.epoch),
             last: self.epochs.last(),
@@ -257,7 +271,7 @@ impl Primary {
             voids: writer.voids(),
         };
         Message::Hello(Box::new(hello)).encode(carriage.outbox());
-        self.line = Some(Line { carriage, link: None, heard_at: now });
+        self.line = Some(Line { carriage, link: None, giving: None, heard_at: now });
     }
 
     fn hang_up(&mut self, why: &str) {
@@ -317,13 +331,19 @@ impl Primary {
         let mut answer = Vec::new();
         while let Some(message) = line.carriage.message().map_err(|e: Broken| e.to_string())? {
             match message {
-                Message::Hello(hello) if line.link.is_none() => match self.greet(&hello, now, &mut answer) {
-                    Ok(link) => line.link = Some(link),
-                    Err(why) => {
+                Message::Hello(hello) if line.link.is_none() && line.giving.is_none() => {
+                    let greeted = match hello.asks {
+                        Asks::Frames => {
+                            self.greet(&hello, now, &mut answer).map(|link| line.link = Some(link))
+                        }
+                        Asks::Snapshot => self.give(&hello, now).map(|giving| line.giving = Some(giving)),
+                    };
+                    if let Err(why) = greeted {
                         Message::Refused { why, promised: writer.promised() }.encode(line.carriage.outbox());
                         return Err(format!("it cannot follow: {why}"));
                     }
-                },
+                }
+                Message::Taken { bytes: _ } if line.giving.is_some() => {}
                 Message::Ack(ack) => {
                     let link = line.link.as_mut().ok_or("it acknowledges before it said hello")?;
                     if let Err(error) = link.ack(&ack, &self.backlog, now) {
@@ -340,13 +360,28 @@ impl Primary {
                 _ => return Err("a message came that only a primary sends".into()),
             }
         }
+        let promised = writer.promised();
+        let refuse = |carriage: &mut Carriage, why: Refusal, what: &str| {
+            Message::Refused { why, promised }.encode(carriage.outbox());
+            format!("it cannot follow: {what}")
+        };
         line.carriage.outbox().append(&mut answer);
         if let Some(link) = &mut line.link {
             let commit = Seq(self.commit.get());
             let next = link.poll(&self.backlog, commit, now, OUTBOX_BYTES, line.carriage.outbox());
             if let Next::Journal(_) = next {
-                work += self.catch_up.feed(link, commit, now, OUTBOX_BYTES, line.carriage.outbox())?;
+                let fed = self.catch_up.feed(link, commit, now, OUTBOX_BYTES, line.carriage.outbox());
+                work += fed.map_err(|why| match why {
+                    Unreadable::Gone(what) => refuse(&mut line.carriage, Refusal::TooOld, &what),
+                    Unreadable::Failed(what) => what,
+                })?;
             }
+        }
+        if let (Some(giving), Some(outgoing)) = (&mut line.giving, &mut self.outgoing) {
+            let fed = outgoing.feed(giving, now, OUTBOX_BYTES, line.carriage.outbox());
+            work += fed.map_err(|why| refuse(&mut line.carriage, Refusal::NoSnapshot, &why))?;
+            let (epoch, commit, appended) = (self.epoch, Seq(self.commit.get()), self.backlog.last().seq);
+            giving.keep_alive(epoch, commit, appended, now, line.carriage.outbox());
         }
         work += line.carriage.send().map_err(|e| e.to_string())?;
         Ok(work)
@@ -362,6 +397,14 @@ impl Primary {
         let from = found?;
         self.catch_up.begin();
         Ok(Link::new(link, self.epoch, from, now, answer))
+    }
+
+    /// Answers a hello that asks for a snapshot. Control hears nothing of it: who is sent one follows nobody yet.
+    fn give(&mut self, hello: &Hello, now: Nanos) -> Result<Giving, Refusal> {
+        let Settings { node, policy, link, .. } = self.settings;
+        history::answer(&self.epochs, node, policy, self.epoch, hello)?;
+        self.outgoing.as_mut().ok_or(Refusal::NoSnapshot)?.begin();
+        Ok(Giving::new(link, now))
     }
 
     /// What is committed now, and until when it may be released.

@@ -62,6 +62,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                 identity: IDENTITY,
                 node: NodeId::new(node).expect("1 or 2"),
                 ack: [AckPolicy::BothDurable, AckPolicy::DurableReceived, AckPolicy::Local][ack],
+                asks: [Asks::Frames, Asks::Snapshot][promised as usize % 2],
                 promised,
                 leading: Some(leading).filter(|epoch| *epoch > 0),
                 last,
@@ -78,21 +79,22 @@ enum Made {
     Hello(Box<Hello>),
     Words(u8, [u64; 4], Point, Point, u128),
     Frame([u64; 4], u64),
-    Name(String, u64),
     Part(u64, Vec<u8>),
+    Stream(u32, u32, u64),
+    Told(Vec<Vec<u8>>),
 }
 
 fn made() -> impl Strategy<Value = Made> {
     prop_oneof![
         hello().prop_map(|hello| Made::Hello(Box::new(hello))),
-        (0..8_u8, any::<[u64; 4]>(), point(), point(), any::<u128>())
+        (0..10_u8, any::<[u64; 4]>(), point(), point(), any::<u128>())
             .prop_map(|(kind, words, one, other, wide)| Made::Words(kind, words, one, other, wide)),
         (any::<[u64; 4]>(), 0..60_u64).prop_map(|(words, count)| Made::Frame(words, count)),
-        ("[a-z0-9._-]{1,20}(/[a-z]{1,9}){0,3}", any::<u64>())
-            .prop_filter("`.` and `..` are no names", |(name, _)| is_name(name))
-            .prop_map(|(name, bytes)| Made::Name(name, bytes)),
         (any::<u64>(), prop::collection::vec(any::<u8>(), 0..300))
             .prop_map(|(at, bytes)| Made::Part(at, bytes)),
+        (any::<u32>(), any::<u32>(), any::<u64>())
+            .prop_map(|(stream, generation, messages)| Made::Stream(stream, generation, messages)),
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..9).prop_map(Made::Told),
     ]
 }
 
@@ -123,7 +125,9 @@ fn with_message(made: &Made, check: impl FnOnce(Message<'_>)) {
                 4 => Message::Pull { from: *from },
                 5 => Message::TailEnd { last: *last },
                 6 => Message::Switchover { epoch, last: *last },
-                _ => Message::FilesEnd { files: *one },
+                7 => Message::Snapshot { bytes: *one },
+                8 => Message::Taken { bytes: *one },
+                _ => Message::SnapshotEnd { last: *last, streams: *one },
             });
         }
         Made::Frame([epoch, number, sent_at, commit], count) => {
@@ -133,8 +137,20 @@ fn with_message(made: &Made, check: impl FnOnce(Message<'_>)) {
             let head = FrameHead { epoch, number, sent_at: Nanos(*sent_at), commit: Seq(*commit) };
             check(if count % 2 == 0 { Message::Frame(head, copy) } else { Message::Tail(number, copy) });
         }
-        Made::Name(name, bytes) => check(Message::File { name, bytes: *bytes }),
         Made::Part(offset, bytes) => check(Message::Part { offset: *offset, bytes }),
+        Made::Stream(stream, generation, messages) => check(Message::Stream(Stream {
+            log: [Log::Sessions, Log::Feed][*stream as usize % 2],
+            stream: *stream,
+            generation: *generation,
+            messages: *messages,
+        })),
+        Made::Told(messages) => {
+            let mut bytes = Vec::new();
+            messages.iter().for_each(|message| assert!(!Told::push(message, &mut bytes)));
+            let told = Told::new(&bytes).expect("they were put there");
+            assert!(told.messages().eq(messages.iter().map(Vec::as_slice)));
+            check(Message::Told(told));
+        }
     }
 }
 
@@ -179,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0..16_u16) {
+    fn any_bytes_are_decoded_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 0..18_u16) {
         let _ = Message::decode(&bytes);
         // The same with a head that lets them through to the body.
         if bytes.len() >= HEAD_BYTES {
@@ -239,6 +255,7 @@ fn another_version_is_refused_by_name() {
         identity: IDENTITY,
         node: NodeId::ONE,
         ack: AckPolicy::BothDurable,
+        asks: Asks::Frames,
         promised: 0,
         leading: None,
         last: Point::genesis(&IDENTITY),
@@ -247,14 +264,14 @@ fn another_version_is_refused_by_name() {
     };
     let mut bytes = Vec::new();
     Message::Hello(Box::new(hello)).encode(&mut bytes);
-    bytes[HEAD_BYTES + 8] = 2;
+    bytes[HEAD_BYTES + 8] = 3;
     let crc = crc32c::crc32c(&bytes[8..]);
     bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     let error = Message::decode(&bytes).unwrap_err();
-    assert_eq!(error, MessageError::Version(2));
+    assert_eq!(error, MessageError::Version(3));
     assert_eq!(
         error.to_string(),
-        "the peer speaks version 2 of the replication protocol, this node version 1: run the same release on both"
+        "the peer speaks version 3 of the replication protocol, this node version 2: run the same release on both"
     );
 }
 
@@ -268,12 +285,16 @@ fn a_length_that_cannot_be_is_refused_before_it_is_waited_for() {
 }
 
 #[test]
-fn no_file_is_named_outside_the_data_directory() {
-    for name in ["journal/0000000001.segment", "sessions/ALFA01.log", "a"] {
-        assert!(is_name(name), "{name}");
+fn messages_that_are_not_whole_are_none() {
+    let mut bytes = Vec::new();
+    assert!(!Told::push(b"one", &mut bytes));
+    assert!(!Told::push(b"", &mut bytes));
+    assert!(Told::push(&[7; TOLD_BYTES_MAX], &mut bytes), "long enough to go");
+    assert!(Told::new(&bytes).is_some());
+    assert_eq!(Told::new(&[]), None);
+    for cut in [1, 3, 6, 9, bytes.len() - 1] {
+        assert_eq!(Told::new(&bytes[..cut]), None, "{cut} bytes");
     }
-    let long = "a".repeat(256);
-    for name in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "a b", "a\\b", "a\0", "ä", &long] {
-        assert!(!is_name(name), "{name}");
-    }
+    bytes[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Told::new(&bytes), None);
 }

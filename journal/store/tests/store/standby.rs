@@ -7,9 +7,9 @@ use ironbell_record::frame::{self, Stamp};
 use ironbell_record::{BLOCK_BYTES, Chain, ChainError, CopyError, Executed, Frame, FrameError, Place};
 use ironbell_store::sim::{End, Fault, SimDisk};
 use ironbell_store::{
-    CutTail, Error, FRAME_BYTES_MAX, FrameCopy, Opened, Options, Point, Reader, SegmentMaker, Term,
-    WrappedKey, Writer, cut_back, cut_back_on, disk::Disk, format_on, open, open_on, queue::WriteQueue,
-    snapshot,
+    Behind, CutTail, Error, FRAME_BYTES_MAX, FrameCopy, Opened, Options, Point, Reader, SegmentMaker, Term,
+    WrappedKey, Writer, begin_behind, cut_back, cut_back_on, disk::Disk, format_on, open, open_from, open_on,
+    queue::WriteQueue, snapshot,
 };
 use ironbell_types::{Command, Control, Seq, Sequenced, VoidReason};
 
@@ -565,4 +565,66 @@ fn a_frame_that_the_superblock_knows_is_not_taken_for_torn() {
     known.tamper(&path, last, |bytes| bytes[100] ^= 1);
     let error = open(&known).expect_err("it was there at the last opening");
     assert!(error.to_string().contains("3 frames were on the disk"), "{error}");
+}
+
+/// A standby that the primary's journal does not reach back to begins behind a snapshot: with the frame that this stands
+/// behind, and nothing before it.
+#[test]
+fn a_journal_begins_behind_a_frame_and_goes_on() {
+    let primary = history();
+    let whole = Scratch::formatted("behind-whole");
+    let options = copying(&whole.small());
+    let (_, mut writer, mut maker) = open(whole.dir(), &options).expect("it is empty");
+    follow(&primary, 0..10, &mut writer, &mut maker).expect("the disk writes");
+    let voids = writer.voids();
+    writer.seal().expect("the disk writes");
+    drop((writer, maker));
+    // The frame that records the void is the last that is in the snapshot, then an empty one, then a full one.
+    for last in [4, 7, 5] {
+        let mut reader = Reader::open(whole.dir()).expect("it is sound");
+        while reader.chain().frames <= last as u64 {
+            reader.next_frame().expect("it is sound").expect("there are more");
+        }
+        let chain = *reader.chain();
+        assert_eq!(chain.point(), primary.points[last + 1]);
+
+        let late = Scratch::formatted(&format!("behind-{last}"));
+        let behind = Behind { chain, copy: primary.copy(last), segment: 3, promised: 2, voids };
+        let other = Behind { copy: primary.copy(last - 1), ..behind };
+        let scratch = Scratch::formatted("behind-other");
+        let refused = begin_behind(scratch.dir(), &scratch.small(), &other).unwrap_err();
+        assert!(matches!(refused, Error::NotThere { .. }), "{refused}");
+
+        let position = begin_behind(late.dir(), &late.small(), &behind).expect("it is empty");
+        assert_eq!((position.chain, position.segment), (chain, 3));
+        let (found, mut writer, mut maker) =
+            open_from(late.dir(), &copying(&late.small()), Some(&position), &mut |_, _| {
+                panic!("nothing is to be replayed")
+            })
+            .expect("it begins there");
+        assert_eq!((found.epoch, found.read_from), (chain.epoch.max(2), chain.point()));
+        follow(&primary, last + 1..10, &mut writer, &mut maker).expect("the disk writes");
+        assert_eq!(writer.point(), primary.points[10]);
+        writer.seal().expect("the disk writes");
+        drop((writer, maker));
+
+        let mut reader = Reader::open(late.dir()).expect("it has a superblock");
+        let refused = reader.next_frame().map(drop).unwrap_err().to_string();
+        assert!(
+            refused.contains("segment 1 of") && refused.contains("never was here (segments 1 to 2"),
+            "{refused}"
+        );
+        let mut reader = Reader::open(late.dir()).expect("it has a superblock");
+        reader.resume(&position).expect("the frame is there");
+        let mut read = Vec::new();
+        while let Some(frame) = reader.next_frame().expect("it is sound") {
+            read.extend_from_slice(frame.commands);
+        }
+        let first = chain.last_seq.0 + 1;
+        assert_eq!(read, replayed(first, (primary.points[10].seq.0 + 1 - first) as usize));
+        // It may be handed on from here, and so may the frame it begins with.
+        let mut reader = Reader::open(late.dir()).expect("it has a superblock");
+        reader.after(&chain.point()).expect("it goes through there");
+        assert_eq!(reader.last_copy().expect("it was read"), primary.copy(last));
+    }
 }

@@ -1,0 +1,116 @@
+//! A standby that the primary's journal does not reach back to: it is sent a snapshot and what members were told up to
+//! there, follows, and takes over; whoever logs in there from the first message on is told the whole day.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use ironbell_appliance::inspection::{self, Hashes};
+use ironbell_appliance::moment::Moment;
+use ironbell_appliance::recovery;
+use ironbell_etcd_cluster::{Cluster, Timing};
+
+use crate::members::{Members, check_retold};
+use crate::net::{self, Network};
+use crate::pair::{Node, is_open, is_pair, pair};
+use crate::{ALONE, ETCD, MEMBERS, PATIENCE, PORTS};
+
+/// Lets members trade, and archives what the node's snapshots do not need, until its segment `index` is the oldest or gone.
+fn archive_up_to(node: &Node, members: &mut Members, index: u64) {
+    let place = node.dir.join("archive");
+    let begun = Instant::now();
+    while segments(node)[0] < index {
+        members.wait_for(60, &members.acks(), "it trades");
+        // What three snapshots need stays; they are made twice a second.
+        let told = node.told(&["archive", place.to_str().expect("UTF-8")]);
+        assert!(begun.elapsed() < PATIENCE, "too little could be archived: {told}");
+    }
+}
+
+/// The segments that a node has.
+fn segments(node: &Node) -> Vec<u64> {
+    ironbell_store::segments(&node.config.journal_dir()).expect("it has a journal")
+}
+
+/// What a node's journal comes to at `until`, behind a snapshot.
+fn hashes_at(node: &Node, until: u64) -> Hashes {
+    let until: Moment = until.to_string().parse().expect("a Seq is a moment");
+    let replayed = recovery::replay_shortest(&node.config.journal_dir(), None, Some(until), 1, |_, _| {});
+    inspection::hashes(&replayed.expect("the journal is whole").0.engine)
+}
+
+#[test]
+fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let network = Network::new(&[1, 2, ETCD[0], ETCD[1], ETCD[2], MEMBERS]);
+    let places = ETCD.map(|machine| (net::address(machine).into(), Some(network.name(machine))));
+    let etcd = Cluster::at(&places, Timing::default());
+    let more = "lease_s = 1\ncatch_up_bytes_per_s = 16777216\n";
+    let [mut first, mut second] = pair("fresh", &etcd, Some(&network), more);
+    let addresses: [SocketAddr; 2] = [first.order_entry(), second.order_entry()];
+    let traders = network.name(MEMBERS);
+
+    // One node alone, whose journal has lost its beginning to an archive.
+    first.told(&["format"]);
+    first.start();
+    first.wait_until("it stands by", |status| status.pair.is_some());
+    first.told(&["ctl", "bootstrap", "--approver", "the test"]);
+    first.wait_until("it leads", is_open);
+    let mut members = Members::start(&traders, addresses, &PORTS, 7);
+    archive_up_to(&first, &mut members, 3);
+
+    // A fresh one joins while members trade.
+    second.told(&["format", "--standby"]);
+    let begun = Instant::now();
+    second.start();
+    second.wait_until("both are in sync", is_pair);
+    println!("joined behind a snapshot in {:?}", begun.elapsed());
+    assert!(segments(&second)[0] > 2, "it has a beginning that the other one lacks");
+    let log = std::fs::read_to_string(second.dir.join("node.log")).expect("it wrote a log");
+    assert!(log.contains("a snapshot of the other node is in place"), "{log}");
+    for left in ["incoming", "superseded"] {
+        assert!(!second.config.data_dir.join(left).exists(), "{left} is left");
+    }
+    let refused =
+        second.ironbell(&["snapshot", "verify", "--from-genesis"]).output().expect("it can be executed");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("never was here"), "{said}");
+
+    // It leads as any other.
+    members.wait_for(30, &members.acks(), "both are in sync");
+    first.kill();
+    second.wait_until("it has taken over", is_open);
+    members.wait_for(120, &members.acks(), "the fresh node leads");
+
+    // The other comes back too late: what it lacks is archived. The newest segments are made ahead, and lie beyond its end.
+    let beyond = *segments(&second).last().expect("it has some");
+    archive_up_to(&second, &mut members, beyond);
+    first.start();
+    first.wait_until("both are in sync", is_pair);
+    second.wait_until("both are in sync", is_pair);
+    assert!(segments(&first)[0] >= beyond, "its journal begins behind a snapshot");
+    assert!(
+        first.config.data_dir.join("superseded/journal/superblock").exists(),
+        "the one before is an operator's to remove"
+    );
+    let told = second.told(&["ctl", "switchover", "--reason", "the test"]);
+    assert!(told.contains("has taken over"), "{told}");
+    members.wait_for(120, &members.acks(), "it leads again");
+
+    let heard = members.stop();
+    for heard in &heard {
+        check_retold(&traders, addresses[0], heard);
+    }
+    second.wait_until("both are in sync", is_pair);
+    first.wait_until("both are in sync", is_pair);
+    first.stop();
+    second.stop();
+    let last = |node: &Node| {
+        let replayed = recovery::replay_shortest(&node.config.journal_dir(), None, None, 1, |_, _| {});
+        replayed.expect("the journal is whole").0.engine.last_seq().0
+    };
+    let common = last(&first).min(last(&second));
+    let hashes = [&first, &second].map(|node| hashes_at(node, common));
+    assert_eq!((hashes[0].seq, &hashes[0]), (common, &hashes[1]));
+    assert!(hashes[0].ledger_sum.values().all(|sum| sum == "0"), "{:?}", hashes[0].ledger_sum);
+}
