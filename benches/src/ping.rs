@@ -360,8 +360,8 @@ impl RoundTrips for Orders {
                 }
             }
             let mut moved = 0;
-            for session in 0..self.seats.len() {
-                while !is_over && under_way[session] < pairs {
+            for (session, under_way) in under_way.iter_mut().enumerate() {
+                while !is_over && *under_way < pairs {
                     let Some(number) = self.enter(session)? else { break };
                     let cancelled = self.seats[session].1.entry().cancel(number, 0);
                     assert_eq!(
@@ -369,7 +369,7 @@ impl RoundTrips for Orders {
                         Ok(()),
                         "an output of 16 KiB has room for more pairs than are under way"
                     );
-                    under_way[session] += 1;
+                    *under_way += 1;
                 }
                 let (mut answers, mut done) = (0, 0);
                 moved += self.poll(session, |told| {
@@ -377,7 +377,7 @@ impl RoundTrips for Orders {
                     done += usize::from(matches!(told, Told::Canceled(_)));
                 })?;
                 heard += answers;
-                under_way[session] -= done;
+                *under_way -= done;
             }
             if moved == 0 {
                 wait.on()?;

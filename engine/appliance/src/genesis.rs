@@ -251,7 +251,9 @@ impl Genesis {
             0 => PASSWORD_MEMORY_KIB,
             kib @ 8..=1_048_576 => kib,
             kib => {
-                return Err(format!("password_memory_kib = {kib} is not within 8 to 1048576; 0 is the usual"));
+                return Err(format!(
+                    "password_memory_kib = {kib} is not within 8 to 1048576; 0 is the usual"
+                ));
             }
         };
         let notional_decimals = self

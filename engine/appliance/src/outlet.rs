@@ -17,7 +17,7 @@ pub enum Outlet {
     /// Sockets of the kernel.
     Kernel(Udp),
     /// Frames of our own, on a transmit queue of their own.
-    Xdp(Group<XdpTx>, RerequestSocket),
+    Xdp(Box<Group<XdpTx>>, RerequestSocket),
 }
 
 impl Outlet {
@@ -55,7 +55,7 @@ impl Outlet {
             sockets.queue,
             sockets.interface
         );
-        Ok(Self::Xdp(group, RerequestSocket::open(feed)?))
+        Ok(Self::Xdp(Box::new(group), RerequestSocket::open(feed)?))
     }
 
     /// Where re-requests are answered.

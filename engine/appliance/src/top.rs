@@ -452,6 +452,9 @@ mod tests {
             checks_unequal: None,
             shadow_stuck: None,
             snapshot_seq: None,
+            snapshot_age_s: None,
+            sessions_max: 256,
+            rings: BTreeMap::new(),
             recovery: Recovered {
                 snapshot_seq: None,
                 commands: 0,

@@ -62,7 +62,7 @@ fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, short], rest) = bytes.split_first_chunk()?;
     let (length, rest) = match short {
-        0..0x80 => (usize::from(short), rest),
+        0..=0x7f => (usize::from(short), rest),
         // So many bytes of length; a certificate has no need of more than four.
         0x81..=0x84 => {
             let (length, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;

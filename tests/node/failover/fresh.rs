@@ -42,11 +42,11 @@ fn hashes_at(node: &Node, until: u64) -> Hashes {
 #[test]
 fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let network = Network::new(&[1, 2, ETCD[0], ETCD[1], ETCD[2], MEMBERS]);
+    let network = Network::new("fresh", &[1, 2, ETCD[0], ETCD[1], ETCD[2], MEMBERS]);
     let places = ETCD.map(|machine| (net::address(machine).into(), Some(network.name(machine))));
     let etcd = Cluster::at(&places, Timing::default());
     let more = "lease_s = 1\ncatch_up_bytes_per_s = 16777216\n";
-    let [mut first, mut second] = pair("fresh", &etcd, Some(&network), more);
+    let [mut first, mut second] = pair("fresh", &etcd, Some(&network), "", more);
     let addresses: [SocketAddr; 2] = [first.order_entry(), second.order_entry()];
     let traders = network.name(MEMBERS);
 

@@ -49,7 +49,7 @@ fn seen(node: &Node) -> Seen {
 fn who_does_not_come_over_is_logged_out_when_the_first_grace_is_over() {
     const GRACE_NS: u64 = 4_000_000_000;
     let etcd = Cluster::start();
-    let mut nodes = pair("grace", &etcd, None, "disconnect_grace = \"4s\"\n");
+    let mut nodes = pair("grace", &etcd, None, "", "disconnect_grace = \"4s\"\n");
     bootstrap(&mut nodes);
     nodes[0].told(&["ctl", "port", "ALFA01", "--cancel-on-disconnect"]);
     let clock = Instant::now();
