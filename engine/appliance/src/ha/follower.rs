@@ -318,11 +318,13 @@ impl Follower {
                     *greeted = true;
                     let peer = self.greet(&hello)?;
                     *voids = hello.voids;
+                    // Who does not lead sends none.
+                    if hello.leading.is_none() {
+                        *taking = None;
+                    }
                     // Who is sent a snapshot follows nobody.
                     if taking.is_none() {
                         control.input(Input::LinkUp(peer), now);
-                    } else if hello.leading.is_none() {
-                        return Err(Over::Broken("it does not lead, and has no snapshot to send".into()));
                     }
                 }
                 _ if !*greeted => return Err(Over::Refuse(Refusal::Protocol, "it said no hello".into())),
