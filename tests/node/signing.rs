@@ -72,6 +72,13 @@ fn module() -> PathBuf {
     found.expect("SoftHSM2 is missing: run tests/setup.sh, or apt-get install softhsm2")
 }
 
+/// The bits that this process takes off every file's mode.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").expect("it is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:")).expect("Linux 4.7 says it");
+    u32::from_str_radix(line.trim(), 8).expect("octal digits")
+}
+
 fn driver_config() -> DriverConfig {
     let login = |name: &str| Login { username: Username::new(name).expect("short"), password: "bell".into() };
     let symbol = Symbol::new("ANVL").expect("short");
@@ -377,6 +384,13 @@ fn what_was_signed_stays_one_history() {
     assert_eq!((newest.size, newest.root), (signed.size, signed.root));
     assert_eq!(venue.signing_counter("late"), Some(0));
     assert!(venue.signing_counter("failed") > Some(0), "the token was out");
+
+    // Who signs may be a user of its own in the node's group: that reads the journal, and nobody else does.
+    let journal = venue.node.config().journal_dir();
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&journal), 0o750 & !umask());
+    assert_eq!(mode(&journal.join("superblock")), 0o640 & !umask());
+    assert_eq!(mode(&journal.join("0000000001.segment")), 0o640 & !umask());
 
     // The socket that it asks by is for that, and for nothing else.
     let socket = venue.node.config().signing_socket();

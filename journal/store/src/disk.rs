@@ -202,6 +202,11 @@ pub fn aligned(bytes: usize) -> io::Result<MmapMut> {
     MmapMut::map_anon(bytes)
 }
 
+/// The node's group reads, and nobody else: who signs what is committed is a user of its own in it.
+const FILE_MODE: u32 = 0o640;
+/// As [`FILE_MODE`].
+const DIR_MODE: u32 = 0o750;
+
 /// The operating system's files and io_uring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Os;
@@ -217,7 +222,7 @@ impl Disk for Os {
     fn open(&self, path: &Path, access: Access, direct: bool) -> io::Result<File> {
         let create = access == Access::Create;
         let mut open = OpenOptions::new();
-        open.read(true).write(access != Access::Read).create(create).truncate(create).mode(0o600);
+        open.read(true).write(access != Access::Read).create(create).truncate(create).mode(FILE_MODE);
         if direct {
             open.custom_flags(OFlags::DIRECT.bits() as i32);
         }
@@ -229,7 +234,7 @@ impl Disk for Os {
     }
 
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(dir)
+        DirBuilder::new().mode(DIR_MODE).create(dir)
     }
 
     fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
