@@ -11,8 +11,8 @@ help: ## List what can be made.
 preflight: ## Check that this machine can build and run a node.
 	@tests/preflight.sh
 
-release: preflight ## Build the node, optimised.
-	cargo build --release --locked -p ironbell-appliance
+release: preflight ## Build the node and its exporter, optimised.
+	cargo build --release --locked -p ironbell-appliance -p ironbell-exporter
 
 demo: release ## Build, then trade on a node, kill it, recover it, and show the figures.
 	$(or $(CARGO_TARGET_DIR),target)/release/ironbell demo $(ARGS)

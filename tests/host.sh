@@ -150,6 +150,12 @@ in_ask_for_binary() {
         echo "host: there is no $binary; run \`make release\` first" >&2
         exit 1
     fi
+    # Of the same build.
+    exporter=$(dirname "$binary")/ironbell-exporter
+    if [[ ! -x $exporter ]]; then
+        echo "host: there is no $exporter; run \`make release\` first" >&2
+        exit 1
+    fi
 }
 
 machine() {
@@ -310,7 +316,7 @@ EOF
 play_pair() {
     (cd ansible && ansible-playbook --inventory inventories/lab-pair/hosts.yml --extra-vars "ansible_user=root" \
         --private-key "$target/host-key" --ssh-common-args "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" \
-        --extra-vars "ironbell_binary=$binary lab_certificates=$target/host-certificates" "$@")
+        --extra-vars "ironbell_binary=$binary monitoring_exporter_binary=$exporter lab_certificates=$target/host-certificates" "$@")
 }
 
 pair_from_empty() {
@@ -382,6 +388,65 @@ pair_drill() {
     grep -A 9 'Say what it saw' "$target/host-drill.log"
 }
 
+# Prometheus hears from every exporter, knows the venue's alerts, and none of those that would call somebody is on.
+prometheus_hears() {
+    on lab-3 python3 - <<'EOF'
+import json, sys, time, urllib.request
+
+def ask(path):
+    return json.load(urllib.request.urlopen("http://127.0.0.1:9090/api/v1/" + path))["data"]
+
+end = time.monotonic() + 120
+while True:
+    down = [t["scrapeUrl"] + " " + t["lastError"] for t in ask("targets")["activeTargets"] if t["health"] != "up"]
+    up = {r["metric"]["instance"] for r in ask("query?query=ironbell_up%3D%3D1")["result"]}
+    led = ask("query?query=sum(ironbell_ready)")["result"]
+    if not down and len(up) == 2 and led and led[0]["value"][1] == "1":
+        break
+    if time.monotonic() > end:
+        sys.exit(f"down: {down}, up: {up}, ready: {led}")
+    time.sleep(1)
+rules = [rule["name"] for group in ask("rules")["groups"] for rule in group["rules"]]
+print("host: Prometheus hears", len(ask("targets")["activeTargets"]), "exporters and knows", len(rules), "rules")
+sys.exit(0 if len(rules) > 20 else "too few rules")
+EOF
+}
+
+checkpoints_are_signed_and_witnessed() {
+    local checkpoint
+    checkpoint=$(on lab-1 cat /var/lib/ironbell/data/signing/checkpoint) || return 1
+    echo "$checkpoint"
+    grep -q '^— venue.example/lab ' <<<"$checkpoint" && grep -q '^— lab-2.venue.example/witness ' <<<"$checkpoint"
+}
+
+# Beside the running node; the log then has two keys, and its key journal two changes more.
+pair_rotates_keys() {
+    play_pair playbooks/rotate-keys.yml --extra-vars rotate_keys_new=log-2 >"$target/host-rotate.log" 2>&1 ||
+        { tail -40 "$target/host-rotate.log"; return 1; }
+    on lab-1 "ironbell hsm journal show --journal /var/lib/ironbell-sign/keys --origin venue.example/lab" | tee /dev/stderr |
+        grep -q '^entries     3$' && on lab-1 systemctl is-active --quiet ironbell-sign.service
+}
+
+# The one that follows; the other one goes on, and its member too.
+pair_node_goes() {
+    local first second
+    first=$(primary)
+    second=$([[ $first == lab-1 ]] && echo lab-2 || echo lab-1)
+    # Whoever leads is refused.
+    ! play_pair playbooks/decommission.yml --limit "$first" --extra-vars "decommission=$first" >"$target/host-decommission.log" 2>&1 ||
+        return 1
+    play_pair playbooks/decommission.yml --limit "$second" --extra-vars "decommission=$second decommission_erase=true" \
+        >"$target/host-decommission.log" 2>&1 || { tail -40 "$target/host-decommission.log"; return 1; }
+    [[ $(primary) == "$first" ]] && on "$second" '! test -e /var/lib/ironbell/data && ! test -e /etc/systemd/system/ironbell.service' &&
+        on "$second" 'ls /var/backups/ironbell/full/*/hashes.json' &&
+        DRILL_PASSWORD=only-a-lab python3 ansible/playbooks/files/drill-member.py --seconds 2 "${pair_members[@]}"
+}
+
+pair_tells_no_secret() {
+    ! grep -q 'only-a-lab' "$target/host-pair.log" &&
+        on lab-1 '! grep -rqs only-a-lab /etc/ironbell /etc/ironbell-sign /var/lib/ironbell-sign /var/lib/ironbell/data /run/ironbell-hsm'
+}
+
 # What a share would bring to another box, and nothing else of the venue.
 backup_comes_back_on_a_fresh_box() {
     local from
@@ -420,6 +485,9 @@ pair() {
     check "site.yml makes a pair of empty machines" pair_from_empty
     ((failed == 0)) || return 0
     check "systemd was told that they are ready" ready_by_notify
+    check "checkpoints are signed, and witnessed by the other node" checkpoints_are_signed_and_witnessed
+    check "Prometheus hears from everybody" prometheus_hears
+    check "no password or PIN is told, or left on the machines" pair_tells_no_secret
     check "a second run changes nothing" pair_unchanged
     check "check mode says so too" pair_unchanged --check
     check "verify passes" play_pair playbooks/verify.yml
@@ -428,6 +496,8 @@ pair() {
     check "an upgrade ends where the standby is not there" upgrade_ends_where_the_standby_is_not_there
     check "a backup comes back on a fresh box" backup_comes_back_on_a_fresh_box
     check "damage in a backup is found" damage_in_a_backup_is_found
+    check "the key that signs is rotated" pair_rotates_keys
+    check "a node goes for good, and the other one goes on" pair_node_goes
     end_pair
 }
 
