@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet demo test setup test-host test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
+.PHONY: help preflight release parquet package demo test setup test-host test-package test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -26,6 +26,9 @@ test: setup preflight ## Run every check and every test.
 test-host: release ## Lint the Ansible roles, and play them on a machine that boots for it (as root).
 	@tests/host.sh
 
+test-package: ## Build the Debian package twice, compare, and install it into a Debian of its own (as root).
+	@tests/package.sh
+
 test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder with one message and one orderbook file.
 	@test -n "$(DIR)" || { echo 'say where the data is: make test-lobster DIR=folder' >&2; exit 2; }
 	@message=("$(DIR)"/*message*.csv) orderbook=("$(DIR)"/*orderbook*.csv); \
@@ -38,6 +41,9 @@ test-s3: preflight ## Archive to a server that speaks S3 and restore from it, in
 
 parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
 	cargo build --release --locked -p ironbell-parquet
+
+package: preflight ## Build the Debian package, with manuals, completions and bills of materials: target/package/.
+	@engine/appliance/package/build.sh
 
 mutants: preflight ## Plant bugs in the code of journal and shards, one after the other, and see that its tests fail.
 	@tests/mutants.sh

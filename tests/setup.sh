@@ -2,7 +2,8 @@
 # Brings in what the tests need beyond a Rust toolchain: tshark, an independent decoder of our packets; SoftHSM2, a
 # PKCS#11 token without a device, and OpenSSL, which checks its signatures; etcd, which keeps who is primary of a pair; a
 # browser for the lab's reports; iproute2, ethtool and nftables, which make virtual networks and cut their cables; procps; valgrind, which
-# counts instructions; promtool and a node exporter, which hold the alerts against what is exposed; and a Python environment with independent readers of our market data and of our latency logs.
+# counts instructions; promtool and a node exporter, which hold the alerts against what is exposed; groff,
+# which sets manual pages; and a Python environment with independent readers of our market data and of our latency logs.
 # As root it installs what is missing with apt-get; otherwise it says what to install, and fails.
 # A second run finds everything in place and ends at once.
 set -euo pipefail
@@ -27,6 +28,7 @@ command -v chromium >/dev/null || command -v chromium-browser >/dev/null || comm
     missing+=(chromium fonts-dejavu-core)
 command -v valgrind >/dev/null || missing+=(valgrind)
 command -v ethtool >/dev/null || [ -x /usr/sbin/ethtool ] || missing+=(ethtool)
+command -v groff >/dev/null || missing+=(groff-base)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v mount >/dev/null || missing+=(mount)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)

@@ -417,3 +417,45 @@ fn operators_speak_in_words_and_hear_what_was_done() {
     assert_eq!(risk(&config), before);
     assert_eq!(node.stop().expect("it ends"), 0);
 }
+
+/// What a package is made of: a manual for each command that a person is shown, which groff sets without a complaint, and
+/// completions that their shell can read.
+#[test]
+fn every_command_has_a_manual_page_and_completions() {
+    let dir = folder("pages");
+    let made = ironbell(&["pages", dir.to_str().expect("UTF-8")]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let help = String::from_utf8(ironbell(&["help"]).stdout).expect("UTF-8");
+    let commands =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    let names: Vec<&str> = names.filter(|name| *name != "help").collect();
+    assert!(names.len() > 20, "{help}");
+    for name in names {
+        let page = dir.join(format!("man/ironbell-{name}.1"));
+        assert!(page.exists(), "{} is missing", page.display());
+    }
+    assert!(dir.join("man/ironbell-ctl-kill.1").exists() && !dir.join("man/ironbell-pages.1").exists());
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(dir.join("man"))
+        .expect("pages")
+        .map(|page| page.expect("an entry").path())
+        .collect();
+    pages.sort();
+    let set = Command::new("groff")
+        .args(["-man", "-Tutf8", "-ww"])
+        .args(&pages)
+        .output()
+        .expect("groff: run tests/setup.sh");
+    let (text, said) = (String::from_utf8_lossy(&set.stdout), String::from_utf8_lossy(&set.stderr));
+    assert!(set.status.success() && said.is_empty(), "{said}");
+    assert!(text.contains("Tell how a running node is"), "{text}");
+    let bash = dir.join("completions/ironbell.bash");
+    assert!(Command::new("bash").arg("-n").arg(&bash).status().expect("bash").success());
+    for shell in ["zsh", "fish"] {
+        let script =
+            std::fs::read_to_string(dir.join(format!("completions/ironbell.{shell}"))).expect("a file");
+        assert!(script.contains("switchover"), "{shell}: {script}");
+    }
+}

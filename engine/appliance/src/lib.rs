@@ -42,6 +42,7 @@ pub mod journal;
 pub mod manifest;
 pub mod moment;
 pub mod operator;
+pub mod pages;
 pub mod receipt;
 #[cfg(feature = "top")]
 pub mod top;

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ironbell_appliance::moment::Moment;
 #[cfg(feature = "top")]
 use ironbell_appliance::top;
 use ironbell_appliance::{
-    Failure, archive, bench, ctl, demo, format, hsm, inspect, journal, load, lobster, manifest, node,
+    Failure, archive, bench, ctl, demo, format, hsm, inspect, journal, load, lobster, manifest, node, pages,
     receipt, signing, snapshot, topology, trial, tune, witness,
 };
 
@@ -21,7 +21,7 @@ use ironbell_appliance::{
 ///
 /// Exit codes: 0 done; 1 a check failed; 2 refused, the line says why; 3 the journal failed and the node stopped.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(name = "ironbell", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -94,6 +94,9 @@ enum Command {
     Bench(Box<bench::Options>),
     /// Replay real level-3 data (LOBSTER format) through real TCP sessions and compare every book.
     ReplayLobster(lobster::Options),
+    /// Write man pages and shell completions into a folder, for a package.
+    #[command(hide = true)]
+    Pages(PagesArgs),
 }
 
 #[derive(Args)]
@@ -110,6 +113,12 @@ struct FormatArgs {
     /// Of the second node of a pair: the journal is the other node's venue's, with nothing in it; the other one runs.
     #[arg(long)]
     standby: bool,
+}
+
+#[derive(Args)]
+struct PagesArgs {
+    /// The folder.
+    dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -290,6 +299,7 @@ fn main() -> ExitCode {
         Command::Load(options) => load::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::ReplayLobster(options) => lobster::run(&options),
+        Command::Pages(args) => pages::write(Cli::command(), &args.dir),
     };
     match run {
         Ok(()) => ExitCode::SUCCESS,

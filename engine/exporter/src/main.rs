@@ -4,10 +4,11 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
+use clap_complete::Shell;
 use ironbell_exporter::Error;
 use ironbell_exporter::node::Node;
 use ironbell_exporter::server::serve;
@@ -20,8 +21,8 @@ use ironbell_exporter::server::serve;
 #[command(version)]
 struct Cli {
     /// The node's data directory.
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "pages")]
+    data_dir: Option<PathBuf>,
     /// The node's admin socket, where it is not DIR/admin.sock.
     #[arg(long, value_name = "FILE")]
     admin: Option<PathBuf>,
@@ -31,11 +32,24 @@ struct Cli {
     /// Where to listen: the address of a network of administrators.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
+    /// Write a man page and shell completions into a folder, for a package, and end.
+    #[arg(long, value_name = "DIR", hide = true, exclusive = true)]
+    pages: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let node = Node::new(&cli.data_dir, cli.admin).with_certificates(cli.certificates);
+    if let Some(dir) = cli.pages {
+        return match pages(&dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ironbell-exporter: {}: {error}; give a folder that may be written", dir.display());
+                ExitCode::from(2)
+            }
+        };
+    }
+    let data_dir = cli.data_dir.expect("clap asks for it");
+    let node = Node::new(&data_dir, cli.admin).with_certificates(cli.certificates);
     let listening = |addr| -> std::io::Result<()> {
         // Whoever started it may have closed the pipe.
         let _ = writeln!(std::io::stdout(), "ready: http://{addr}/metrics");
@@ -48,4 +62,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// From the definition of the command line itself, as `ironbell pages` does.
+fn pages(dir: &Path) -> std::io::Result<()> {
+    let (mut command, man, completions) = (Cli::command(), dir.join("man"), dir.join("completions"));
+    let name = command.get_name().to_owned();
+    std::fs::create_dir_all(&man)?;
+    std::fs::create_dir_all(&completions)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, &name, &mut script);
+        std::fs::write(completions.join(format!("{name}.{shell}")), script)?;
+    }
+    clap_mangen::generate_to(command, man)
 }
