@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet package demo test setup test-host test-package test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
+.PHONY: help preflight release parquet package demo test setup test-host test-boot test-package test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -23,8 +23,12 @@ setup: ## Install what the tests need (as root), or say what to install.
 test: setup preflight ## Run every check and every test.
 	@tests/run.sh
 
-test-host: release ## Lint the Ansible roles, and play them on a machine that boots for it (as root).
+test-host: release ## Lint the Ansible roles, play them on a machine that boots for it, and boot a real kernel (as root).
 	@tests/host.sh
+	@tests/boot.sh
+
+test-boot: release ## The last part of it alone: boot a machine in QEMU, isolate its CPUs, ask the doctor.
+	@tests/boot.sh
 
 test-package: ## Build the Debian package twice, compare, and install it into a Debian of its own (as root).
 	@tests/package.sh
