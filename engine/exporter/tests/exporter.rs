@@ -247,3 +247,24 @@ fn what_is_not_there_is_said() {
     let said = String::from_utf8_lossy(&taken.stderr);
     assert!(said.contains(&exporter.addr) && said.contains("--listen"), "{said}");
 }
+
+#[test]
+fn its_manual_page_and_completions_are_made_of_its_own_command_line() {
+    let dir = scratch();
+    let exporter = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_ironbell-exporter")).args(arguments).output().expect("it runs")
+    };
+    let made = exporter(&["--pages", dir.to_str().expect("UTF-8")]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let page = std::fs::read_to_string(dir.join("man/ironbell-exporter.1")).expect("a page");
+    assert!(page.contains("certificate") && !page.contains("pages"), "{page}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = dir.join(format!("completions/ironbell-exporter.{shell}"));
+        assert!(std::fs::read_to_string(script).expect("a file").contains("data-dir"), "{shell}");
+    }
+    // Without either there is nothing to do.
+    let refused = exporter(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--data-dir"));
+    std::fs::remove_dir_all(&dir).expect("it is ours");
+}
