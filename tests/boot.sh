@@ -236,6 +236,8 @@ node_came_up() {
     main=$(in_machine systemctl show -P MainPID ironbell.service)
     in_machine "grep -E '^Max locked memory +unlimited +unlimited' /proc/$main/limits && grep -E '^Max open files +1048576' /proc/$main/limits" &&
         in_machine "grep -q '^CapEff:.0000000000000000' /proc/$main/status" &&
+        # Its order path is on the CPUs that the scheduler leaves alone.
+        [[ $(in_machine "grep -h '^Cpus_allowed_list:' /proc/$main/task/*/status | cut -f 2 | grep -x '[12]' | sort -u | xargs") == '1 2' ]] &&
         in_machine runuser -u ironbell -- ironbell status --config /etc/ironbell/node.toml
 }
 
