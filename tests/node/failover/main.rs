@@ -317,6 +317,14 @@ fn trade_while_somebody_goes(
         println!("{what}: node {} leads{took}; {:?} in all", leads + 1, since.elapsed());
         round += 1;
     }
+    if door.contains("xdp") {
+        let leads = world.leader("the end");
+        let status = world.nodes[leads].wait_until("its TCP has counted the members", |status| {
+            let bypass = status.roles.iter().find(|role| role.role == "bypass");
+            bypass.is_some_and(|bypass| bypass.counters["connected"] >= PORTS.len() as u64)
+        });
+        assert!(status.to_table().contains("half_open_evicted 0"), "{}", status.to_table());
+    }
     let heard = members.stop();
     let leads = world.leader("the end");
     for heard in &heard {
