@@ -11,7 +11,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -200,7 +199,7 @@ fn go(namespace: &File) -> Result<(), Error> {
 
 /// As `ip` takes it.
 fn path(namespace: &File) -> String {
-    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd())).display().to_string()
+    format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd())
 }
 
 fn bring_up(port: &str, address: Ipv4Addr) -> Result<(), Error> {

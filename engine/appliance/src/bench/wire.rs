@@ -324,15 +324,13 @@ impl Plan {
         // Where the kernel does not bind it, the scheduler places it.
         let _ = self.cpu.map(ironbell_load::pin);
         if is_node {
-            let members = Orders::connect(addr, &self.logins, self.traded)?;
-            self.with(members)
+            self.with(&mut Orders::connect(addr, &self.logins, self.traded)?)
         } else {
-            let echoes = Echoes::connect(addr, self.logins.len())?;
-            self.with(echoes)
+            self.with(&mut Echoes::connect(addr, self.logins.len())?)
         }
     }
 
-    fn with(&self, mut sessions: impl RoundTrips) -> Result<Turn, ping::Error> {
+    fn with(&self, sessions: &mut impl RoundTrips) -> Result<Turn, ping::Error> {
         let spread = Spread::from(&sessions.rounds(self.rounds)?);
         if self.flood.is_zero() {
             return Ok(Turn { spread, answers_per_s: None, frames_per_s: None });
