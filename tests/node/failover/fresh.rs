@@ -1,10 +1,14 @@
 //! A standby that the primary's journal does not reach back to: it is sent a snapshot and what members were told up to
 //! there, follows, and takes over; whoever logs in there from the first message on is told the whole day.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use ironbell_appliance::config::Config;
+use ironbell_appliance::ha::incoming;
 use ironbell_appliance::inspection::{self, Hashes};
 use ironbell_appliance::moment::Moment;
 use ironbell_appliance::recovery;
@@ -113,4 +117,44 @@ fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     let hashes = [&first, &second].map(|node| hashes_at(node, common));
     assert_eq!((hashes[0].seq, &hashes[0]), (common, &hashes[1]));
     assert!(hashes[0].ledger_sum.values().all(|sum| sum == "0"), "{:?}", hashes[0].ledger_sum);
+}
+
+/// A node is killed while a snapshot that came whole takes the place of what was there: the next start finishes that. One
+/// that did not come whole takes nobody's place.
+#[test]
+fn what_came_whole_is_put_in_its_place_whenever_the_node_is_killed() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("incoming");
+    let data = dir.join("data");
+    let rooms = ["sessions", "feed", "journal"];
+    // So many renames were done before.
+    for done in 0..=6 {
+        let _ = fs::remove_dir_all(&dir);
+        for room in rooms {
+            for (place, file) in [(data.join(room), "old"), (data.join("incoming").join(room), "new")] {
+                fs::create_dir_all(&place).expect("a folder of ours");
+                fs::write(place.join(file), "").expect("a file of ours");
+            }
+        }
+        fs::write(dir.join("node.toml"), "data_dir = \"data\"\n").expect("a file of ours");
+        let config = Config::read(&dir.join("node.toml")).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!incoming::install(&config).expect("the disk writes"), "it did not come whole");
+        assert!(rooms.iter().all(|room| data.join(room).join("old").exists()));
+
+        fs::write(data.join("incoming/whole"), "").expect("a file of ours");
+        fs::create_dir_all(data.join("superseded")).expect("a folder of ours");
+        let renames = rooms.iter().flat_map(|room| {
+            let (old, new) = (data.join(room), data.join("incoming").join(room));
+            [(old.clone(), data.join("superseded").join(room)), (new, old)]
+        });
+        for (from, to) in renames.take(done) {
+            fs::rename(from, to).expect("they are ours");
+        }
+        assert!(incoming::install(&config).expect("the disk writes"), "it came whole");
+        for room in rooms {
+            let has = |file| data.join(room).join(file).exists();
+            assert!(has("new") && !has("old"), "{room} after {done} renames");
+        }
+        assert!(!data.join("incoming").exists() && !data.join("superseded").exists());
+        assert!(!incoming::install(&config).expect("the disk writes"), "there is nothing any more");
+    }
 }

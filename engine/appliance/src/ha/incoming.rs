@@ -65,7 +65,11 @@ impl Incoming {
         let staged = Config { data_dir: dir, ..config.clone() };
         let logs = Logs::of(&staged, data_key.as_deref());
         let logs = [SessionLog::open(&logs.sessions)?, SessionLog::open(&logs.feed)?];
-        let snapshot = Vec::with_capacity(usize::try_from(bytes).expect("a snapshot fits the address space"));
+        let mut snapshot = Vec::new();
+        let fits = usize::try_from(bytes).is_ok_and(|bytes| snapshot.try_reserve_exact(bytes).is_ok());
+        if !fits {
+            return Err(Failure::refused(format_args!("there is no memory for a snapshot of {bytes} bytes")));
+        }
         Ok(Self {
             staged,
             data_key,
