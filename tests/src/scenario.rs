@@ -205,7 +205,8 @@ impl<V: Venue> Scenario<'_, V> {
             [
                 "rules" | "schedule" | "phase" | "port-rules" | "exposure" | "credit" | "position"
                 | "entitle" | "restrict" | "locate" | "kill" | "fees" | "tier" | "firm-tier" | "close"
-                | "bust" | "delist" | "retick" | "rename" | "decline-levels" | "decline" | "halt-order-entry",
+                | "bust" | "delist" | "retick" | "rename" | "decline-levels" | "decline" | "halt-order-entry"
+                | "grace",
                 ..,
             ] => {
                 let control = self.control(words)?;
