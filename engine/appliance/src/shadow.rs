@@ -74,7 +74,7 @@ impl Outcomes {
 #[must_use]
 pub fn is_operators(command: &Command) -> bool {
     // The node's own.
-    if matches!(command, Command::Control(Control::HaltOrderEntry { .. })) {
+    if matches!(command, Command::Control(Control::HaltOrderEntry { .. } | Control::BeginGrace { .. })) {
         return false;
     }
     matches!(

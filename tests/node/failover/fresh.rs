@@ -13,17 +13,18 @@ use ironbell_appliance::inspection::{self, Hashes};
 use ironbell_appliance::moment::Moment;
 use ironbell_appliance::recovery;
 use ironbell_etcd_cluster::{Cluster, Timing};
+use ironbell_store::{Archived, NEVER_HERE};
 
 use crate::members::{Members, check_retold};
 use crate::net::{self, Network};
 use crate::pair::{Node, is_open, is_pair, pair};
 use crate::{ALONE, ETCD, MEMBERS, PATIENCE, PORTS};
 
-/// Lets members trade, and archives what the node's snapshots do not need, until its segment `index` is the oldest or gone.
-fn archive_up_to(node: &Node, members: &mut Members, index: u64) {
+/// Lets members trade, and archives what the node's snapshots do not need, until that goes beyond `seq`.
+fn archive_beyond(node: &Node, members: &mut Members, seq: u64) {
     let place = node.dir.join("archive");
     let begun = Instant::now();
-    while segments(node)[0] < index {
+    while archived(node).last().is_none_or(|stretch| stretch.last_seq.0 <= seq) {
         members.wait_for(60, &members.acks(), "it trades");
         // What three snapshots need stays; they are made twice a second.
         let told = node.told(&["archive", place.to_str().expect("UTF-8")]);
@@ -31,9 +32,14 @@ fn archive_up_to(node: &Node, members: &mut Members, index: u64) {
     }
 }
 
-/// The segments that a node has.
-fn segments(node: &Node) -> Vec<u64> {
-    ironbell_store::segments(&node.config.journal_dir()).expect("it has a journal")
+/// What of a node's journal is not there any more, or never was.
+fn archived(node: &Node) -> Vec<Archived> {
+    ironbell_store::archived(&node.config.journal_dir()).expect("it has a journal")
+}
+
+/// Whether a node's journal begins behind a snapshot of the other one.
+fn begins_behind_a_snapshot(node: &Node) -> bool {
+    archived(node).first().is_some_and(|stretch| stretch.place == NEVER_HERE)
 }
 
 /// What a node's journal comes to at `until`, behind a snapshot.
@@ -61,7 +67,7 @@ fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     first.told(&["ctl", "bootstrap", "--approver", "the test"]);
     first.wait_until("it leads", is_open);
     let mut members = Members::start(&traders, addresses, &PORTS, 7);
-    archive_up_to(&first, &mut members, 3);
+    archive_beyond(&first, &mut members, 0);
 
     // A fresh one joins while members trade.
     second.told(&["format", "--standby"]);
@@ -69,7 +75,7 @@ fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     second.start();
     second.wait_until("both are in sync", is_pair);
     println!("joined behind a snapshot in {:?}", begun.elapsed());
-    assert!(segments(&second)[0] > 2, "it has a beginning that the other one lacks");
+    assert!(begins_behind_a_snapshot(&second));
     let log = std::fs::read_to_string(second.dir.join("node.log")).expect("it wrote a log");
     assert!(log.contains("a snapshot of the other node is in place"), "{log}");
     for left in ["incoming", "superseded"] {
@@ -86,13 +92,13 @@ fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     second.wait_until("it has taken over", is_open);
     members.wait_for(120, &members.acks(), "the fresh node leads");
 
-    // The other comes back too late: what it lacks is archived. The newest segments are made ahead, and lie beyond its end.
-    let beyond = *segments(&second).last().expect("it has some");
-    archive_up_to(&second, &mut members, beyond);
+    // The other comes back too late: what it lacks is archived.
+    let seq = second.status().expect("it answers").seq;
+    archive_beyond(&second, &mut members, seq);
     first.start();
     first.wait_until("both are in sync", is_pair);
     second.wait_until("both are in sync", is_pair);
-    assert!(segments(&first)[0] >= beyond, "its journal begins behind a snapshot");
+    assert!(begins_behind_a_snapshot(&first));
     assert!(
         first.config.data_dir.join("superseded/journal/superblock").exists(),
         "the one before is an operator's to remove"

@@ -271,7 +271,7 @@ impl Follower {
         match over {
             // One that was never of use is tried again at once; who wants to know sees in the status that there is none.
             Over::Broken(why) if line.link.epoch() == 0 => {
-                if line.taking.is_some() && why != self.said {
+                if line.taking.is_some() && !self.staged && why != self.said {
                     tracing::warn!(why, "no snapshot came from the other node");
                 }
                 tracing::debug!(why, "no link to the other node");
