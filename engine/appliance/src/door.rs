@@ -3,8 +3,9 @@
 //! One type for all of them, so that the rest of the node is written once. A match stands where a pointer to a
 //! function would: the compiler sees through it, and it always goes the same way.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use ironbell_device::kernel::{self, KernelAcceptor};
 use ironbell_device::{Closed, Error, Late, SessionIo, Stream as _};
@@ -56,9 +57,10 @@ impl Door {
     /// When it is taken or not this machine's, or the machine does not allow what `io` takes.
     pub fn open(config: &OrderEntry) -> Result<Self, Failure> {
         match config.io {
-            Io::Kernel => Ok(Self::Kernel(bind(config)?, Asked::default())),
+            Io::Kernel => Ok(Self::Kernel(bind(config).map_err(not_bound)?, Asked::default())),
             Io::Uring => {
-                let ring = uring::Uring::new(bind(config)?, &uring::Config::new(connections_max(config)));
+                let acceptor = bind_after_ring(config).map_err(not_bound)?;
+                let ring = uring::Uring::new(acceptor, &uring::Config::new(connections_max(config)));
                 let ring = ring.map_err(|e| Failure::refused(format_args!("order_entry.io: {e}")))?;
                 Ok(Self::Uring(Box::new(ring)))
             }
@@ -97,10 +99,30 @@ impl Door {
     }
 }
 
-fn bind(config: &OrderEntry) -> Result<KernelAcceptor, Failure> {
+fn bind(config: &OrderEntry) -> Result<KernelAcceptor, Error> {
     let options = kernel::Options { busy_poll_us: config.busy_poll_us, rx_timestamps: config.rx_timestamps };
     KernelAcceptor::bind_with(config.listen, options)
-        .map_err(|e| Failure::refused(format_args!("order_entry.listen: {e}")))
+}
+
+/// As [`bind`]. The kernel takes a ring apart a moment after its process has ended, however that was, and only then gives back
+/// the address that it accepted on: a node that was killed and is started again waits for that.
+fn bind_after_ring(config: &OrderEntry) -> Result<KernelAcceptor, Error> {
+    const TAKEN_MAX: Duration = Duration::from_secs(5);
+    let began = Instant::now();
+    loop {
+        match bind(config) {
+            Err(Error::Listen { source, .. })
+                if source.kind() == ErrorKind::AddrInUse && began.elapsed() < TAKEN_MAX =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn not_bound(error: Error) -> Failure {
+    Failure::refused(format_args!("order_entry.listen: {error}"))
 }
 
 /// With those that are being closed, which have no session any more.
@@ -222,5 +244,24 @@ impl SessionIo for Door {
             Self::Uring(ring) => ring.local_addr(),
             Self::Xdp(bypass) => bypass.local_addr(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_started_again_waits_until_the_ring_of_before_is_gone() {
+        let before = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listen = before.local_addr().expect("it is bound");
+        let gone = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(before);
+        });
+        let config = OrderEntry { listen, io: Io::Uring, ..OrderEntry::default() };
+        let door = Door::open(&config).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(door.local_addr(), listen);
+        gone.join().expect("it ends");
     }
 }
