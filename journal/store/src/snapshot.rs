@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ironbell_record::Cipher;
 use ironbell_record::snapshot::{
@@ -295,15 +296,26 @@ pub fn oldest_needed(dir: &Path, keep: usize) -> Result<Option<Needed>, Error> {
     Ok(oldest.map(|header| Needed { segment: header.position.segment, seq: header.seq() }))
 }
 
-/// The right to make snapshots of a journal, held as long as this lives.
+/// Whoever makes one for a node that was killed ends with it, a moment later.
+const HELD_MAX: Duration = Duration::from_secs(2);
+
+/// The right to make snapshots of a journal, held as long as this lives. Who has it is waited for, for a moment.
 ///
 /// # Errors
 /// [`Error::Locked`] when another process makes one, [`Error::Io`].
 pub fn lock(dir: &Path) -> Result<impl Sized, Error> {
     let path = dir.join("snapshots.lock");
-    match Os.lock(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(Error::Locked(path)),
-        locked => locked.map_err(Error::io("lock", &path)),
+    let begun = Instant::now();
+    loop {
+        match Os.lock(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if begun.elapsed() >= HELD_MAX {
+                    return Err(Error::Locked(path));
+                }
+                std::thread::sleep(HELD_MAX / 100);
+            }
+            locked => return locked.map_err(Error::io("lock", &path)),
+        }
     }
 }
 
