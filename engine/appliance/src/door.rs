@@ -4,7 +4,7 @@
 //! function would: the compiler sees through it, and it always goes the same way.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ironbell_device::kernel::{self, KernelAcceptor};
@@ -57,9 +57,11 @@ impl Door {
     /// When it is taken or not this machine's, or the machine does not allow what `io` takes.
     pub fn open(config: &OrderEntry) -> Result<Self, Failure> {
         match config.io {
-            Io::Kernel => Ok(Self::Kernel(bind(config).map_err(not_bound)?, Asked::default())),
+            Io::Kernel => {
+                Ok(Self::Kernel(bind(config).map_err(|error| not_bound(&error))?, Asked::default()))
+            }
             Io::Uring => {
-                let acceptor = bind_after_ring(config).map_err(not_bound)?;
+                let acceptor = bind_after_ring(config).map_err(|error| not_bound(&error))?;
                 let ring = uring::Uring::new(acceptor, &uring::Config::new(connections_max(config)));
                 let ring = ring.map_err(|e| Failure::refused(format_args!("order_entry.io: {e}")))?;
                 Ok(Self::Uring(Box::new(ring)))
@@ -121,7 +123,7 @@ fn bind_after_ring(config: &OrderEntry) -> Result<KernelAcceptor, Error> {
     }
 }
 
-fn not_bound(error: Error) -> Failure {
+fn not_bound(error: &Error) -> Failure {
     Failure::refused(format_args!("order_entry.listen: {error}"))
 }
 
@@ -249,6 +251,8 @@ impl SessionIo for Door {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

@@ -76,7 +76,7 @@ fn a_standby_that_the_journal_does_not_reach_back_to_is_sent_a_snapshot() {
     second.wait_until("both are in sync", is_pair);
     println!("joined behind a snapshot in {:?}", begun.elapsed());
     assert!(begins_behind_a_snapshot(&second));
-    let log = std::fs::read_to_string(second.dir.join("node.log")).expect("it wrote a log");
+    let log = fs::read_to_string(second.dir.join("node.log")).expect("it wrote a log");
     assert!(log.contains("a snapshot of the other node is in place"), "{log}");
     for left in ["incoming", "superseded"] {
         assert!(!second.config.data_dir.join(left).exists(), "{left} is left");
