@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -23,6 +24,9 @@ use crate::{Config, Error};
 
 /// Bytes before the first record of a segment.
 pub(crate) const SEGMENT_HEADER_SIZE: u64 = 64;
+
+/// How often a taken lock is asked for again, 10 ms apart.
+const LOCK_TRIES: u32 = 200;
 
 const MAGIC: &[u8; 8] = b"IBSESLOG";
 const VERSION: u32 = 2;
@@ -67,10 +71,18 @@ impl Shared {
             .write(true)
             .open(&path)
             .map_err(io("open the lock file", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::InUse { dir: config.dir.clone() }),
-            Err(TryLockError::Error(source)) => return Err(io("lock", &path)(source)),
+        let mut tries = 0;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                // Who had it may be gone in a moment: a thread of this node's last life, a child between fork and exec.
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => return Err(Error::InUse { dir: config.dir.clone() }),
+                Err(TryLockError::Error(source)) => return Err(io("lock", &path)(source)),
+            }
         }
         let shared = Self {
             config: config.clone(),
