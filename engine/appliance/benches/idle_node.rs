@@ -7,7 +7,7 @@
 //! The real program on its defaults, so that its threads share the CPUs with everybody else and rest when idle. First it is
 //! left alone for some seconds: `core_percent` is the CPU time of all its threads (proc(5), `/proc/pid/task/*/schedstat`) as a
 //! share of one core; the bar is 2 %. Then one member sends an order at a time, each after a tenth of a second of silence, in
-//! which every thread has gone to its longest rests, and polls for the answer without resting: from before the write to
+//! which every thread has gone to its longest rests, and asks for the answer every 20 µs: from before the write to
 //! after the read, in microseconds, the journal's write included (`durability` says what that is). The bar is 1 ms.
 
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ firms = [{ mpid = "ALFA" }]
 ports = [{ username = "ALFA01", password = "secret", firm = "ALFA", account = 1 }]
 funds = [{ account = 1, asset = "USD", amount = "1000000" }]
 "#;
+/// A member who spins beside a node on few CPUs takes the time slices of what it waits for: the kernel wakes who is sent
+/// something on the CPU of who sent it.
+const ASKS_EVERY: Duration = Duration::from_micros(20);
 /// Longer than it takes any thread to come to its longest rests.
 const SILENCE: Duration = Duration::from_millis(100);
 /// What a node does once after a start is over by then.
@@ -129,6 +132,7 @@ fn acks(node: &TrialNode, orders: usize) -> Vec<Duration> {
                     return true;
                 }
             }
+            std::thread::sleep(ASKS_EVERY);
         }
         false
     };

@@ -224,7 +224,7 @@ struct Opening<'a> {
 impl<'a> Opening<'a> {
     fn new(config: &'a Config, queues: u32) -> Result<Self, Error> {
         let (frames, frame_size) = (config.frames as usize, config.frame_size as usize);
-        assert!(frames.is_power_of_two(), "rings have a power of two entries");
+        assert!(frames.is_power_of_two(), "rings have a power of two entries, twice the frames");
         assert!(frame_size.is_power_of_two(), "frames have a power of two bytes");
         let index = interface_index(&config.interface)?;
         let umem = Umem::new((queues as usize + 1) * frames, frame_size);
@@ -283,7 +283,7 @@ impl<'a> Opening<'a> {
         rings.extend(receives.then_some(libc::XDP_RX_RING));
         rings.extend(sends.then_some(libc::XDP_TX_RING));
         for ring in rings {
-            set(fd.as_fd(), libc::SOL_XDP, ring, &self.config.frames)
+            set(fd.as_fd(), libc::SOL_XDP, ring, &self.entries())
                 .map_err(failed(self.config, "make a ring for"))?;
         }
         if self.config.busy_poll_budget > 0 {
@@ -305,7 +305,7 @@ impl<'a> Opening<'a> {
         page: i64,
         offsets: &libc::xdp_ring_offset,
     ) -> Result<Ring<E>, Error> {
-        Ring::map(fd.as_fd(), page, parts(offsets), self.config.frames)
+        Ring::map(fd.as_fd(), page, parts(offsets), self.entries())
             .map_err(failed(self.config, "map the rings of"))
     }
 
@@ -317,6 +317,13 @@ impl<'a> Opening<'a> {
     ) -> Result<Ring<E>, Error> {
         let offsets = mmap_offsets(of.fd.as_fd()).map_err(failed(self.config, "map the rings of"))?;
         self.map(&of.fd, page, which(&offsets))
+    }
+
+    /// Entries of each ring: twice the frames. The kernel hands a frame over in one ring before it says in the other that it
+    /// has taken it there (xsk_flush: the receive ring's producer, then the fill ring's consumer), so that a frame which
+    /// goes round at once finds its own entry still standing.
+    fn entries(&self) -> u32 {
+        2 * self.config.frames
     }
 
     /// Addresses of the frames of queue `number` of ours.
@@ -548,7 +555,7 @@ impl FrameRx for XdpRx {
                 // The frame's own start, whatever the headroom was.
                 let start = frame.addr / self.frame_size * self.frame_size;
                 let has_room = queues[(start / self.queue_size) as usize].fill.push(start);
-                assert!(has_room, "the ring has a place for every frame");
+                assert!(has_room, "the ring has two places for every frame");
             }
             queues.iter().for_each(|queue| queue.fill.publish());
         }
@@ -630,7 +637,7 @@ impl FrameTx for XdpTx {
         let addr = self.slot.take().expect("a slot is taken before it is committed");
         let len = u32::try_from(len).expect("frames are short");
         let has_room = self.transmit.push(xdp_desc { addr, len, options: 0 });
-        assert!(has_room, "the ring has a place for every frame");
+        assert!(has_room, "the ring has two places for every frame");
         self.pushed = true;
     }
 
