@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -64,8 +65,12 @@ fn check(output: std::io::Result<Output>, what: &str) {
     assert!(output.status.success(), "{what}: {said}; network namespaces take root");
 }
 
+/// Three demos at once want more than two CPUs and a disk.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_demo_over_one_io_uring_loses_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-uring");
     let output = Command::new(env!("CARGO_BIN_EXE_ironbell"))
         .args(["demo", "--json", "--seconds", "3", "--rate", "1000", "--seed", "7"])
@@ -108,6 +113,7 @@ const ORDER_ENTRY: [&str; 4] = [
 
 #[test]
 fn the_demo_over_xdp_loses_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let namespace = Namespace::new("demo");
     let (_, log) = demo_over_xdp(&namespace, "demo-xdp", &ORDER_ENTRY);
     // Orders went the way that was asked for.
@@ -117,6 +123,7 @@ fn the_demo_over_xdp_loses_nothing() {
 /// Orders come in by one queue, market data goes out by another; who follows it joins a group of the kernel's.
 #[test]
 fn the_demos_market_data_goes_out_over_xdp_too() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let namespace = Namespace::new("feed");
     // The follower joins by the address that the feed is sent from, which is its own here: both stand in one namespace.
     for device in ["all", "member0"] {
