@@ -21,8 +21,8 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use crate::key_file::read_key;
-use crate::token::{curve_of, new_id};
-use crate::{Algorithm, Error, Key, PublicKey, Signer, Token, TokenSigner};
+use crate::token::{curve_of, halves};
+use crate::{Algorithm, Error, Key, Leaves, PublicKey, Signer, Token, TokenSigner};
 
 const TITLE: &str = "ironbell wrapped key v1";
 
@@ -144,32 +144,16 @@ impl Token {
         let algorithm = from.public.algorithm();
         let (key_type, parameters) = curve_of(algorithm).ok_or(Error::PublicKey(algorithm))?;
         self.refuse_taken(label)?;
-        let (name, id) = (label.as_bytes().to_vec(), new_id()?);
+        let [mut public, mut private] = halves(label, parameters, Leaves::Wrapped)?;
         let point = from.public.raw();
         let length = u8::try_from(point.len()).expect("a point of a curve is short");
-        let public = [
+        public.extend([
             Attribute::Class(ObjectClass::PUBLIC_KEY),
             Attribute::KeyType(key_type),
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::Verify(true),
-            Attribute::EcParams(parameters.to_vec()),
             // An OCTET STRING.
             Attribute::EcPoint([&[4, length], point].concat()),
-            Attribute::Label(name.clone()),
-            Attribute::Id(id.clone()),
-        ];
-        let private = [
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::KeyType(key_type),
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(true),
-            Attribute::Sign(true),
-            Attribute::Label(name),
-            Attribute::Id(id),
-        ];
+        ]);
+        private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(key_type)]);
         let put = || {
             let found = self.call("unwrap that key", |session, _| {
                 let Some(by) = first(session, ObjectClass::SECRET_KEY, with)? else { return Ok(false) };
@@ -206,8 +190,8 @@ fn first(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KeyFile;
     use crate::softhsm::{alone, new_token};
-    use crate::{KeyFile, Leaves};
 
     #[test]
     fn a_key_moves_to_another_token_wrapped_and_only_if_it_was_made_so() {

@@ -5,8 +5,9 @@
 //! - login is the token's, not the session's: the first session logs in, and "already logged in" is success;
 //! - a session is used by one thread at a time: each call takes one from a pool of a stated size;
 //! - when the token is gone (its sessions are invalid, nobody is logged in, the device was removed) the call opens
-//!   new sessions, logs in and tries once more; when that fails the module is initialised anew, and it tries
-//!   a last time;
+//!   new sessions, logs in and tries once more; when that fails the module is initialised anew and it tries again,
+//!   after each of [`WAITS`]: a token kept in files (SoftHSM 2) is not there, or has nobody logged in, for whoever
+//!   reads it while another process writes that it has logged in;
 //! - **a wrong PIN is said once and never again.** The token itself remembers it (CKF_USER_PIN_COUNT_LOW), so
 //!   that a service which is restarted in a loop does not lock it.
 
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
@@ -42,6 +45,11 @@ pub struct TokenConfig {
     /// Sessions open at once, at most: each is one call under way.
     pub sessions_max: usize,
 }
+
+/// How long a token that is gone is waited for before its module is initialised anew.
+const WAITS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(40), Duration::from_millis(160)];
+const ABSENT: &str = "no slot shows a token of that label";
 
 /// A shared library, initialised. There is one for each path in a process, and it stays.
 struct Module {
@@ -129,6 +137,8 @@ struct Pool {
     epoch: u64,
     idle: Vec<Session>,
     out: usize,
+    /// The user was logged in once.
+    seen: bool,
     /// The PIN was wrong once: it is not said again.
     refused: bool,
 }
@@ -225,16 +235,18 @@ impl Token {
         &self.config.token
     }
 
-    /// Runs `call` with a session in which the user is logged in. It may run up to three times.
+    /// Runs `call` with a session in which the user is logged in. It may run more than once: what is lost is looked
+    /// for again, then in a module initialised anew, after each of [`WAITS`].
     pub(crate) fn call<T>(
         &self,
         what: &'static str,
         mut call: impl FnMut(&Session, u64) -> Result<T, Pkcs11Error>,
     ) -> Result<T, Error> {
         let mut why = String::new();
-        for attempt in 0..3 {
-            let generation = self.module.generation.load(Ordering::Acquire);
-            if attempt == 2 {
+        for wait in [None, None].into_iter().chain(WAITS.map(Some)) {
+            if let Some(wait) = wait {
+                let generation = self.module.generation.load(Ordering::Acquire);
+                thread::sleep(wait);
                 self.module.again(generation)?;
             }
             match self.attempt(what, &mut call) {
@@ -246,7 +258,11 @@ impl Token {
                 }
             }
         }
-        Err(Error::TokenLost { token: self.config.token.clone(), why })
+        let token = self.config.token.clone();
+        if why == ABSENT && !lock(&self.pool).seen {
+            return Err(Error::NoToken { module: self.config.module.clone(), token });
+        }
+        Err(Error::TokenLost { token, why })
     }
 
     fn attempt<T>(
@@ -342,14 +358,14 @@ impl Token {
         };
         let slot = find(context, &self.config.token).map_err(lost)?;
         let Some(slot) = slot else {
-            let error =
-                Error::NoToken { module: self.config.module.clone(), token: self.config.token.clone() };
-            // Lost, if it was there before.
-            return Err(if pool.epoch > 1 { Failed::Lost(error.to_string()) } else { error.into() });
+            return Err(Failed::Lost(ABSENT.into()));
         };
         let session = context.open_rw_session_no_drop(slot).map_err(lost)?;
         match self.log_in(context, slot, &session, pool) {
-            Ok(()) => Ok(session),
+            Ok(()) => {
+                pool.seen = true;
+                Ok(session)
+            }
             Err(failed) => {
                 let _ = session.close();
                 Err(failed)
@@ -411,24 +427,7 @@ impl Token {
         let mechanism =
             if key_type == KeyType::EC { Mechanism::EccKeyPairGen } else { Mechanism::EccEdwardsKeyPairGen };
         self.refuse_taken(label)?;
-        let (label_bytes, id) = (label.as_bytes().to_vec(), new_id()?);
-        let public = [
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::Verify(true),
-            Attribute::EcParams(parameters.to_vec()),
-            Attribute::Label(label_bytes.clone()),
-            Attribute::Id(id.clone()),
-        ];
-        let private = [
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(leaves == Leaves::Wrapped),
-            Attribute::Sign(true),
-            Attribute::Label(label_bytes),
-            Attribute::Id(id),
-        ];
+        let [public, private] = halves(label, parameters, leaves)?;
         self.call("make a key", |session, _| session.generate_key_pair(&mechanism, &public, &private))?;
         self.public_key(label)
     }
@@ -576,11 +575,30 @@ pub(crate) fn curve_of(algorithm: Algorithm) -> Option<(KeyType, &'static [u8])>
     }
 }
 
-/// CKA_ID of a new key: random, so that both halves are found together.
-pub(crate) fn new_id() -> Result<Vec<u8>, Error> {
+/// What both halves of a signing key are on a token: the public one, and the private one. CKA_ID is random, so that they are
+/// found together.
+pub(crate) fn halves(label: &str, parameters: &[u8], leaves: Leaves) -> Result<[Vec<Attribute>; 2], Error> {
     let mut id = [0; 16];
     SystemRandom::new().fill(&mut id).map_err(|_| Error::Random)?;
-    Ok(id.to_vec())
+    let (label, id) = (Attribute::Label(label.as_bytes().to_vec()), Attribute::Id(id.to_vec()));
+    let public = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::EcParams(parameters.to_vec()),
+        label.clone(),
+        id.clone(),
+    ];
+    let private = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(leaves == Leaves::Wrapped),
+        Attribute::Sign(true),
+        label,
+        id,
+    ];
+    Ok([public, private])
 }
 
 /// CKA_EC_POINT without the OCTET STRING that some tokens put around it.
