@@ -110,6 +110,22 @@ impl Chain {
         }
     }
 
+    /// What the frame of this header and number continues, as far as it says so itself: of epoch, commit and execution before it
+    /// nothing is known.
+    #[must_use]
+    pub fn before(header: &CopyHeader, number: u64) -> Self {
+        Self {
+            cluster: header.cluster,
+            frames: number,
+            epoch: 0,
+            last_seq: Seq(header.first_seq.0 - 1),
+            last_time: if header.count == 0 { header.last_time } else { Nanos(0) },
+            commit: Seq(0),
+            executed: Executed::NOTHING,
+            hash: header.previous,
+        }
+    }
+
     /// Whether a frame with this header, itself already found sound, comes next.
     ///
     /// # Errors

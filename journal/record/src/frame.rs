@@ -213,7 +213,8 @@ impl FrameHeader {
     }
 
     /// What of it is the same on every node.
-    pub(crate) const fn shared(&self) -> CopyHeader {
+    #[must_use]
+    pub const fn shared(&self) -> CopyHeader {
         CopyHeader {
             cluster: self.cluster,
             epoch: self.epoch,

@@ -9,8 +9,8 @@ use ironbell_record::frame::{finish, lay_out_copy};
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::snapshot::Position;
 use ironbell_record::superblock::{Void, Voids};
-use ironbell_record::{Chain, Cipher, CopyError, Executed, FRAME_BYTES_MAX, FrameCopy, Place, Superblock};
-use ironbell_types::{Nanos, Seq};
+use ironbell_record::{Chain, Cipher, CopyError, FRAME_BYTES_MAX, FrameCopy, Place, Superblock};
+use ironbell_types::Seq;
 
 use crate::archived::{self, Archived, NEVER_HERE};
 use crate::dir::{self, Options};
@@ -72,17 +72,8 @@ pub fn begin_behind_on<D: Disk>(
 
     let fault = |fault| Error::Copy { behind: chain.point(), fault };
     let shared = copy.header().map_err(|error| fault(CopyError::Frame(error)))?;
-    // Nothing is known of the frames before but what this one says of them.
-    let mut before = Chain {
-        cluster: found.identity.cluster,
-        frames: chain.frames - 1,
-        epoch: 0,
-        last_seq: Seq(shared.first_seq.0 - 1),
-        last_time: if shared.count == 0 { shared.last_time } else { Nanos(0) },
-        commit: Seq(0),
-        executed: Executed::NOTHING,
-        hash: shared.previous,
-    };
+    // A frame of another venue's is found out when it is laid out behind this.
+    let mut before = Chain { cluster: found.identity.cluster, ..Chain::before(&shared, chain.frames - 1) };
     let mut workshop = Workshop::new(disk, dir, found.identity.cluster, options, segment, lock)?;
     let made = workshop.make()?;
     let place = Place { nonce: made.header.nonce, offset: FRAMES_OFFSET };

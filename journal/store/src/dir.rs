@@ -268,17 +268,23 @@ fn names<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, Error> {
 /// How often a taken lock is asked for again, 10 ms apart.
 const LOCK_TRIES: u32 = 200;
 
+/// The right to write the journal in `dir`. Who has it is waited for, for a moment: io_uring may hold the file a little longer
+/// than its process lives.
 pub(crate) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::Lock, Error> {
-    let path = dir.join("lock");
+    lock_patiently(disk, &dir.join("lock"))?.ok_or_else(|| Error::Locked(dir.to_owned()))
+}
+
+/// A lock; none when another process still has it after [`LOCK_TRIES`].
+pub(crate) fn lock_patiently<D: Disk>(disk: &D, path: &Path) -> Result<Option<D::Lock>, Error> {
     for _ in 0..LOCK_TRIES {
-        match disk.lock(&path) {
+        match disk.lock(path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            locked => return locked.map_err(Error::io("lock", &path)),
+            locked => return locked.map(Some).map_err(Error::io("lock", path)),
         }
     }
-    Err(Error::Locked(dir.to_owned()))
+    Ok(None)
 }
 
 /// `f_type` of file systems that live in memory (statfs(2)).

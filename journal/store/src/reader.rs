@@ -12,10 +12,10 @@ use std::sync::Arc;
 use ironbell_record::segment::FRAMES_OFFSET;
 use ironbell_record::superblock::{Void, Voids};
 use ironbell_record::{
-    BLOCK_BYTES, Chain, Executed, FRAME_BYTES_MAX, Frame as Bytes, FrameCopy, FrameError, FrameHeader,
-    Identity, Place, Point, SegmentHeader, snapshot::Position,
+    BLOCK_BYTES, Chain, FRAME_BYTES_MAX, Frame as Bytes, FrameCopy, FrameError, FrameHeader, Identity, Place,
+    Point, SegmentHeader, snapshot::Position,
 };
-use ironbell_types::{Command, Control, Nanos, Seq, Sequenced};
+use ironbell_types::{Command, Control, Seq, Sequenced};
 use memmap2::MmapMut;
 
 use crate::archived;
@@ -293,17 +293,7 @@ impl<D: Disk> Reader<D> {
         if index > 1 {
             self.enter(index)?;
             let first = self.first_frame()?.expect("one was found there");
-            // Nothing is known of the frames before but what this one says of them.
-            self.chain = Chain {
-                cluster: first.cluster,
-                frames: first.number,
-                epoch: 0,
-                last_seq: Seq(first.first_seq.0 - 1),
-                last_time: if first.count == 0 { first.last_time } else { Nanos(0) },
-                commit: Seq(0),
-                executed: Executed::NOTHING,
-                hash: first.previous,
-            };
+            self.chain = Chain::before(&first.shared(), first.number);
         }
         while self.chain.frames < point.frames && self.next_frame()?.is_some() {}
         if self.chain.point() == *point {

@@ -14,7 +14,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use ironbell_record::Cipher;
 use ironbell_record::snapshot::{
@@ -296,27 +295,14 @@ pub fn oldest_needed(dir: &Path, keep: usize) -> Result<Option<Needed>, Error> {
     Ok(oldest.map(|header| Needed { segment: header.position.segment, seq: header.seq() }))
 }
 
-/// Whoever makes one for a node that was killed ends with it, a moment later.
-const HELD_MAX: Duration = Duration::from_secs(2);
-
-/// The right to make snapshots of a journal, held as long as this lives. Who has it is waited for, for a moment.
+/// The right to make snapshots of a journal, held as long as this lives. Who has it is waited for, for a moment: whoever makes
+/// one for a node that was killed ends with it.
 ///
 /// # Errors
 /// [`Error::Locked`] when another process makes one, [`Error::Io`].
 pub fn lock(dir: &Path) -> Result<impl Sized, Error> {
     let path = dir.join("snapshots.lock");
-    let begun = Instant::now();
-    loop {
-        match Os.lock(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if begun.elapsed() >= HELD_MAX {
-                    return Err(Error::Locked(path));
-                }
-                std::thread::sleep(HELD_MAX / 100);
-            }
-            locked => return locked.map_err(Error::io("lock", &path)),
-        }
-    }
+    dir::lock_patiently(&Os, &path)?.ok_or(Error::Locked(path))
 }
 
 const SUFFIX: &str = ".snapshot";
