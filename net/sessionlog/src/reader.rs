@@ -39,7 +39,7 @@ impl LogReader {
         let (generation, number, offset) = positions.of(stream);
         // What stands before the newest record may be read by whoever has seen that published. A stream that was started
         // again, and told nothing since, has none.
-        let newest = self.shared.last.get(stream.0 as usize).map_or(0, |last| last.load(Ordering::Acquire));
+        let newest = self.shared.newest(stream.0);
         if reader.generation < generation || (reader.generation == generation && newest < offset) {
             return Err(Error::Damaged {
                 dir: self.shared.config.dir.clone(),
@@ -118,9 +118,7 @@ impl StreamReader {
     }
 
     fn newest_header(&self, wanted: u64) -> Result<Option<(u64, Header)>, Error> {
-        let published =
-            || self.shared.last.get(self.stream as usize).map_or(0, |last| last.load(Ordering::Acquire));
-        let offset = self.until.unwrap_or_else(published);
+        let offset = self.until.unwrap_or_else(|| self.shared.newest(self.stream));
         if offset == 0 {
             return Ok(None);
         }

@@ -115,6 +115,11 @@ impl Shared {
         Ok(shared)
     }
 
+    /// Offset of the newest record of a stream that readers know of; 0 where there is none.
+    pub fn newest(&self, stream: u32) -> u64 {
+        self.last.get(stream as usize).map_or(0, |last| last.load(Ordering::Acquire))
+    }
+
     /// Whether an intact record of that stream, generation and number stands at `offset`. Nobody writes yet.
     pub fn has_record(&self, offset: u64, (stream, generation, number): (u32, u32, u64)) -> bool {
         self.record(offset, offset).is_ok_and(|(fixed, body)| {
