@@ -3,8 +3,11 @@
 #[path = "../../../tests/fuzz/ethernet.rs"]
 mod ethernet;
 
+mod draws;
+
 use std::net::SocketAddr;
 
+use draws::draws;
 use ethernet::{FITS, LISTEN};
 
 /// Segments of a few members, whose flags, options, lengths and data are drawn, turned and cut. Most fit a connection, so
@@ -62,15 +65,4 @@ fn segment(draw: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
     frame.extend(options);
     frame.extend((0..payload).map(|at| at as u8));
     frame
-}
-
-/// SplitMix64.
-fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut state = seed;
-    move |bound| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % bound
-    }
 }

@@ -2,8 +2,11 @@
 //! (BPF_PROG_TEST_RUN). Takes CAP_BPF and CAP_NET_ADMIN; where those are missing the tests say so and fail
 //! (`IRONBELL_SKIP='steering_' make test` leaves them out and counts them).
 
+mod draws;
+
 use std::net::{IpAddr, SocketAddr};
 
+use draws::draws;
 use ironbell_xdp::bpf::{Program, SocketMap};
 use ironbell_xdp::packet;
 use ironbell_xdp::program::{Action, Protocol, Steered, program};
@@ -145,13 +148,8 @@ fn steering_to_many_ports_and_to_all_is_let_in() {
 fn steering_and_parser_agree_on_random_frames() {
     let seed = std::env::var("IRONBELL_SEED").ok().map_or(1, |seed| seed.parse().expect("a number"));
     println!("seed {seed}");
-    let mut state: u64 = seed;
-    let mut draw = move |bound: usize| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % bound as u64) as usize
-    };
+    let mut drawn = draws(seed);
+    let mut draw = move |bound: usize| drawn(bound as u64) as usize;
     let whole = [
         frame(V4, 6, &[]),
         frame(V6, 6, &[]),

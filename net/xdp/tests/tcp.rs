@@ -1,8 +1,11 @@
 //! Two stacks of ours on one cable, in simulated time.
 
+mod draws;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use draws::draws;
 use ironbell_device::fault::{FaultyDevice, FaultyTx, FrameFaults, faulty};
 use ironbell_device::mem::{MemRx, MemTx, cable};
 use ironbell_device::{Closed, FrameDevice, FrameRx, FrameTx, Nanos, SessionIo};
@@ -474,15 +477,4 @@ fn answers_keep_the_tags_they_were_asked_with() {
     let segment = packet::parse(answer).expect("a segment");
     assert_eq!((segment.from, segment.to), (addr(VENUE), addr("10.0.0.2:7")));
     assert_eq!(segment.flags, packet::SYN | packet::ACK);
-}
-
-/// SplitMix64.
-fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut state = seed;
-    move |bound| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % bound
-    }
 }

@@ -10,13 +10,12 @@ use std::time::Duration;
 use ironbell_device::{FrameDevice, Nanos, SessionIo};
 use ironbell_xdp::bypass::Steering;
 use ironbell_xdp::packet::{self, ACK, FIN, RST, SYN};
-use ironbell_xdp::program::{Protocol, Steered};
-use ironbell_xdp::socket::{self, XdpRx, XdpTx};
+use ironbell_xdp::socket::{XdpRx, XdpTx};
 use ironbell_xdp::tcp::{self, Tcp};
 
 use crate::cable::{Cable, VENUE_V4, VENUE_V6};
 use crate::tap::{self, Rule, Seen, TapRx, TapTx, as_it_is, overlapping, tapped};
-use crate::{Clock, PATIENCE, accept, byte, echo, send_and_compare, socket_config};
+use crate::{Clock, PATIENCE, accept, byte, echo, opened, send_and_compare};
 
 /// Our TCP, and the frames that came in and went out.
 struct Venue {
@@ -28,12 +27,8 @@ struct Venue {
 
 impl Venue {
     fn new(listen: SocketAddr, incoming: Rule, outgoing: Rule, change: impl Fn(&mut tcp::Config)) -> Self {
-        let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
-        let ours = [Steered { protocol: Protocol::Tcp, to: listen }];
-        let steering = Steering::attach(&socket_config(), &device.rx, &ours).expect("bpf(2) is allowed");
+        let (device, steering, mut config) = opened(listen, listen);
         let (device, came, went): (FrameDevice<_, _>, _, _) = tapped(device, incoming, outgoing);
-        let mut config = tcp::Config::new(listen, 7);
-        config.connections_max = 4;
         change(&mut config);
         Self { io: Tcp::new(config, device), came, went, _steering: steering }
     }
@@ -44,6 +39,20 @@ impl Venue {
 
     fn went(&self) -> Vec<tap::Tcp> {
         segments(&self.went)
+    }
+
+    /// Reads `at_once` bytes at a time until the member has ended; returns how many came, which are those that it sends.
+    fn read_to_the_end(&mut self, clock: &Clock, connection: &mut tcp::Connection, at_once: usize) -> u64 {
+        let (mut read, mut buffer) = (0, vec![0; at_once]);
+        while let Ok(len) = self.io.read(connection, &mut buffer) {
+            for got in &buffer[..len] {
+                assert_eq!(*got, byte(read), "at {read}");
+                read += 1;
+            }
+            clock.check("reading");
+            self.io.poll(clock.now());
+        }
+        read
     }
 
     /// Polls until `done`.
@@ -140,16 +149,7 @@ fn veth_windows_are_scaled() {
         newest > Some(SIZE)
     });
     go_on.send(()).expect("the member waits");
-    let (mut read, mut buffer) = (0, [0; 8_192]);
-    while let Ok(len) = venue.io.read(&mut connection, &mut buffer) {
-        for got in &buffer[..len] {
-            assert_eq!(*got, byte(read), "at {read}");
-            read += 1;
-        }
-        clock.check("reading");
-        venue.io.poll(clock.now());
-    }
-    assert_eq!(read, SIZE as u64);
+    assert_eq!(venue.read_to_the_end(&clock, &mut connection, 8_192), SIZE as u64);
     venue.io.close(connection);
     venue.until(&clock, "closing", |venue| venue.io.connections() == 0);
     member.join();
@@ -176,16 +176,7 @@ fn veth_a_closed_window_of_ours_is_waited_for_by_the_kernel() {
     venue.until(&clock, "a window of zero", |venue| {
         venue.went().last().is_some_and(|segment| segment.flags & SYN == 0 && segment.window == 0)
     });
-    let (mut read, mut buffer) = (0, [0; 1_024]);
-    while let Ok(len) = venue.io.read(&mut connection, &mut buffer) {
-        for got in &buffer[..len] {
-            assert_eq!(*got, byte(read), "at {read}");
-            read += 1;
-        }
-        clock.check("reading");
-        venue.io.poll(clock.now());
-    }
-    assert_eq!(read, COUNT);
+    assert_eq!(venue.read_to_the_end(&clock, &mut connection, 1_024), COUNT);
     venue.io.close(connection);
     venue.until(&clock, "closing", |venue| venue.io.connections() == 0);
     member.join();

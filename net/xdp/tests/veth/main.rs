@@ -17,7 +17,7 @@ use ironbell_xdp::group::{Addresses, Group};
 use ironbell_xdp::neighbour;
 use ironbell_xdp::packet::LinkHeader;
 use ironbell_xdp::program::{Protocol, Steered};
-use ironbell_xdp::socket::{self, Copy};
+use ironbell_xdp::socket::{self, Copy, XdpRx, XdpTx};
 use ironbell_xdp::tcp::{self, Tcp};
 
 use crate::cable::{Cable, MEMBER_MAC, MEMBER_V4, MEMBER_V6, VENUE_MAC, VENUE_V4, VENUE_V6};
@@ -50,6 +50,21 @@ fn bypass(listen: SocketAddr, change: impl Fn(&mut tcp::Config)) -> Bypass {
     config.connections_max = 64;
     change(&mut config);
     Bypass::listen(&socket_config(), config).expect("an AF_XDP socket and bpf(2); as root both are allowed")
+}
+
+/// A socket that is sent what comes for `to` by TCP, and the configuration of a small TCP on `listen` over it.
+fn opened(listen: SocketAddr, to: SocketAddr) -> (FrameDevice<XdpRx, XdpTx>, Steering, tcp::Config) {
+    let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
+    let steered = [Steered { protocol: Protocol::Tcp, to }];
+    let steering = Steering::attach(&socket_config(), &device.rx, &steered).expect("bpf(2) is allowed");
+    let mut config = tcp::Config::new(listen, 7);
+    config.connections_max = 4;
+    (device, steering, config)
+}
+
+/// Every port of an address.
+fn all_of(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), 0)
 }
 
 fn byte(at: u64) -> u8 {
@@ -176,14 +191,10 @@ impl<R: FrameRx> FrameRx for LossyRx<R> {
 fn veth_segments_are_lost_both_ways_and_ours_overtake_and_double() {
     let cable = Cable::new();
     let clock = Clock::start();
-    let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
-    let ours = [Steered { protocol: Protocol::Tcp, to: VENUE_V4 }];
-    let _steering = Steering::attach(&socket_config(), &device.rx, &ours).expect("bpf(2) is allowed");
+    let (device, _steering, config) = opened(VENUE_V4, VENUE_V4);
     let faults = FrameFaults { loss: 2_000, duplicate: 2_000, corrupt: 500, delay: 4_000 };
     let FrameDevice { rx, tx, capabilities } = faulty(device, faults, 11);
     let rx = LossyRx { inner: rx, kept: Vec::new(), draws: 11, lost: 0 };
-    let mut config = tcp::Config::new(VENUE_V4, 7);
-    config.connections_max = 4;
     let mut io = Tcp::new(config, FrameDevice { rx, tx, capabilities });
     let member = cable.member(|| {
         send_and_compare(
@@ -202,11 +213,7 @@ fn veth_we_connect_to_the_kernel() {
     let cable = Cable::new();
     for (from, to) in [(VENUE_V4, MEMBER_V4), (VENUE_V6, MEMBER_V6)] {
         let clock = Clock::start();
-        let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
-        let all = [Steered { protocol: Protocol::Tcp, to: SocketAddr::new(from.ip(), 0) }];
-        let _steering = Steering::attach(&socket_config(), &device.rx, &all).expect("bpf(2) is allowed");
-        let mut config = tcp::Config::new(from, 7);
-        config.connections_max = 4;
+        let (device, _steering, mut config) = opened(from, all_of(from));
         // The kernel may have to ask who we are before it answers.
         config.handshake_max = Nanos(PATIENCE.as_nanos() as u64);
         let mut io = Tcp::new(config, device);
@@ -448,11 +455,7 @@ fn veth_the_kernel_knows_where_frames_go() {
     assert!(said.contains("no network device nowhere0"), "{said}");
     // Who was looked up can be spoken to.
     let clock = Clock::start();
-    let device = socket::open(&socket_config()).expect("an AF_XDP socket; as root it is allowed");
-    let all = [Steered { protocol: Protocol::Tcp, to: SocketAddr::new(VENUE_V4.ip(), 0) }];
-    let _steering = Steering::attach(&socket_config(), &device.rx, &all).expect("bpf(2) is allowed");
-    let mut config = tcp::Config::new(VENUE_V4, 7);
-    config.connections_max = 4;
+    let (device, _steering, config) = opened(VENUE_V4, all_of(VENUE_V4));
     let mut io = Tcp::new(config, device);
     let member = cable.member(|| {
         cable::ip("addr add 192.0.2.7/32 dev lo");
