@@ -10,6 +10,7 @@
 # 'boot: N passed, N failed'.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib.sh
 
 if [[ -n ${IRONBELL_SKIP_BOOT:-} ]]; then
     echo "boot: 0 passed, 0 failed, 1 skipped (IRONBELL_SKIP_BOOT)"
@@ -26,19 +27,6 @@ port=22623
 # The image has three CPUs: one for the house, two for the order path.
 housekeeping=0 order=1-2
 pid=
-passed=0 failed=0
-
-check() {
-    local name=$1
-    shift
-    echo "== $name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "== failed: $name"
-    fi
-}
 
 need() {
     local missing=()
@@ -52,9 +40,7 @@ need() {
         echo "boot: run it as root${missing[*]:+; missing: ${missing[*]}}" >&2
         exit 1
     fi
-    if ((${#missing[@]})); then
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
-    fi
+    bring "${missing[@]}"
     if [[ ! -x $binary ]]; then
         echo "boot: there is no $binary; run \`make release\` first" >&2
         exit 1
@@ -248,11 +234,7 @@ if [[ $what == image ]] || ((failed > 0)); then
     exit $((failed > 0))
 fi
 
-if ! cmp -s tests/requirements-host.txt "$venv/requirements.txt"; then
-    [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r tests/requirements-host.txt
-    cp tests/requirements-host.txt "$venv/requirements.txt"
-fi
+environment "$venv" tests/requirements-host.txt
 export PATH=$venv/bin:$PATH
 
 trap stop_machine EXIT

@@ -12,24 +12,11 @@
 # Its last line says 'host: N passed, N failed'.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib.sh
 
 what=${1:-all}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 venv=$target/host-venv
-requirements=tests/requirements-host.txt
-passed=0 failed=0
-
-check() {
-    local name=$1
-    shift
-    echo "== $name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "== failed: $name"
-    fi
-}
 
 need() {
     local missing=()
@@ -47,14 +34,9 @@ need() {
             echo "host: missing: ${missing[*]}; install them as root" >&2
             exit 1
         fi
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
+        bring "${missing[@]}"
     fi
-    if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-        echo "host: making $venv"
-        [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
-        cp "$requirements" "$venv/requirements.txt"
-    fi
+    environment "$venv" tests/requirements-host.txt
     export PATH=$venv/bin:$PATH ANSIBLE_NOCOLOR=1 NO_COLOR=1
 }
 

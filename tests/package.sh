@@ -8,23 +8,11 @@
 # As root, for mmdebstrap. Its last line says 'package: N passed, N failed'.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib.sh
 
 what=${1:-all}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 stage=$PWD/target/package
-passed=0 failed=0
-
-check() {
-    local name=$1
-    shift
-    echo "== $name"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "== failed: $name"
-    fi
-}
 
 need() {
     local missing=()
@@ -35,9 +23,7 @@ need() {
         echo "package: run it as root${missing[*]:+; missing: ${missing[*]}}" >&2
         exit 1
     fi
-    if ((${#missing[@]})); then
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
-    fi
+    bring "${missing[@]}"
 }
 
 builds() {

@@ -4,25 +4,15 @@
 # Formatting, lints and the count of instructions are one test each; so does a build or a test program that ends without a result.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib.sh
 
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
-passed=0 failed=0 skipped=0
+skipped=0
 
-check() {
-    echo "== $*"
-    if "$@"; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "== failed: $*"
-    fi
-}
-
-check cargo fmt --all --check
-check cargo clippy --workspace --all-targets --locked -- -D warnings
-
-check benches/instructions.py
+check 'formatting (make fmt)' cargo fmt --all --check
+check 'lints (make lint)' cargo clippy --workspace --all-targets --locked -- -D warnings
+check 'instructions (make instructions)' benches/instructions.py
 
 # Each test program runs through tests/bounded.sh, which ends it after a while and whatever it leaves behind.
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')

@@ -3,14 +3,10 @@
 # with the feature s3, which brings an HTTP client and TLS and is therefore not part of `make test`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib.sh
 
 venv=target/s3-venv
-if ! cmp -s tests/requirements-s3.txt "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install -q --disable-pip-version-check -r tests/requirements-s3.txt
-    cp tests/requirements-s3.txt "$venv/requirements.txt"
-fi
+environment "$venv" tests/requirements-s3.txt
 
 log=$(mktemp)
 "$venv/bin/moto_server" -H 127.0.0.1 -p 0 >"$log" 2>&1 &

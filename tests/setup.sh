@@ -8,9 +8,7 @@
 # A second run finds everything in place and ends at once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-venv=target/test-venv
-requirements=tests/requirements.txt
+. tests/lib.sh
 
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
@@ -42,18 +40,11 @@ if ((${#missing[@]})); then
     echo "setup: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q >/dev/null
-    # Waits for another apt-get that holds the lock instead of failing at once.
-    apt-get install -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null
+    bring "${missing[@]}"
 fi
 
-# The stamp is written last, so that an interrupted installation is taken up again.
-if ! cmp -s "$requirements" "$venv/requirements.txt"; then
-    echo "setup: making $venv"
-    mkdir -p target
-    [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements"
-    cp "$requirements" "$venv/requirements.txt"
-fi
+mkdir -p target
+environment target/test-venv tests/requirements.txt
 
 # Programs of packages that would start a service if they were installed: they are only unpacked.
 tools=target/test-tools
