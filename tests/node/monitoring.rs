@@ -5,26 +5,16 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ironbell_appliance::admin::Status;
 use ironbell_appliance::ha::desk::{LagStatus, PairStatus, RegisterStatus};
-use ironbell_appliance::trial::TrialNode;
+use ironbell_appliance::trial::{Ended, TrialNode};
 use ironbell_exporter::node::{Node, Seen};
 use ironbell_exporter::scrape;
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// A process that does not outlive its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("a crate lies in a room")

@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ironbell_appliance::trial::TrialNode;
+use ironbell_appliance::trial::{Ended, TrialNode};
 
 const GENESIS: &str = r#"
 [genesis]
@@ -15,16 +15,6 @@ instruments = [{ symbol = "ANVL", base = "ANVL", quote = "USD", tick = "0.01" }]
 firms = [{ mpid = "ALFA" }]
 ports = [{ username = "ALFA01", password = "secret", firm = "ALFA", account = 1 }]
 "#;
-
-/// A node that does not outlive its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Waits for a message that says it.
 fn hear(manager: &UnixDatagram, what: &str) -> String {

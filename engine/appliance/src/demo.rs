@@ -401,9 +401,7 @@ fn spawn(
     follow: impl FnOnce() -> Result<Followed, String> + Send + 'static,
 ) -> Result<Following, Failure> {
     let builder = std::thread::Builder::new().name(name.to_owned());
-    builder
-        .spawn(follow)
-        .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))
+    builder.spawn(follow).map_err(Failure::no_thread)
 }
 
 fn write_hlog(path: &std::path::Path, intervals: &[(Duration, Duration, Latency)]) -> Result<(), Failure> {

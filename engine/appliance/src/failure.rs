@@ -34,6 +34,11 @@ impl Failure {
         Self { code: CODE_CHECK, line: line.to_string() }
     }
 
+    /// The kernel makes no thread.
+    pub(crate) fn no_thread(error: impl fmt::Display) -> Self {
+        Self::refused(format_args!("no thread ({error}); raise the process limit"))
+    }
+
     /// What another process of this program ended with.
     pub(crate) fn of_child(code: u8, line: impl fmt::Display) -> Self {
         Self { code, line: line.to_string() }

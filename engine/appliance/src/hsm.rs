@@ -64,33 +64,9 @@ pub enum Options {
         component: Vec<PathBuf>,
     },
     /// Write a signing key that was made with --backup, wrapped by a backup key, to a file.
-    Export {
-        /// Which token.
-        #[command(flatten)]
-        token: TokenArgs,
-        /// The signing key.
-        #[arg(long)]
-        key: String,
-        /// The backup key.
-        #[arg(long, value_name = "KEY")]
-        with: String,
-        /// The file to make.
-        file: PathBuf,
-    },
+    Export(BackupArgs),
     /// Put an exported signing key on a token that has the same backup key, and see that it signs.
-    Import {
-        /// Which token.
-        #[command(flatten)]
-        token: TokenArgs,
-        /// The signing key's label there.
-        #[arg(long)]
-        key: String,
-        /// The backup key.
-        #[arg(long, value_name = "KEY")]
-        with: String,
-        /// What was exported.
-        file: PathBuf,
-    },
+    Import(BackupArgs),
     /// Print the verifier key of a key that is there.
     Public {
         /// Which key.
@@ -253,6 +229,22 @@ impl TokenArgs {
     }
 }
 
+/// A signing key on a token, and its backup.
+#[derive(Args)]
+pub struct BackupArgs {
+    /// Which token.
+    #[command(flatten)]
+    token: TokenArgs,
+    /// The signing key's label there.
+    #[arg(long)]
+    key: String,
+    /// The backup key.
+    #[arg(long, value_name = "KEY")]
+    with: String,
+    /// The file with the key, wrapped.
+    file: PathBuf,
+}
+
 /// Which key.
 #[derive(Args, Clone)]
 pub struct KeyArgs {
@@ -327,7 +319,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             say(&format!("put the backup key {key}, of {} components, on {}", component.len(), token.token));
             Ok(())
         }
-        Options::Export { token, key, with, file } => {
+        Options::Export(BackupArgs { token, key, with, file }) => {
             if file.exists() {
                 return Err(Failure::file(file, "it is there already", "name another file"));
             }
@@ -336,7 +328,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             say(&format!("{} is {key}, wrapped by {with}", file.display()));
             Ok(())
         }
-        Options::Import { token, key, with, file } => {
+        Options::Import(BackupArgs { token, key, with, file }) => {
             let wrapped = WrappedKey::parse(&read(file)?)?;
             Token::open(token.config())?.import(key, with, &wrapped)?;
             say(&format!("{key} is on {} and signs", token.token));

@@ -249,11 +249,7 @@ impl Warm {
         let mut threads = Vec::new();
         for plan in plans {
             let thread = plan.start(stop.clone());
-            threads.push(
-                thread.map_err(|e| {
-                    Failure::refused(format_args!("no thread ({e}); raise the process limit"))
-                })?,
-            );
+            threads.push(thread.map_err(Failure::no_thread)?);
         }
         Ok(Node {
             threads,

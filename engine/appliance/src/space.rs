@@ -67,10 +67,7 @@ impl Space {
             }
             self.makers
         };
-        std::thread::Builder::new()
-            .name("segments".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))
+        std::thread::Builder::new().name("segments".into()).spawn(work).map_err(Failure::no_thread)
     }
 
     /// The next step of each maker; what it says of the disk is told the sequencer.

@@ -224,6 +224,16 @@ impl Drop for TrialNode {
     }
 }
 
+/// A process that is ended when this is dropped.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Has the kernel kill this process when the thread that started it ends, which a trial does on the thread
 /// that sees it through. `parent` is the trial's process number.
 ///

@@ -48,8 +48,7 @@ fn serve(config: &Path) -> Result<(), Failure> {
         roles: vec![Box::new(Echo::new(door))],
         metrics: None,
     };
-    let no_thread = |e: &dyn std::fmt::Display| Failure::refused(format_args!("no thread: {e}"));
-    let thread = plan.start(Stop::default()).map_err(|e| no_thread(&e))?;
+    let thread = plan.start(Stop::default()).map_err(Failure::no_thread)?;
     say(&format!("ready: echo on {addr}\n"));
     thread.join().map(drop).map_err(|_| Failure::check("the echo panicked"))
 }

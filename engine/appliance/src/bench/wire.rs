@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::market::Market;
 use crate::failure::Failure;
 use crate::load::say;
-use crate::trial::TrialNode;
+use crate::trial::{Ended, TrialNode};
 
 /// Arguments of `ironbell bench wire`.
 #[derive(Args)]
@@ -441,7 +441,7 @@ impl Rig {
             self.node.start()?;
             None
         } else {
-            Some(EchoProcess::start(self.node.config_path())?)
+            Some(start_echo(self.node.config_path())?)
         };
         let (plan, addr) = (plan.clone(), self.addr);
         let turn = match wire {
@@ -453,9 +453,7 @@ impl Rig {
         }
         turn.map_err(Failure::check)
     }
-}
 
-impl Rig {
     /// What io_uring holds of a process that has ended the kernel lets go a little after it: its listening sockets too.
     fn wait_for_the_address(&self) -> Result<(), Failure> {
         const LETTING_GO_MAX: Duration = Duration::from_secs(5);
@@ -472,38 +470,27 @@ impl Rig {
     }
 }
 
-/// `ironbell bench echo`; it ends when this is dropped.
-struct EchoProcess(Child);
-
-impl EchoProcess {
-    fn start(config: &Path) -> Result<Self, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?;
-        let log = config.with_file_name("echo.log");
-        let file =
-            std::fs::File::create(&log).map_err(|e| Failure::file(&log, e, "see that the disk has room"))?;
-        let mut command = Command::new(&program);
-        command.args([Path::new("bench"), Path::new("echo"), Path::new("--config"), config]);
-        command.args(["--trial-of", &std::process::id().to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
-        let child = command.spawn().map_err(|e| Failure::file(&program, e, "see that it can be executed"))?;
-        let mut echo = Self(child);
-        let mut line = String::new();
-        let read = BufReader::new(echo.0.stdout.take().expect("it is piped")).read_line(&mut line);
-        if read.is_ok() && line.starts_with("ready") {
-            return Ok(echo);
-        }
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        let last = said.lines().last().unwrap_or("it said nothing");
-        Err(Failure::refused(format_args!("the echo did not start: {last}")))
+/// Starts `ironbell bench echo`, and waits until it listens.
+fn start_echo(config: &Path) -> Result<Ended, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::refused(format_args!("this program's own file: {e}")))?;
+    let log = config.with_file_name("echo.log");
+    let file =
+        std::fs::File::create(&log).map_err(|e| Failure::file(&log, e, "see that the disk has room"))?;
+    let mut command = Command::new(&program);
+    command.args([Path::new("bench"), Path::new("echo"), Path::new("--config"), config]);
+    command.args(["--trial-of", &std::process::id().to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+    let child = command.spawn().map_err(|e| Failure::file(&program, e, "see that it can be executed"))?;
+    let mut echo = Ended(child);
+    let mut line = String::new();
+    let read = BufReader::new(echo.0.stdout.take().expect("it is piped")).read_line(&mut line);
+    if read.is_ok() && line.starts_with("ready") {
+        return Ok(echo);
     }
-}
-
-impl Drop for EchoProcess {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let last = said.lines().last().unwrap_or("it said nothing");
+    Err(Failure::refused(format_args!("the echo did not start: {last}")))
 }
 
 /// For people.

@@ -92,7 +92,7 @@ impl Caller {
         std::thread::Builder::new()
             .name("pair".into())
             .spawn(move || work(asked, made))
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+            .map_err(Failure::no_thread)?;
         Ok(Self { calls, connections })
     }
 

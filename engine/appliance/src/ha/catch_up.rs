@@ -73,10 +73,7 @@ impl CatchUp {
                 let _ = read.push(chunk);
             }
         };
-        std::thread::Builder::new()
-            .name("catch-up".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+        std::thread::Builder::new().name("catch-up".into()).spawn(work).map_err(Failure::no_thread)?;
         Ok(Self { wanted, chunks, chunk: None, asked: None })
     }
 

@@ -403,10 +403,8 @@ impl Desk {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("desk".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+        let thread =
+            std::thread::Builder::new().name("desk".into()).spawn(work).map_err(Failure::no_thread)?;
         Ok(Self { stop, thread: Some(thread), path: path.to_owned() })
     }
 }

@@ -19,7 +19,9 @@ use ironbell_record::{FrameCopy, Identity, Point};
 use ironbell_replica::message::{Log, Stream, Told};
 use ironbell_sessionlog::{Maker, SessionLog, StreamId};
 use ironbell_store::snapshot::{self, Of};
-use ironbell_store::{BLOCK_BYTES, Behind, DataKey, Os, Superblock, Voids, begin_behind, write_new};
+use ironbell_store::{
+    BLOCK_BYTES, Behind, DataKey, Disk as _, Os, Superblock, Voids, begin_behind, write_new,
+};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -184,7 +186,8 @@ pub fn install(config: &Config) -> Result<bool, Failure> {
     if !incoming.join(WHOLE).exists() {
         return Ok(false);
     }
-    make_dir(&superseded)?;
+    let made = fs::create_dir_all(&superseded);
+    made.map_err(|e| Failure::file(&superseded, e, "let this user write there"))?;
     for room in ROOMS {
         let (new, old) = (incoming.join(room), data_dir.join(room));
         // What is not there any more was put in its place before a crash.
@@ -236,15 +239,6 @@ fn unused(dir: &Path, name: &str) -> PathBuf {
     (0..).map(named).find(|path| !path.exists()).expect("there is a number that nothing has")
 }
 
-fn make_dir(dir: &Path) -> Result<(), Failure> {
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Failure::file(dir, error, "let this user write there"))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn move_to(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::rename(from, to).map_err(|e| Failure::file(from, e, "let this user write there"))
 }
@@ -259,6 +253,5 @@ fn remove_all(path: &Path) -> Result<(), Failure> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), Failure> {
-    let synced = fs::File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|e| Failure::file(dir, e, "see whether the disk is well"))
+    Os.sync_dir(dir).map_err(|e| Failure::file(dir, e, "see whether the disk is well"))
 }

@@ -72,10 +72,7 @@ impl Outgoing {
                 }
             }
         };
-        std::thread::Builder::new()
-            .name("snapshot-out".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+        std::thread::Builder::new().name("snapshot-out".into()).spawn(work).map_err(Failure::no_thread)?;
         Ok(Self { wanted, pieces, transfer: 0 })
     }
 

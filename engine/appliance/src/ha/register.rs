@@ -61,10 +61,7 @@ impl Registrar {
                 clerk.keep_lease();
             }
         };
-        std::thread::Builder::new()
-            .name("register".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+        std::thread::Builder::new().name("register".into()).spawn(work).map_err(Failure::no_thread)?;
         Ok(Self { life: 0, asks, heard })
     }
 

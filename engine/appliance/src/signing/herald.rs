@@ -33,7 +33,7 @@ impl Herald {
         let thread = std::thread::Builder::new()
             .name("herald".into())
             .spawn(move || work(&socket, &told, &theirs))
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+            .map_err(Failure::no_thread)?;
         Ok(Self { heads: Some(heads), journaled, thread: Some(thread) })
     }
 

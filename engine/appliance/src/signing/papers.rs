@@ -239,9 +239,7 @@ impl Papers {
             }
         };
         let thread = std::thread::Builder::new().name("snapshot-hash".into()).spawn(work);
-        self.hashing = Some(
-            thread.map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?,
-        );
+        self.hashing = Some(thread.map_err(Failure::no_thread)?);
         Ok(())
     }
 }

@@ -115,10 +115,7 @@ impl One {
                 }
             }
         };
-        std::thread::Builder::new()
-            .name("witness".into())
-            .spawn(work)
-            .map_err(|e| Failure::refused(format_args!("no thread ({e}); raise the process limit")))?;
+        std::thread::Builder::new().name("witness".into()).spawn(work).map_err(Failure::no_thread)?;
         Ok(Self { url, key, asks, said, seen: 0, asked: None, is_deaf: false })
     }
 
