@@ -1,12 +1,16 @@
 //! Many kernel sockets on one io_uring: a [`SessionIo`] for gateways with hundreds of sessions.
 //!
 //! One operation accepts for good and one receives for good on every connection; the kernel puts what comes
-//! into buffers of a common ring. So a poll that finds nothing costs a look at two places in memory, and
+//! into buffers of the connection's own ring. So a poll that finds nothing costs a look at two places in memory, and
 //! no system call, however many connections there are; sweeping sockets costs 0.3 µs for each.
 //!
 //! **A buffer belongs to the kernel from the moment it is in the ring until its completion has come**; nothing
 //! is borrowed to an operation. What is written goes straight to the socket by send(2), which never waits: only
 //! those are written to that have something to say, and a full socket must be known of at once.
+//!
+//! **Who is not read takes buffers from nobody else.** When those of a connection are full its operation ends, TCP holds
+//! its peer back, and the next operation begins once all was read. One ring for all would not hold that: at one go the
+//! kernel receives on a connection for as long as there is something, dozens of times.
 //!
 //! Linux 6.1 or newer: IORING_SETUP_SINGLE_ISSUER with IORING_SETUP_DEFER_TASKRUN, and a ring of buffers.
 
@@ -30,20 +34,17 @@ use crate::umem::Mapping;
 pub struct Config {
     /// Connections at once.
     pub connections_max: usize,
-    /// Buffers that all connections share. A power of two.
+    /// Buffers of each, which it may have filled and not read. A power of two.
     pub buffers: u16,
     /// Bytes of a buffer.
     pub buffer_size: usize,
-    /// Buffers that one connection may have filled and not read; then nothing more is received on it until it
-    /// has been read, and TCP holds its peer back.
-    pub unread_max: usize,
 }
 
 impl Config {
-    /// 4,096 buffers of 2 KiB, of which a connection may fill 64.
+    /// Eight buffers of 2 KiB each.
     #[must_use]
     pub fn new(connections_max: usize) -> Self {
-        Self { connections_max, buffers: 4_096, buffer_size: 2_048, unread_max: 64 }
+        Self { connections_max, buffers: 8, buffer_size: 2_048 }
     }
 }
 
@@ -61,9 +62,6 @@ pub struct Uring {
     slots: Box<[Slot]>,
     free: Vec<u32>,
     to_accept: VecDeque<u32>,
-    /// Connections on which nothing is received any more because buffers had run out.
-    starved: Vec<u32>,
-    unread_max: usize,
     is_enabled: bool,
     is_accepting: bool,
     accept_failure: Option<io::Error>,
@@ -81,19 +79,11 @@ struct Slot {
     filled: VecDeque<Filled>,
     /// Nothing more comes, behind what is filled.
     end: Option<Closed>,
-    receiving: Receiving,
+    is_receiving: bool,
     is_held: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Receiving {
-    No,
-    Yes,
-    /// It was asked to stop.
-    Stopping,
-}
-
-/// A buffer with bytes that were not read yet.
+/// A buffer of a connection with bytes that were not read yet.
 #[derive(Clone, Copy, Debug)]
 struct Filled {
     buffer: u16,
@@ -101,9 +91,7 @@ struct Filled {
     len: usize,
 }
 
-const GROUP: u16 = 0;
 const ACCEPT: u64 = u64::MAX;
-const CANCEL: u64 = u64::MAX - 1;
 
 impl Uring {
     /// Serves the connections that come to `acceptor`.
@@ -112,7 +100,8 @@ impl Uring {
     /// [`Error::Ring`] when the kernel has no such ring or no memory for it.
     ///
     /// # Panics
-    /// When the number of buffers is no power of two within 32,768.
+    /// When the number of buffers is no power of two within 32,768, or there are more than 65,535 connections: the kernel's
+    /// bounds.
     pub fn new(acceptor: KernelAcceptor, config: &Config) -> Result<Self, Error> {
         let failed = |what| move |source| Error::Ring { what, source };
         let entries =
@@ -128,9 +117,9 @@ impl Uring {
         let buffers = Buffers::new(&ring, config).map_err(failed("register buffers with"))?;
         let slot = || Slot {
             socket: None,
-            filled: VecDeque::with_capacity(config.unread_max + 1),
+            filled: VecDeque::with_capacity(usize::from(config.buffers)),
             end: None,
-            receiving: Receiving::No,
+            is_receiving: false,
             is_held: false,
         };
         let count = config.connections_max;
@@ -141,8 +130,6 @@ impl Uring {
             slots: (0..count).map(|_| slot()).collect(),
             free: (0..count as u32).rev().collect(),
             to_accept: VecDeque::with_capacity(count),
-            starved: Vec::with_capacity(count),
-            unread_max: config.unread_max,
             is_enabled: false,
             is_accepting: false,
             accept_failure: None,
@@ -170,8 +157,8 @@ impl Uring {
     fn receive_on(&mut self, id: u32) {
         let slot = &mut self.slots[id as usize];
         let Some(socket) = &slot.socket else { return };
-        slot.receiving = Receiving::Yes;
-        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), GROUP).build().user_data(u64::from(id));
+        slot.is_receiving = true;
+        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), id as u16).build().user_data(u64::from(id));
         self.push(&entry);
     }
 
@@ -198,36 +185,29 @@ impl Uring {
     fn received(&mut self, id: u32, result: i32, flags: u32) {
         let slot = &mut self.slots[id as usize];
         if let Some(buffer) = cqueue::buffer_select(flags) {
-            self.buffers.out += 1;
             if result > 0 && slot.is_held {
                 slot.filled.push_back(Filled { buffer, at: 0, len: result as usize });
             } else {
-                self.buffers.give_back(buffer);
+                self.buffers.give_back(id, buffer);
             }
         }
-        let goes_on = cqueue::more(flags);
         match -result {
             0 if slot.end.is_none() => slot.end = Some(Closed::ByPeer),
-            libc::ENOBUFS => self.starved.push(id),
-            // Asked for, or without a meaning for the peer: it is begun again.
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            // All buffers are full, or what has no meaning for the peer: it is begun again.
+            libc::ENOBUFS | libc::EINTR | libc::EAGAIN => {}
             libc::ECONNRESET | libc::EPIPE => slot.end = Some(Closed::ByPeer),
             error if error > 0 => {
                 slot.end = Some(Closed::Failed(io::Error::from_raw_os_error(error).kind()));
             }
             _ => {}
         }
-        if goes_on {
-            if slot.filled.len() >= self.unread_max && slot.receiving == Receiving::Yes {
-                slot.receiving = Receiving::Stopping;
-                self.push(&opcode::AsyncCancel::new(u64::from(id)).build().user_data(CANCEL));
-            }
+        if cqueue::more(flags) {
             return;
         }
-        slot.receiving = Receiving::No;
+        slot.is_receiving = false;
         if !slot.is_held {
             self.release(id);
-        } else if slot.end.is_none() && slot.filled.is_empty() && -result != libc::ENOBUFS {
+        } else if slot.end.is_none() && slot.filled.is_empty() {
             self.receive_on(id);
         }
     }
@@ -282,21 +262,12 @@ impl SessionIo for Uring {
             let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
             self.push(&opcode::AcceptMulti::new(listener).flags(flags).build().user_data(ACCEPT));
         }
-        while self.buffers.has_some()
-            && let Some(id) = self.starved.pop()
-        {
-            let slot = &self.slots[id as usize];
-            if slot.is_held && slot.receiving == Receiving::No && slot.end.is_none() {
-                self.receive_on(id);
-            }
-        }
         self.enter();
         let mut work = 0;
         while let Some(done) = { self.ring.completion().next() } {
             work += 1;
             match done.user_data() {
                 ACCEPT => self.accepted(done.result(), cqueue::more(done.flags())),
-                CANCEL => {}
                 id => self.received(id as u32, done.result(), done.flags()),
             }
         }
@@ -313,7 +284,7 @@ impl SessionIo for Uring {
     fn has_input(&self, connection: &Connection) -> bool {
         let slot = &self.slots[connection.0 as usize];
         // A read also begins to receive again.
-        !slot.filled.is_empty() || slot.end.is_some() || slot.receiving == Receiving::No
+        !slot.filled.is_empty() || slot.end.is_some() || !slot.is_receiving
     }
 
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, Closed> {
@@ -323,22 +294,19 @@ impl SessionIo for Uring {
         while count < buffer.len()
             && let Some(filled) = slot.filled.front_mut()
         {
-            let bytes = self.buffers.bytes(filled.buffer, filled.at, filled.len);
+            let bytes = self.buffers.bytes(connection.0, filled);
             let part = bytes.len().min(buffer.len() - count);
             buffer[count..count + part].copy_from_slice(&bytes[..part]);
             count += part;
             filled.at += part;
             if filled.at == filled.len {
-                self.buffers.give_back(filled.buffer);
+                self.buffers.give_back(connection.0, filled.buffer);
                 slot.filled.pop_front();
             }
         }
         match slot.end {
             Some(end) if count == 0 => return Err(end),
-            // Who found no buffer is on the list of those.
-            None if slot.filled.is_empty() && slot.receiving == Receiving::No && self.buffers.has_some() => {
-                self.receive_on(connection.0);
-            }
+            None if slot.filled.is_empty() && !slot.is_receiving => self.receive_on(connection.0),
             _ => {}
         }
         Ok(count)
@@ -368,9 +336,9 @@ impl SessionIo for Uring {
         let slot = &mut self.slots[id as usize];
         slot.is_held = false;
         while let Some(filled) = slot.filled.pop_front() {
-            self.buffers.give_back(filled.buffer);
+            self.buffers.give_back(id, filled.buffer);
         }
-        if slot.receiving == Receiving::No {
+        if !slot.is_receiving {
             self.release(id);
             return;
         }
@@ -385,55 +353,66 @@ impl SessionIo for Uring {
     }
 }
 
-/// The ring of buffers (io_uring_register_buf_ring(3)), of which we are the producer.
+/// The connections' rings of buffers (io_uring_register_buf_ring(3)), of which we are the producer. A ring's group is the
+/// connection's number.
 ///
 /// ```text
 /// entry 0: address 8 │ length 4 │ number 2 │ tail 2   ← of the whole ring, in the first entry's last field
 /// entry 1: …
 /// ```
 struct Buffers {
+    /// One ring after the other, each in pages of its own.
     entries: Mapping,
+    ring_bytes: usize,
     memory: Mapping,
     count: u16,
     size: usize,
-    tail: u16,
-    /// Buffers that are with us.
-    out: u16,
+    tails: Box<[u16]>,
 }
+
+const PAGE: usize = 4_096;
 
 impl Buffers {
     fn new(ring: &IoUring, config: &Config) -> io::Result<Self> {
         assert!(config.buffers.is_power_of_two(), "a ring of buffers has a power of two");
         assert!(config.buffers <= 1 << 15, "the kernel's bound");
-        let count = usize::from(config.buffers);
-        let entries = Mapping::anonymous(count * size_of::<BufRingEntry>())?;
-        let memory = Mapping::anonymous(count * config.buffer_size)?;
-        // SAFETY: the mapping is zeroed, aligned to a page and long enough; it lives as long as the ring, which is
-        // dropped before it.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(entries.address(), config.buffers, GROUP, 0)
-        }?;
+        let (count, connections) = (usize::from(config.buffers), config.connections_max);
+        let groups = u16::try_from(connections).expect("the kernel has 65,536 groups");
+        let ring_bytes = (count * size_of::<BufRingEntry>()).next_multiple_of(PAGE);
+        let entries = Mapping::anonymous(connections * ring_bytes)?;
+        let memory = Mapping::anonymous(connections * count * config.buffer_size)?;
         let mut buffers = Self {
             entries,
+            ring_bytes,
             memory,
             count: config.buffers,
             size: config.buffer_size,
-            tail: 0,
-            out: config.buffers,
+            tails: vec![0; connections].into(),
         };
-        (0..config.buffers).for_each(|buffer| buffers.give_back(buffer));
+        for group in 0..groups {
+            let address = buffers.entries.address() + (usize::from(group) * ring_bytes) as u64;
+            // SAFETY: the mapping is zeroed, aligned to a page and long enough; it lives as long as the ring, which is
+            // dropped before it.
+            unsafe { ring.submitter().register_buf_ring_with_flags(address, config.buffers, group, 0) }?;
+            (0..config.buffers).for_each(|buffer| buffers.give_back(u32::from(group), buffer));
+        }
         Ok(buffers)
     }
 
-    fn has_some(&self) -> bool {
-        self.out < self.count
+    /// Where a buffer begins in the memory of all.
+    fn place(&self, id: u32, buffer: u16) -> usize {
+        assert!(buffer < self.count, "a buffer of the ring");
+        (id as usize * usize::from(self.count) + usize::from(buffer)) * self.size
     }
 
     /// The kernel may fill it again.
-    fn give_back(&mut self, buffer: u16) {
-        let index = usize::from(self.tail & (self.count - 1));
-        let base = self.entries.at::<BufRingEntry>(0);
-        let address = self.memory.address() + (usize::from(buffer) * self.size) as u64;
+    fn give_back(&mut self, id: u32, buffer: u16) {
+        let tail = &mut self.tails[id as usize];
+        let index = usize::from(*tail & (self.count - 1));
+        *tail = tail.wrapping_add(1);
+        let tail = *tail;
+        let base = self.entries.at::<BufRingEntry>(id as usize * self.ring_bytes);
+        let address = self.memory.address() + self.place(id, buffer) as u64;
         // SAFETY: the entry lies in the mapping, and the kernel does not look at it before the tail has passed it. The
         // tail's own place in the first entry is not touched by these.
         unsafe {
@@ -442,19 +421,17 @@ impl Buffers {
             entry.set_len(self.size as u32);
             entry.set_bid(buffer);
         }
-        self.tail = self.tail.wrapping_add(1);
-        self.out -= 1;
         // SAFETY: the tail lies in the mapping and is aligned; the kernel only reads it.
-        let tail = unsafe { &*BufRingEntry::tail(base.as_ptr()).cast::<AtomicU16>() };
-        tail.store(self.tail, Ordering::Release);
+        let place = unsafe { &*BufRingEntry::tail(base.as_ptr()).cast::<AtomicU16>() };
+        place.store(tail, Ordering::Release);
     }
 
-    /// Bytes `at` to `len` of a buffer that is with us.
-    fn bytes(&self, buffer: u16, at: usize, len: usize) -> &[u8] {
+    /// What was not read yet of a buffer that is with us.
+    fn bytes(&self, id: u32, filled: &Filled) -> &[u8] {
+        let Filled { buffer, at, len } = *filled;
         assert!(at <= len, "a part of what was filled");
         assert!(len <= self.size, "no more was filled than there is");
-        assert!(buffer < self.count, "a buffer of the ring");
-        let start = self.memory.at::<u8>(usize::from(buffer) * self.size + at);
+        let start = self.memory.at::<u8>(self.place(id, buffer) + at);
         // SAFETY: within the mapping, as just checked; the kernel has handed the buffer over, and it is given back
         // through a mutable reference alone, which ends this borrow.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len - at) }

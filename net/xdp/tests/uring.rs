@@ -79,12 +79,12 @@ fn who_is_closed_while_the_kernel_receives_is_gone() {
     }
 }
 
-/// Few buffers and a member who sends more than all of them: nothing is lost, and others are served.
+/// A member who sends more than buffers hold and is not read: nothing is lost, and others are served meanwhile.
 #[test]
 fn one_who_is_not_read_takes_no_buffer_from_others() {
     const COUNT: u64 = 4 << 20;
     let mut io = uring(|config| {
-        (config.buffers, config.buffer_size, config.unread_max) = (64, 512, 8);
+        (config.buffers, config.buffer_size) = (8, 512);
     });
     let (member, mut greedy) = connect(&mut io);
     let sender = std::thread::spawn(move || {
@@ -125,7 +125,7 @@ fn one_who_is_not_read_takes_no_buffer_from_others() {
 fn hundreds_of_sessions_echo_on_another_thread_than_it_was_made_on() {
     const SESSIONS: usize = 300;
     const ROUNDS: usize = 20;
-    let mut io = uring(|config| config.buffers = 128);
+    let mut io = uring(|config| config.buffers = 2);
     let addr = io.local_addr();
     let venue = std::thread::spawn(move || {
         let (mut connections, mut buffer, mut closed) = (Vec::new(), [0; 512], 0);
