@@ -119,6 +119,7 @@ impl Warm {
             released: released.clone(),
             journal_dir: dir,
             data_key,
+            durability: config.journal.durability.into(),
         });
 
         let mut gateway =

@@ -437,7 +437,7 @@ impl Follower {
         let (dir, data_key) = (config.journal_dir(), config.data_key()?);
         let (base, passed_over) = snapshot::newest_until(&dir, data_key.as_ref(), Some(&Moment::Seq(at)))?;
         passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
-        let mut reader = Reader::deciphering(&dir, data_key)?;
+        let mut reader = Reader::following(&dir, data_key, config.journal.durability.into())?;
         let engine = match base {
             Some(base) => {
                 reader.resume(&base.header.position)?;
@@ -480,7 +480,7 @@ impl Follower {
             if progress.commands >= TAKEN_MAX {
                 return Ok(progress);
             }
-            let Some(frame) = self.reader.next_frame()? else { return Ok(progress) };
+            let Some(frame) = self.reader.follow()? else { return Ok(progress) };
             let (commands, epoch) = (frame.commands.to_vec(), frame.header.epoch);
             self.pending.push_back(Frame { commands, epoch, segment: self.reader.segment_index() });
             let executed = self.reader.chain().executed;

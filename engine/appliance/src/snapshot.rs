@@ -264,7 +264,7 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
     let Found { base, passed_over } =
         newest(&dir, data_key.as_ref(), |base| Ok((base.positions(&logs)?, base.encoder()?)))?;
     passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
-    let mut reader = Reader::deciphering(&dir, data_key.clone())?;
+    let mut reader = Reader::following(&dir, data_key.clone(), config.journal.durability.into())?;
     let key = reader.identity().key;
     let mut follower = match base {
         Some((base, ([sessions, feed], encoder))) => {

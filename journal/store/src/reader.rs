@@ -1,9 +1,10 @@
 //! The reader: frame after frame, each checked, from the first segment on.
 //!
 //! Beside a writer, sealed segments are read through memory maps; they never change. The segment that may
-//! still be written is read by plain reads, a frame at a time: a map of it would see bytes change under it,
-//! and tailing it that way was measured to halve the writer. Recovery reads every segment by direct reads:
-//! the page cache may hold what a failed write never brought to the disk.
+//! still be written is read into memory: a map of it would see bytes change under it, and tailing it that way was measured
+//! to halve the writer. Who follows a writer reads past the page cache, as the writer writes: what the cache holds
+//! a direct write must throw out first, which the kernel leaves to a thread of its own. Recovery reads every segment by
+//! direct reads: the page cache may hold what a failed write never brought to the disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use memmap2::MmapMut;
 
 use crate::archived;
 use crate::cipher::DataKey;
-use crate::dir::{self, IN_FLIGHT_MAX, Options};
+use crate::dir::{self, Durability, IN_FLIGHT_MAX, Options};
 use crate::disk::{Access, Disk, DiskFile, Os, aligned};
 use crate::error::Error;
 use crate::segment::read_header;
@@ -63,20 +64,23 @@ pub struct Reader<D: Disk = Os> {
     commands_read: u64,
     bytes_read: u64,
     tail: Tail,
+    /// Where a follower has found nothing, and how often in a row.
+    waits: ((u64, u64), u32),
 }
 
 /// How a reader reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    /// Beside whoever writes.
-    Beside,
+    /// Beside whoever writes; what is being written past the page cache or not.
+    Beside { direct: bool },
     /// While nobody writes; past the page cache or not.
     Alone { direct: bool },
 }
 
 impl Manner {
     fn direct(self) -> bool {
-        self == Self::Alone { direct: true }
+        let (Self::Beside { direct } | Self::Alone { direct }) = self;
+        direct
     }
 }
 
@@ -108,6 +112,18 @@ impl Reader {
     pub fn deciphering(dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
         Self::deciphering_on(&Os, dir, data_key)
     }
+
+    /// One that goes on with [`follow`](Self::follow) behind whoever writes, with this durability.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn following(
+        dir: &Path,
+        data_key: Option<Arc<DataKey>>,
+        durability: Durability,
+    ) -> Result<Self, Error> {
+        Self::following_on(&Os, dir, data_key, durability)
+    }
 }
 
 impl<D: Disk> Reader<D> {
@@ -116,7 +132,20 @@ impl<D: Disk> Reader<D> {
     /// # Errors
     /// As there.
     pub fn deciphering_on(disk: &D, dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
-        Self::new(disk, dir, data_key, Manner::Beside)
+        Self::new(disk, dir, data_key, Manner::Beside { direct: false })
+    }
+
+    /// [`following`](Reader::following), in another world.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn following_on(
+        disk: &D,
+        dir: &Path,
+        data_key: Option<Arc<DataKey>>,
+        durability: Durability,
+    ) -> Result<Self, Error> {
+        Self::new(disk, dir, data_key, Manner::Beside { direct: durability == Durability::Disk })
     }
 
     /// One that reads what the disk has, not what memory has of it. The caller holds the lock.
@@ -152,6 +181,7 @@ impl<D: Disk> Reader<D> {
             commands_read: 0,
             bytes_read: 0,
             tail: Tail::default(),
+            waits: ((0, 0), 0),
         })
     }
 
@@ -212,6 +242,25 @@ impl<D: Disk> Reader<D> {
     /// [`Error::Damaged`] when something was once written whole and is not so any more, and
     /// [`Error::Layout`], [`Error::Io`].
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        self.look(Some(u64::MAX))
+    }
+
+    /// [`next_frame`](Self::next_frame) for who asks again and again whether there is more. That something was once
+    /// written whole where nothing is now shows in what stands behind it: that is read only at the 16th, 32nd, 64th … call
+    /// in a row that finds nothing at one place, and only as far as writes in flight reach.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn follow(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        let place = (self.segment_index(), self.offset);
+        let times = if self.waits.0 == place { self.waits.1.saturating_add(1) } else { 1 };
+        self.waits = (place, times);
+        let is_asked = times >= 16 && times.is_power_of_two();
+        self.look(if is_asked { Some(2 * WINDOW_BYTES) } else { None })
+    }
+
+    /// The next frame; where there is none, evidence of damage is looked for in so many bytes, if any.
+    fn look(&mut self, evidence: Option<u64>) -> Result<Option<Frame<'_>>, Error> {
         loop {
             if self.segment.is_none() && !self.enter(1)? {
                 return Ok(None);
@@ -239,15 +288,25 @@ impl<D: Disk> Reader<D> {
                     put_void(&self.voids, &mut self.commands, &mut self.voided);
                     return Ok(Some(Frame { header, commands: &self.commands, voided: &self.voided }));
                 }
-                Err(unreadable) => match self.judge(unreadable)? {
-                    Verdict::Again => {}
-                    Verdict::NextSegment(index) => {
-                        if !self.enter(index)? {
-                            return Ok(None);
-                        }
+                Err(unreadable) => {
+                    let segment = self.segment.as_mut().expect("a frame was looked for in it");
+                    if segment.forget() {
+                        // It was read with those before it, and may have been finished since.
+                        continue;
                     }
-                    Verdict::End => return Ok(None),
-                },
+                    if evidence.is_none() && segment.may_go_on_at(self.offset) {
+                        return Ok(None);
+                    }
+                    match self.judge(unreadable, evidence.unwrap_or(u64::MAX))? {
+                        Verdict::Again => {}
+                        Verdict::NextSegment(index) => {
+                            if !self.enter(index)? {
+                                return Ok(None);
+                            }
+                        }
+                        Verdict::End => return Ok(None),
+                    }
+                }
             }
         }
     }
@@ -348,7 +407,7 @@ impl<D: Disk> Reader<D> {
                 None => Ok(false),
             };
         }
-        let sealed = self.manner == Manner::Beside && self.is_started(index + 1)?;
+        let sealed = matches!(self.manner, Manner::Beside { .. }) && self.is_started(index + 1)?;
         self.segment = Some(self.open_segment(path, index, sealed)?);
         self.offset = FRAMES_OFFSET;
         Ok(true)
@@ -387,16 +446,23 @@ impl<D: Disk> Reader<D> {
             return Err(Error::Damaged { path, offset: 0, seq: self.chain.last_seq.next(), what });
         }
         let source = match self.manner {
-            Manner::Beside if sealed => {
+            Manner::Beside { .. } if sealed => {
                 // SAFETY: the bytes of a map must not change while it is read. A sealed segment is written
                 // by nobody: the writer has gone on to the next one, and recovery cuts only the last. Who
                 // edits the file by hand while it is read breaks this, as with every mapped file.
                 let map = unsafe { file.map() };
                 Source::Sealed(map.map_err(Error::io("map", &path))?)
             }
-            Manner::Beside => {
+            Manner::Beside { .. } => {
                 let buffer = aligned(FRAME_BYTES_MAX).map_err(Error::io("get memory to read", &path))?;
-                Source::Growing(file, buffer)
+                Source::Growing(Growing {
+                    file,
+                    buffer,
+                    from: 0,
+                    filled: 0,
+                    is_fresh: false,
+                    next: BLOCK_BYTES,
+                })
             }
             Manner::Alone { .. } => {
                 let stream = self.disk.stream(file);
@@ -444,15 +510,21 @@ impl<D: Disk> Reader<D> {
     /// it as durable, a later segment with frames, bytes further on than writes in flight
     /// reach. The evidence is gathered first and the frame read again then: on a live journal it may
     /// have been finished meanwhile, and the evidence is only good against what came before it.
-    fn judge(&mut self, unreadable: FrameError) -> Result<Verdict, Error> {
+    ///
+    /// Of this segment, the next `within` bytes are looked at.
+    fn judge(&mut self, unreadable: FrameError, within: u64) -> Result<Verdict, Error> {
         let index = self.segment.as_ref().expect("a frame was looked for in it").header.index;
         let next = index + 1;
         // Segments begin in order: what is found out about the later ones first holds against the next.
         let later_wrong = self.later(index)?;
         let next_started = self.is_started(next)?;
         let segment = self.segment.as_mut().expect("a frame was looked for in it");
-        let rest = segment.rest(self.offset, &self.identity)?;
-        if segment.frame(&mut self.decode, self.offset)?.is_ok() {
+        segment.forget();
+        let rest = segment.rest(self.offset, within, &self.identity)?;
+        segment.forget();
+        let is_there = segment.frame(&mut self.decode, self.offset)?.is_ok();
+        segment.forget();
+        if is_there {
             return Ok(Verdict::Again);
         }
         let room = segment.header.bytes - self.offset;
@@ -585,10 +657,45 @@ struct OpenSegment<D: Disk> {
 #[derive(Debug)]
 enum Source<D: Disk> {
     Sealed(<D::File as DiskFile>::Map),
-    /// The file, and room for one frame.
-    Growing(D::File, MmapMut),
+    /// A file that is being written.
+    Growing(Growing<D::File>),
     /// A file that nobody writes.
     AtRest(D::Stream),
+}
+
+/// A file that is being written, and what was last read of it.
+#[derive(Debug)]
+struct Growing<F> {
+    file: F,
+    /// Room for the longest frame.
+    buffer: MmapMut,
+    /// Where what is in it begins in the file, and how much that is.
+    from: u64,
+    filled: usize,
+    /// It was read for the bytes that were asked for last, not for some before them.
+    is_fresh: bool,
+    /// How much is read at once next time: more from time to time, as long as frames are found in it.
+    next: usize,
+}
+
+impl<F: DiskFile> Growing<F> {
+    /// `length` bytes from `offset` on of a file of `end` bytes. What was read with others before them may be out of date.
+    fn bytes(&mut self, offset: u64, length: usize, end: u64) -> io::Result<&[u8]> {
+        let kept = offset.checked_sub(self.from).filter(|at| at + length as u64 <= self.filled as u64);
+        let at = if let Some(at) = kept {
+            self.is_fresh &= at == 0;
+            at as usize
+        } else {
+            let wanted = length.max(self.next);
+            let wanted = (wanted as u64).min(end - offset) as usize;
+            self.filled = 0;
+            self.file.read_exact_at(&mut self.buffer[..wanted], offset)?;
+            (self.from, self.filled, self.is_fresh) = (offset, wanted, true);
+            self.next = self.buffer.len().min(2 * self.next);
+            0
+        };
+        Ok(&self.buffer[at..][..length])
+    }
 }
 
 /// What it takes to read a frame.
@@ -618,13 +725,25 @@ impl<D: Disk> OpenSegment<D> {
         let length = (length as u64).min(self.header.bytes - offset) as usize;
         match &mut self.source {
             Source::Sealed(map) => Ok(&map[offset as usize..][..length]),
-            Source::Growing(file, buffer) => {
-                let buffer = &mut buffer[..length];
-                file.read_exact_at(buffer, offset).map_err(Error::io("read", &self.path))?;
-                Ok(buffer)
+            Source::Growing(growing) => {
+                let bytes = growing.bytes(offset, length, self.header.bytes);
+                bytes.map_err(Error::io("read", &self.path))
             }
             Source::AtRest(stream) => stream.bytes(offset, length).map_err(Error::io("read", &self.path)),
         }
+    }
+
+    /// Whether the next frame may still come there, whatever it is; where there is no room for the longest, the next segment
+    /// may have been begun.
+    fn may_go_on_at(&self, offset: u64) -> bool {
+        matches!(self.source, Source::Growing(_)) && self.header.bytes - offset >= FRAME_BYTES_MAX as u64
+    }
+
+    /// Forgets what was read of a file that is being written; whether what was asked for last was read before it was.
+    fn forget(&mut self) -> bool {
+        let Source::Growing(growing) = &mut self.source else { return false };
+        growing.next = BLOCK_BYTES;
+        std::mem::take(&mut growing.filled) > 0 && !growing.is_fresh
     }
 
     fn frame<'a>(
@@ -645,9 +764,9 @@ impl<D: Disk> OpenSegment<D> {
         Ok(Bytes::decipher(deciphered, &decode.cluster, place, &**cipher))
     }
 
-    fn rest(&mut self, offset: u64, identity: &Identity) -> Result<Rest, Error> {
+    fn rest(&mut self, offset: u64, within: u64, identity: &Identity) -> Result<Rest, Error> {
         let mut rest = Rest { end: offset, headers: Vec::new(), misdirected: None };
-        let (end, nonce) = (self.header.bytes, self.header.nonce);
+        let (end, nonce) = (self.header.bytes.min(offset.saturating_add(within)), self.header.nonce);
         let mut from = offset;
         while from < end {
             let bytes = self.bytes(from, FRAME_BYTES_MAX)?;

@@ -158,7 +158,8 @@ impl Uring {
         let slot = &mut self.slots[id as usize];
         let Some(socket) = &slot.socket else { return };
         slot.is_receiving = true;
-        let entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), id as u16).build().user_data(u64::from(id));
+        let entry =
+            opcode::RecvMulti::new(Fd(socket.as_raw_fd()), id as u16).build().user_data(u64::from(id));
         self.push(&entry);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ironbell_record::{FrameCopy, Point};
 use ironbell_replica::primary::Link;
 use ironbell_runtime::Stop;
-use ironbell_store::{DataKey, Error, Reader};
+use ironbell_store::{DataKey, Durability, Error, Reader};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{Nanos, Seq};
 
@@ -58,7 +58,12 @@ impl CatchUp {
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(dir: PathBuf, data_key: Option<Arc<DataKey>>, stop: Stop) -> Result<Self, Failure> {
+    pub fn start(
+        dir: PathBuf,
+        data_key: Option<Arc<DataKey>>,
+        durability: Durability,
+        stop: Stop,
+    ) -> Result<Self, Failure> {
         let (wanted, mut wants) = ring::<Point>(4);
         let (mut read, chunks) = ring(4);
         let work = move || {
@@ -68,7 +73,7 @@ impl CatchUp {
                     std::thread::sleep(PAUSE);
                     continue;
                 };
-                let chunk = read_chunk(&dir, data_key.as_ref(), from, &mut reader);
+                let chunk = read_chunk(&dir, data_key.as_ref(), durability, from, &mut reader);
                 // As many can be asked for as there is room for.
                 let _ = read.push(chunk);
             }
@@ -134,6 +139,7 @@ impl CatchUp {
 fn read_chunk(
     dir: &std::path::Path,
     data_key: Option<&Arc<DataKey>>,
+    durability: Durability,
     from: Point,
     reader: &mut Option<(Reader, Point)>,
 ) -> Chunk {
@@ -142,12 +148,12 @@ fn read_chunk(
         let (mut open, mut at) = match reader.take().filter(|(_, at)| *at == from) {
             Some(open) => open,
             None => {
-                let mut open = Reader::deciphering(dir, data_key.cloned())?;
+                let mut open = Reader::following(dir, data_key.cloned(), durability)?;
                 open.after(&from)?;
                 (open, from)
             }
         };
-        while chunk.bytes.len() < CHUNK_BYTES && open.next_frame()?.is_some() {
+        while chunk.bytes.len() < CHUNK_BYTES && open.follow()?.is_some() {
             let copy = open.last_copy()?;
             let start = chunk.bytes.len();
             chunk.bytes.resize(start + copy.encoded_bytes(), 0);

@@ -130,6 +130,66 @@ fn a_reader_beside_the_writer_sees_what_is_finished() {
     }
 }
 
+#[test]
+fn a_follower_reads_ahead_of_nothing_that_is_unfinished() {
+    let scratch = Scratch::formatted("follower");
+    // Segments of a dozen frames, so that it is at their ends at all times.
+    let options = Options { segment_bytes: 2 * SMALL, ..scratch.options() };
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &options);
+    let mut reader = Reader::following(scratch.dir(), None, options.durability).expect("it is formatted");
+    let mut rng = Rng::new("follower");
+    let mut seen = 0;
+    for round in 0..1_000 {
+        // Frames in flight are looked for too, while they are being written.
+        write(
+            &mut writer,
+            &mut maker,
+            (0..rng.below(4)).map(|_| rng.below(500) as usize).collect::<Vec<_>>(),
+        );
+        if round % 3 == 0 {
+            while writer.in_flight() > 0 {
+                writer.poll().expect("no write fails");
+            }
+        }
+        let durable = writer.durable().get();
+        while let Some(frame) = reader.follow().expect("nothing is damaged") {
+            assert_eq!(frame.commands, commands(seen + 1, frame.commands.len()));
+            seen += frame.commands.len() as u64;
+        }
+        assert!(seen >= durable, "round {round}: read to {seen} of {durable}");
+    }
+    assert!(scratch.segments().len() > 10, "the flow was meant to fill segments");
+}
+
+#[test]
+fn a_follower_finds_a_frame_that_was_lost() {
+    let scratch = Scratch::formatted("lost");
+    let (_, mut writer, mut maker) = reopen(scratch.dir(), &scratch.options());
+    let mut reader =
+        Reader::following(scratch.dir(), None, scratch.options().durability).expect("it is formatted");
+    let mut append = |count| {
+        write(&mut writer, &mut maker, [count]);
+        while writer.in_flight() > 0 {
+            writer.poll().expect("no write fails");
+        }
+    };
+    append(20);
+    while reader.follow().expect("nothing is damaged").is_some() {}
+    append(50);
+    append(3);
+    let lost = |header: &&FrameHeader| header.first_seq == Seq(21);
+    let all = headers(scratch.dir()).expect("nothing is wrong with it");
+    let offset = all.iter().find(lost).expect("it was written").place.offset;
+    let bytes = get(&scratch.segment(1), offset, BLOCK_BYTES);
+    put(&scratch.segment(1), offset, &[0; BLOCK_BYTES]);
+    // Nothing may have been written yet; in the end it is looked into.
+    let found = (0..100).find_map(|_| reader.follow().map(|frame| assert!(frame.is_none())).err());
+    let found = found.expect("the next frame knew it to be safe");
+    assert!(matches!(found, Error::Damaged { offset: at, seq: Seq(21), .. } if at == offset), "{found}");
+    put(&scratch.segment(1), offset, &bytes);
+    assert!(reader.follow().expect("it is back").is_some());
+}
+
 /// Waits until all that was appended is durable, and ends without an orderly end.
 fn abandon(mut writer: Writer, maker: SegmentMaker) {
     while writer.in_flight() > 0 {
