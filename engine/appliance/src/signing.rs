@@ -20,7 +20,7 @@ mod papers;
 mod process;
 mod witnesses;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -284,7 +284,37 @@ pub(crate) struct Notary {
     events: Vec<Event>,
     record: Vec<u8>,
     /// The parts of the last command, with what they say.
-    parts: BTreeMap<Part, Vec<u8>>,
+    parts: Parts,
+}
+
+/// Parts of a command, used again and again.
+#[derive(Default)]
+struct Parts {
+    each: Vec<(Part, Vec<u8>)>,
+    used: usize,
+}
+
+impl Parts {
+    fn all(&self) -> &[(Part, Vec<u8>)] {
+        &self.each[..self.used]
+    }
+
+    /// What a part says; what all of its kind begin with, if it is new. Nearly all commands have a handful, and who
+    /// was told something last is told more.
+    fn of(&mut self, part: Part, begin: &[&[u8]]) -> &mut Vec<u8> {
+        let place = self.all().iter().rposition(|(this, _)| *this == part).unwrap_or_else(|| {
+            if self.used == self.each.len() {
+                self.each.push((part, Vec::new()));
+            }
+            let (this, content) = &mut self.each[self.used];
+            *this = part;
+            content.clear();
+            begin.iter().for_each(|piece| content.extend_from_slice(piece));
+            self.used += 1;
+            self.used - 1
+        });
+        &mut self.each[place].1
+    }
 }
 
 impl Notary {
@@ -298,7 +328,7 @@ impl Notary {
             entry: Entry::default(),
             events: Vec::new(),
             record: Vec::new(),
-            parts: BTreeMap::new(),
+            parts: Parts::default(),
         }
     }
 
@@ -320,7 +350,7 @@ impl Notary {
         self.gather(command, epoch);
         let salt = self.salts.of(command.seq.0, command.time.0);
         self.entry.clear();
-        for (part, content) in &self.parts {
+        for (part, content) in self.parts.all() {
             self.entry.add(&salt, *part, &[content]);
         }
         self.entry.finish(&salt)
@@ -328,35 +358,32 @@ impl Notary {
 
     fn gather(&mut self, command: &Sequenced, epoch: u64) {
         let seq = command.seq.0.to_be_bytes();
-        self.parts.clear();
-        let begin = |number: u32| [&seq[..], &number.to_be_bytes()].concat();
-        self.record.clear();
-        self.record.resize(command::bytes(&command.command), 0);
-        command::encode(command.time, &command.command, &mut self.record);
-        self.parts.insert(Part::Command, [&seq[..], &self.record].concat());
-        self.parts.insert(Part::Time, [seq, command.time.0.to_be_bytes()].concat());
+        let Self { parts, directory, record, .. } = self;
+        parts.used = 0;
+        record.clear();
+        record.resize(command::bytes(&command.command), 0);
+        command::encode(command.time, &command.command, record);
+        parts.of(Part::Command, &[&seq, record]);
+        parts.of(Part::Time, &[&seq, &command.time.0.to_be_bytes()]);
         let output_hash = self.engine.output_hash().to_be_bytes();
-        self.parts.insert(Part::State, [&seq[..], &epoch.to_be_bytes(), &output_hash].concat());
+        parts.of(Part::State, &[&seq, &epoch.to_be_bytes(), &output_hash]);
         let mut teller = Teller::default();
         for event in &self.events {
-            self.directory.apply(&event.body);
-            let parts = &mut self.parts;
-            teller.messages(event, &self.directory, &mut |port, message| {
-                let told = parts.entry(Part::Port(port.0)).or_insert_with(|| begin(port.0));
+            directory.apply(&event.body);
+            teller.messages(event, directory, &mut |port, message| {
+                let told = parts.of(Part::Port(port.0), &[&seq, &port.0.to_be_bytes()]);
                 let length = u16::try_from(message.len()).expect("a message is shorter than 64 KiB");
                 told.extend_from_slice(&length.to_be_bytes());
                 told.extend_from_slice(message);
             });
-            if let Some((account, line)) = posting(&event.body) {
-                let posted = self.parts.entry(Part::Account(account)).or_insert_with(|| begin(account));
-                posted.extend_from_slice(line.as_bytes());
-            }
+            post(&event.body, |account| parts.of(Part::Account(account), &[&seq, &account.to_be_bytes()]));
         }
     }
 
     /// What the last command's part says, its salt, and its way to the entry.
     pub(crate) fn shown(&mut self, command: &Sequenced, part: Part) -> Option<ironbell_hsm::Shown> {
-        let content = self.parts.get(&part)?.clone();
+        let (_, content) = self.parts.all().iter().find(|(this, _)| *this == part)?;
+        let content = content.clone();
         let (place, path) = self.entry.path(part)?;
         let salt = self.salts.of(command.seq.0, command.time.0).of(part);
         Some(ironbell_hsm::Shown { kind: part.kind(), salt, content, place, path })
@@ -364,32 +391,31 @@ impl Notary {
 
     /// Whom the last command had something for.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + '_ {
-        self.parts.keys().copied()
+        self.parts.all().iter().map(|(part, _)| *part)
     }
 }
 
-/// What was posted to an account, as a line of text. Amounts are in the asset's smallest unit.
-fn posting(body: &EventBody) -> Option<(u32, String)> {
-    match body {
+/// Adds what was posted to an account to what `part` says of it, as a line of text. Amounts are in the asset's smallest unit.
+fn post<'a>(body: &EventBody, part: impl FnOnce(u32) -> &'a mut Vec<u8>) {
+    let written = match body {
         EventBody::Funded { id, account, asset, amount } => {
-            Some((account.0, format!("funded {id} asset {} amount {}\n", asset.0, amount.0)))
+            writeln!(part(account.0), "funded {id} asset {} amount {}", asset.0, amount.0)
         }
         EventBody::Settled(settled) => {
             let side = if settled.buys { "buys" } else { "sells" };
-            Some((
-                settled.account.0,
-                format!(
-                    "trade {} instrument {} {side} base {} quote {} fee {}\n",
-                    settled.match_number.0,
-                    settled.instrument.0,
-                    settled.base.0,
-                    settled.quote.0,
-                    settled.fee.0
-                ),
-            ))
+            writeln!(
+                part(settled.account.0),
+                "trade {} instrument {} {side} base {} quote {} fee {}",
+                settled.match_number.0,
+                settled.instrument.0,
+                settled.base.0,
+                settled.quote.0,
+                settled.fee.0
+            )
         }
-        _ => None,
-    }
+        _ => Ok(()),
+    };
+    written.expect("memory takes text");
 }
 
 /// Follows the journal as far as it is committed.

@@ -26,6 +26,9 @@ use crate::failure::Failure;
 use crate::operator::{Ask, Told};
 use crate::words::PhaseWord;
 
+/// How much it yields to others of its machine: nice(2).
+const NICE: i32 = 10;
+
 /// The tree, and what makes it grow.
 struct Following {
     follower: Follower,
@@ -420,6 +423,10 @@ impl Process {
 pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let stop: Arc<AtomicBool> = crate::node::signals()?;
+    // Where it has no CPU of its own, the order path goes first. It costs nothing where it has.
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::warn!(%error, "it runs at the priority it was started with");
+    }
     let mut process = Process::open(Config::read(config)?, after, &stop)?;
     tracing::info!(size = process.follow.tree.size(), origin = process.signing.origin, "signing");
     let every = Duration::from_nanos(process.signing.every.0);
