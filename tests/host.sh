@@ -122,7 +122,7 @@ boot() {
 
 ssh_options=(-i "$target/host-key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=2)
 
-in_ask_for_binary() {
+ask_for_binary() {
     if ((EUID != 0)); then
         echo "host: a machine is booted by root only" >&2
         exit 1
@@ -140,7 +140,7 @@ in_ask_for_binary() {
     fi
 }
 
-machine() {
+in_machine() {
     ssh -q "${ssh_options[@]}" -p "$port" root@127.0.0.1 "$@"
 }
 

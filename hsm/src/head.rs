@@ -56,7 +56,7 @@ impl HeadFile {
             return Err(state(path, "there is one already: it is never made anew, lest the log sign twice"));
         }
         let head = Head::empty();
-        write_durably(path, &text_of(&head))?;
+        write_durably(path, &text_of(TITLE, &head))?;
         Ok(Self { path: path.to_owned(), head, poisoned: false })
     }
 
@@ -66,7 +66,7 @@ impl HeadFile {
     /// [`Error::State`] when it is missing or damaged: it is not guessed what was signed.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(|error| state(path, &error.to_string()))?;
-        let head = parse(&text).ok_or_else(|| {
+        let head = parse(TITLE, &text).ok_or_else(|| {
             state(path, "it is damaged: put back what it held, which is the last line of the checkpoint log")
         })?;
         Ok(Self { path: path.to_owned(), head, poisoned: false })
@@ -109,7 +109,7 @@ impl HeadFile {
                 _ => "its proof does not verify",
             })
         })?;
-        if let Err(error) = write_durably(&self.path, &text_of(&next)) {
+        if let Err(error) = write_durably(&self.path, &text_of(TITLE, &next)) {
             self.poisoned = true;
             return Err(error);
         }
@@ -122,9 +122,9 @@ fn state(path: &Path, why: &str) -> Error {
     Error::State { path: path.to_owned(), why: why.to_owned() }
 }
 
-fn text_of(head: &Head) -> String {
+pub(crate) fn text_of(title: &str, head: &Head) -> String {
     let body = format!(
-        "{TITLE}\nepoch {}\nsize {}\nroot {}\n",
+        "{title}\nepoch {}\nsize {}\nroot {}\n",
         head.epoch,
         head.size,
         Base64::encode_string(&head.root)
@@ -133,15 +133,15 @@ fn text_of(head: &Head) -> String {
     format!("{body}sha256 {}\n", Base64::encode_string(&sum))
 }
 
-fn parse(text: &str) -> Option<Head> {
+pub(crate) fn parse(title: &str, text: &str) -> Option<Head> {
     let mut lines = text.strip_suffix('\n')?.split('\n');
-    let title = lines.next()?;
+    lines.next()?;
     let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
     let epoch = parse_decimal(field("epoch")?).ok()?;
     let size = parse_decimal(field("size")?).ok()?;
     let root = parse_hash(field("root")?).ok()?;
     let head = Head { epoch, size, root };
-    (title == TITLE && text_of(&head) == text).then_some(head)
+    (text_of(title, &head) == text).then_some(head)
 }
 
 /// Replaces a file's text so that after a power cut the old or the new stands there, and after this call the new.

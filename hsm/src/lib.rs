@@ -50,7 +50,7 @@ pub use software::SoftwareSigner;
 pub use token::{
     Leaves, PinTrouble, Token, TokenConfig, TokenKey, TokenSigner, TokenWrap, confirm_pin, init_token,
 };
-pub use tree::Tree;
+pub use tree::{Tree, replace_file};
 pub use witness::{AddCheckpoint, Answer, Witness};
 pub use wrap_file::{TokenKeyFile, open_wrap};
 

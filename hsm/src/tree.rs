@@ -7,8 +7,10 @@
 //! DIR/tile-2       32 bytes for each 65,536 …                 ┘ of the file of that level
 //! ```
 //!
-//! Append-only, and a shortcut: everything in it follows from the journal. It is synced before a head over it is
-//! signed; what a crash left behind the last signed head is cut off.
+//! DIR/synced       the head up to which all of this is on disk
+//!
+//! Append-only, and a shortcut: everything in it follows from the journal. It is synced from time to time, and gone on with
+//! behind what was synced or signed last, whichever is smaller; what a crash left behind that is cut off.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,6 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::entry::log_leaf;
+use crate::head::{parse, text_of, write_durably};
 use crate::merkle::{Frontier, Hash, Nodes, node_hash};
 use crate::{Error, Head};
 
@@ -25,6 +28,8 @@ const TILE_LEVELS: u32 = 8;
 const TILE_HASHES: u64 = 1 << TILE_LEVELS;
 /// Rows that a log of 2^64 leaves has.
 const ROWS: usize = (u64::BITS / TILE_LEVELS) as usize;
+const SYNCED: &str = "synced";
+const SYNCED_TITLE: &str = "ironbell synced tree v1";
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -108,19 +113,29 @@ impl Row {
 /// The hashes of a log.
 #[derive(Debug)]
 pub struct Tree {
+    dir: PathBuf,
     entries: Row,
     rows: Vec<Row>,
     frontier: Frontier,
 }
 
 impl Tree {
-    /// Opens what is in `dir`, or begins there, and goes on behind `head`, the last that was signed.
+    /// Opens what is in `dir`, or begins there. It then has as many leaves as `head`, the last that was signed, or fewer where
+    /// less had been synced.
     ///
     /// # Errors
     /// [`Error::State`] when it cannot be read, or does not lead to that head: it is to be made again from the journal.
     pub fn open(dir: &Path, head: &Head) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(|error| Error::State { path: dir.into(), why: error.to_string() })?;
-        Self::open_for(dir, head, Access::Write)
+        let failed = |path: &Path, why: &str| Error::State { path: path.into(), why: why.into() };
+        fs::create_dir_all(dir).map_err(|error| failed(dir, &error.to_string()))?;
+        let path = dir.join(SYNCED);
+        let synced = match fs::read_to_string(&path) {
+            Ok(text) => parse(SYNCED_TITLE, &text)
+                .ok_or_else(|| failed(&path, "it is damaged: remove the directory, it is made again"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Head::empty(),
+            Err(error) => return Err(failed(&path, &error.to_string())),
+        };
+        Self::open_for(dir, if synced.size < head.size { &synced } else { head }, Access::Write)
     }
 
     /// Opens what is in `dir` up to `head` to read it, beside whoever makes it grow.
@@ -138,7 +153,7 @@ impl Tree {
             Row::open(dir.join(format!("tile-{number}")), count * HASH_BYTES, access)
         };
         let rows = (0..ROWS).map(row).collect::<Result<_, _>>()?;
-        let mut tree = Self { entries, rows, frontier: Frontier::default() };
+        let mut tree = Self { dir: dir.to_owned(), entries, rows, frontier: Frontier::default() };
         tree.frontier = Frontier::of(&tree, head.size)?;
         if tree.frontier.root() != head.root {
             let why =
@@ -175,19 +190,26 @@ impl Tree {
         pushed
     }
 
+    /// Writes all of it, so that others who [read](Self::read) it find it.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn flush(&mut self) -> Result<(), Error> {
+        std::iter::once(&mut self.entries).chain(&mut self.rows).try_for_each(Row::flush)
+    }
+
     /// Puts all of it on disk.
     ///
     /// # Errors
     /// [`Error::State`].
     pub fn sync(&mut self) -> Result<(), Error> {
-        for row in std::iter::once(&mut self.entries).chain(&mut self.rows) {
-            if row.buffer.is_empty() && row.written == 0 {
-                continue;
-            }
-            row.flush()?;
+        self.flush()?;
+        for row in std::iter::once(&self.entries).chain(&self.rows).filter(|row| row.written > 0) {
             row.file.sync_data().map_err(|error| row.failed(&error))?;
         }
-        Ok(())
+        // Of which epoch it is does not matter here.
+        let synced = Head { epoch: 0, size: self.size(), root: self.root() };
+        write_durably(&self.dir.join(SYNCED), &text_of(SYNCED_TITLE, &synced))
     }
 
     /// The entry of a leaf.
@@ -224,7 +246,7 @@ impl Tree {
             }
             Ok(bundle)
         })?;
-        crate::head::write_durably(&dir.join("checkpoint"), checkpoint)
+        write_durably(&dir.join("checkpoint"), checkpoint)
     }
 }
 
@@ -241,11 +263,11 @@ fn publish_row(
         missing -= 1;
     }
     for tile in missing..full {
-        write_file(&dir.join(tile_path(tile)), &bytes_of(tile * TILE_HASHES, TILE_HASHES)?)?;
+        replace_file(&dir.join(tile_path(tile)), &bytes_of(tile * TILE_HASHES, TILE_HASHES)?)?;
     }
     if rest > 0 {
         let path = dir.join(format!("{}.p/{rest}", tile_path(full)));
-        write_file(&path, &bytes_of(full * TILE_HASHES, rest)?)?;
+        replace_file(&path, &bytes_of(full * TILE_HASHES, rest)?)?;
     }
     Ok(())
 }
@@ -261,10 +283,13 @@ fn tile_path(index: u64) -> String {
     path
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Replaces a file, whose directory is made if there is none: a reader sees the old or the new one whole. Not durably.
+///
+/// # Errors
+/// [`Error::State`].
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         fs::create_dir_all(path.parent().expect("it has a directory"))?;
-        // A reader sees a whole file or none.
         let aside = path.with_extension("new");
         let mut file = File::create(&aside)?;
         file.write_all(bytes)?;
@@ -313,6 +338,12 @@ mod tests {
             }
         }
         assert_eq!(tree.root(), naive_root(&leaves));
+        tree.flush().expect("it is written");
+        let unsynced = Head { epoch: 1, size: tree.size(), root: tree.root() };
+        assert_eq!(
+            Tree::read(&path, &unsynced).expect("others see it").entry(69_999).expect("it is in"),
+            entry(69_999)
+        );
         // A crash: the buffers are lost, more or less than what was signed is in the files.
         drop(tree);
         let mut tree = Tree::open(&path, &head).expect("it goes on behind the signed head");
@@ -337,6 +368,9 @@ mod tests {
         tree.sync().expect("it is written");
         let last = Head { epoch: 1, size, root: tree.root() };
         drop(tree);
+        // What was signed and not synced is made again.
+        let beyond = Head { size: size + 1, ..last };
+        assert_eq!(Tree::open(&path, &beyond).expect("what was synced").size(), size);
         // A changed byte anywhere on the way to the root is found at the next start.
         let file = path.join("tile-0");
         let mut bytes = fs::read(&file).expect("it is there");

@@ -26,6 +26,10 @@ use crate::failure::Failure;
 use crate::operator::{Ask, Told};
 use crate::words::PhaseWord;
 
+/// From one sync of the tree to the next. What is lost with the power is made again from the journal; each sync is felt by
+/// the journal's writes to the same disk.
+const SYNC_EVERY: Duration = Duration::from_secs(10);
+
 /// How much it yields to others of its machine: nice(2).
 const NICE: i32 = 10;
 
@@ -95,7 +99,7 @@ impl Following {
             return Err(another_history(head.size));
         }
         if head.size > last.size {
-            self.tree.sync()?;
+            self.tree.flush()?;
             let proof = consistency_proof(&self.tree, last.size, head.size)?;
             head_file.advance(Head { epoch: self.follower.epoch, ..head }, &proof)?;
         }
@@ -189,6 +193,8 @@ struct Process {
     witnesses: Witnesses,
     /// What is signed and shown to witnesses, and until when.
     shown: Option<(Note, Instant)>,
+    /// When the tree was last put on disk.
+    synced_at: Instant,
     /// When the desk may be asked again.
     ask_at: Instant,
     is_late: bool,
@@ -224,7 +230,7 @@ impl Process {
         let journaled = follow.journaled;
         if journaled.size > head_file.head().size {
             tracing::info!(size = journaled.size, "another node signed up to here: going on behind it");
-            follow.tree.sync()?;
+            follow.tree.flush()?;
             let proof = consistency_proof(&follow.tree, head_file.head().size, journaled.size)?;
             head_file.advance(journaled, &proof)?;
         }
@@ -263,6 +269,7 @@ impl Process {
             papers,
             witnesses: Witnesses::start(&signing.witnesses)?,
             shown: None,
+            synced_at: Instant::now(),
             ask_at: Instant::now(),
             is_late: false,
             config,
@@ -278,7 +285,11 @@ impl Process {
         if self.follow.notable <= last {
             return Ok(());
         }
-        self.follow.tree.sync()?;
+        self.follow.tree.flush()?;
+        if self.synced_at.elapsed() >= SYNC_EVERY {
+            self.follow.tree.sync()?;
+            self.synced_at = Instant::now();
+        }
         let head = Head {
             epoch: self.follow.follower.epoch,
             size: self.follow.tree.size(),
@@ -373,7 +384,8 @@ impl Process {
             fs::create_dir_all(site).map_err(|e| Failure::file(site, e, "make it writable"))?;
             self.follow.tree.publish(site, head.size, &text)?;
         }
-        ironbell_hsm::write_durably(&self.files.checkpoint(), &text)?;
+        // The log has it: it is signed again if the power fails now.
+        ironbell_hsm::replace_file(&self.files.checkpoint(), text.as_bytes())?;
         self.signed = head;
         self.checkpoints += 1;
         self.herald.tell(head);
