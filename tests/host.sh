@@ -7,7 +7,7 @@
 #   tests/host.sh pair     three of them on a network of their own: two nodes, three etcd members over TLS; rolling upgrade and
 #                          failover drill with a member who trades, backup and restore, keys rotated, a node taken down
 #
-# As root: it makes a Debian root with mmdebstrap (kept under target/), boots copies of it, and ends them again. While `pair` runs,
+# As root: it makes a Debian root with mmdebstrap (kept under target/), boots copies of it, and ends them again. While they run,
 # this machine forwards its packets for 10.231.26.0/24, by which the packages come.
 # Its last line says 'host: N passed, N failed'.
 set -euo pipefail
@@ -52,8 +52,8 @@ lint() {
 
 # --- the machines
 
-root=$target/host-root
-port=22622
+bridge=ironbell0
+network=10.231.26
 declare -A pids=()
 
 stop_machines() {
@@ -76,9 +76,9 @@ key_for_machines() {
     ssh-keygen -q -t ed25519 -N '' -f "$target/host-key"
 }
 
-# make_root FOLDER ADDRESS PORT: a machine that may be logged into at this address.
+# make_root NAME: a machine that may be logged into at its address.
 make_root() {
-    local root=$1 address=$2 port=$3 suite tar=$target/host-root.tar
+    local name=$1 root=$target/host-$1 suite tar=$target/host-root.tar
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     [[ -e $tar ]] || mmdebstrap --quiet --variant=minbase \
         --include=systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,procps,ca-certificates,util-linux \
@@ -94,25 +94,34 @@ make_root() {
     home=$root$(awk -F: '$1 == "root" {print $6}' "$root/etc/passwd")
     install -d -m 700 "$home/.ssh"
     install -m 600 "$target/host-key.pub" "$home/.ssh/authorized_keys"
-    printf 'Port %s\nListenAddress %s\nPermitRootLogin prohibit-password\n' "$port" "$address" >"$root/etc/ssh/sshd_config.d/10-test.conf"
-    # The socket unit would listen on port 22 of the tester's own network.
+    echo 'PermitRootLogin prohibit-password' >"$root/etc/ssh/sshd_config.d/10-test.conf"
+    cat >"$root/etc/systemd/system/address.service" <<EOF
+[Unit]
+Before=ssh.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'ip link set host0 up && ip address add $(address_of "$name")/24 dev host0 && ip route add default via $network.1'
+[Install]
+WantedBy=multi-user.target
+EOF
     systemctl --quiet --root="$root" mask ssh.socket systemd-networkd.service systemd-networkd.socket
-    systemctl --quiet --root="$root" enable ssh.service
+    systemctl --quiet --root="$root" enable ssh.service address.service
     # Names are found as the tester finds them.
     rm -f "$root/etc/resolv.conf"
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     [[ -d /etc/apt/apt.conf.d ]] && cp -L /etc/apt/apt.conf.d/*proxy* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
 }
 
-# boot NAME FOLDER ADDRESS PORT [an argument of systemd-nspawn …]
+# boot NAME: from empty.
 boot() {
-    local name=$1 root=$2 address=$3 port=$4
-    shift 4
-    systemd-nspawn --quiet --directory="$root" --boot --register=no --keep-unit --resolv-conf=off "$@" \
-        >"$target/host-console-$name.log" 2>&1 &
+    local name=$1
+    make_root "$name"
+    systemd-nspawn --quiet --directory="$target/host-$name" --boot --register=no --keep-unit --resolv-conf=off \
+        --network-bridge="$bridge" --machine="$name" >"$target/host-console-$name.log" 2>&1 &
     pids[$name]=$!
     for _ in $(seq 600); do
-        ssh -q "${ssh_options[@]}" -p "$port" "root@$address" true 2>/dev/null && return 0
+        on "$name" true 2>/dev/null && return 0
         kill -0 "${pids[$name]}" 2>/dev/null || break
         sleep 0.1
     done
@@ -139,87 +148,6 @@ ask_for_binary() {
         exit 1
     fi
 }
-
-in_machine() {
-    ssh -q "${ssh_options[@]}" -p "$port" root@127.0.0.1 "$@"
-}
-
-play() {
-    (cd ansible && ansible-playbook --inventory inventories/lab/hosts.yml \
-        --extra-vars "ansible_host=127.0.0.1 ansible_port=$port ansible_user=root ansible_ssh_private_key_file=$target/host-key" \
-        --ssh-common-args "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" \
-        --extra-vars "ironbell_binary=$binary" "$@")
-}
-
-site() {
-    local started=$SECONDS
-    play playbooks/site.yml || return 1
-    echo "host: from an empty machine to a running node in $((SECONDS - started)) s"
-}
-
-unchanged() {
-    local out
-    out=$(play playbooks/site.yml "$@") || { echo "$out"; return 1; }
-    grep -B 3 '^changed:' <<<"$out" >&2 || true
-    grep -E '^lab-1 +: ' <<<"$out" | tee /dev/stderr | grep -q 'changed=0 .*failed=0'
-}
-
-runs_confined() {
-    in_machine systemctl is-active --quiet ironbell.service &&
-        in_machine "grep -q '^CapEff:.0000000000000000' /proc/\$(systemctl show -P MainPID ironbell)/status" &&
-        in_machine "test \"\$(stat -c %U /proc/\$(systemctl show -P MainPID ironbell))\" = ironbell"
-}
-
-survives_a_restart() {
-    local before after
-    in_machine systemctl restart ironbell.service
-    in_machine "journalctl -u ironbell -o cat" | grep -q 'stopped: drained, journal sealed' || return 1
-    for _ in $(seq 100); do
-        after=$(in_machine "runuser -u ironbell -- ironbell status --json --config /etc/ironbell/node.toml" 2>/dev/null) && break
-        sleep 0.1
-    done
-    before=$(in_machine "runuser -u ironbell -- ironbell inspect ledger --config /etc/ironbell/node.toml")
-    [[ -n $after ]] && grep -q USD <<<"$before"
-}
-
-backs_up() {
-    in_machine systemctl start ironbell-archive.service && in_machine systemctl start ironbell-verify.service
-}
-
-verify_fails_on_what_is_not_so() {
-    # A production profile asks for CPUs of its own, which this machine has none of.
-    ! play playbooks/verify.yml --extra-vars verify_profile=production >"$target/host-verify.log" 2>&1 &&
-        grep -q 'cpus-own' "$target/host-verify.log"
-}
-
-no_secret_is_told() {
-    ! grep -rq 'only-a-lab' "$target/host-site.log" && in_machine "! grep -rqs only-a-lab /etc/ironbell /var/lib/ironbell"
-}
-
-machine() {
-    ask_for_binary
-    trap stop_machines EXIT
-    key_for_machines
-    make_root "$root" 127.0.0.1 "$port"
-    check "the machine boots" boot lab-1 "$root" 127.0.0.1 "$port"
-    ((failed == 0)) || return 0
-    check "site.yml on an empty machine" site > >(tee "$target/host-site.log") 2>&1
-    check "a second run changes nothing" unchanged
-    check "check mode says so too" unchanged --check
-    check "verify passes" play playbooks/verify.yml
-    check "verify fails on what is not so" verify_fails_on_what_is_not_so
-    check "the node runs as a user without capabilities" runs_confined
-    check "the node is restarted in good order" survives_a_restart
-    check "snapshot, archive and verification by their units" backs_up
-    check "no password is told, or left on the machine" no_secret_is_told
-    stop_machines
-}
-
-# --- the pair
-
-bridge=ironbell0
-network=10.231.26
-pair_names=(lab-1 lab-2 lab-3)
 
 address_of() {
     echo "$network.1${1#lab-}"
@@ -254,11 +182,86 @@ network_away() {
     ip link delete "$bridge" 2>/dev/null || true
 }
 
-end_pair() {
+end_machines() {
     stop_machines
     network_away
     [[ -z ${forwarded:-} ]] || echo "$forwarded" >/proc/sys/net/ipv4/ip_forward
 }
+
+play() {
+    (cd ansible && ansible-playbook --inventory inventories/lab/hosts.yml \
+        --extra-vars "ansible_host=$(address_of lab-1) ansible_user=root ansible_ssh_private_key_file=$target/host-key" \
+        --ssh-common-args "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" \
+        --extra-vars "ironbell_binary=$binary" "$@")
+}
+
+site() {
+    local started=$SECONDS
+    play playbooks/site.yml || return 1
+    echo "host: from an empty machine to a running node in $((SECONDS - started)) s"
+}
+
+unchanged() {
+    local out
+    out=$(play playbooks/site.yml "$@") || { echo "$out"; return 1; }
+    grep -B 3 '^changed:' <<<"$out" >&2 || true
+    grep -E '^lab-1 +: ' <<<"$out" | tee /dev/stderr | grep -q 'changed=0 .*failed=0'
+}
+
+runs_confined() {
+    on lab-1 systemctl is-active --quiet ironbell.service &&
+        on lab-1 "grep -q '^CapEff:.0000000000000000' /proc/\$(systemctl show -P MainPID ironbell)/status" &&
+        on lab-1 "test \"\$(stat -c %U /proc/\$(systemctl show -P MainPID ironbell))\" = ironbell"
+}
+
+survives_a_restart() {
+    local before after
+    on lab-1 systemctl restart ironbell.service
+    on lab-1 "journalctl -u ironbell -o cat" | grep -q 'stopped: drained, journal sealed' || return 1
+    for _ in $(seq 100); do
+        after=$(on lab-1 "runuser -u ironbell -- ironbell status --json --config /etc/ironbell/node.toml" 2>/dev/null) && break
+        sleep 0.1
+    done
+    before=$(on lab-1 "runuser -u ironbell -- ironbell inspect ledger --config /etc/ironbell/node.toml")
+    [[ -n $after ]] && grep -q USD <<<"$before"
+}
+
+backs_up() {
+    on lab-1 systemctl start ironbell-archive.service && on lab-1 systemctl start ironbell-verify.service
+}
+
+verify_fails_on_what_is_not_so() {
+    # A production profile asks for CPUs of its own, which this machine has none of.
+    ! play playbooks/verify.yml --extra-vars verify_profile=production >"$target/host-verify.log" 2>&1 &&
+        grep -q 'cpus-own' "$target/host-verify.log"
+}
+
+no_secret_is_told() {
+    ! grep -rq 'only-a-lab' "$target/host-site.log" && on lab-1 "! grep -rqs only-a-lab /etc/ironbell /var/lib/ironbell"
+}
+
+machine() {
+    ask_for_binary
+    trap end_machines EXIT
+    key_for_machines
+    network_up
+    check "the machine boots" boot lab-1
+    ((failed == 0)) || return 0
+    check "site.yml on an empty machine" site > >(tee "$target/host-site.log") 2>&1
+    check "a second run changes nothing" unchanged
+    check "check mode says so too" unchanged --check
+    check "verify passes" play playbooks/verify.yml
+    check "verify fails on what is not so" verify_fails_on_what_is_not_so
+    check "the node runs as a user without capabilities" runs_confined
+    check "the node is restarted in good order" survives_a_restart
+    check "snapshot, archive and verification by their units" backs_up
+    check "no password is told, or left on the machine" no_secret_is_told
+    end_machines
+}
+
+# --- the pair
+
+pair_names=(lab-1 lab-2 lab-3)
 
 # A certificate for each machine, as server and as client.
 make_certificates() {
@@ -277,22 +280,7 @@ make_certificates() {
 
 boot_pair() {
     local name
-    for name in "${pair_names[@]}"; do
-        local folder=$target/host-$name
-        make_root "$folder" 0.0.0.0 22
-        cat >"$folder/etc/systemd/system/address.service" <<EOF
-[Unit]
-Before=ssh.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'ip link set host0 up && ip address add $(address_of "$name")/24 dev host0 && ip route add default via $network.1'
-[Install]
-WantedBy=multi-user.target
-EOF
-        systemctl --quiet --root="$folder" enable address.service
-        boot "$name" "$folder" "$(address_of "$name")" 22 --network-bridge="$bridge" --machine="$name" || return 1
-    done
+    for name in "${pair_names[@]}"; do boot "$name" || return 1; done
 }
 
 play_pair() {
@@ -458,7 +446,7 @@ ready_by_notify() {
 
 pair() {
     ask_for_binary
-    trap end_pair EXIT
+    trap end_machines EXIT
     key_for_machines
     make_certificates
     network_up
@@ -481,7 +469,7 @@ pair() {
     check "damage in a backup is found" damage_in_a_backup_is_found
     check "the key that signs is rotated" pair_rotates_keys
     check "a node goes for good, and the other one goes on" pair_node_goes
-    end_pair
+    end_machines
 }
 
 need
