@@ -380,6 +380,8 @@ impl Pair<'_> {
                     }
                 }
                 Report::Input(input) => life.control.input(input, boot_time()),
+                Report::Followed => tracing::info!("the other node follows"),
+                Report::Lost(why) => tracing::warn!(why, "the link to the other node is down"),
                 Report::Unconnected => {
                     self.view.lag(None);
                     self.caller.call();
