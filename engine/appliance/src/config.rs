@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::failure::Failure;
 use crate::genesis::Genesis;
 use crate::ha::config::Ha;
+use crate::log::Log;
 use crate::signing::Signing;
 use crate::words::Span;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub host: Host,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[log]`.
+    pub log: Log,
     /// The file that all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -319,6 +322,7 @@ impl Default for Config {
             ha: None,
             host: Host::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
             file: PathBuf::new(),
             genesis: Genesis::default(),
         }
@@ -742,6 +746,7 @@ mod tests {
                 "ha.etcd_ca go together",
             ),
             ("[ha]\nack = \"sometimes\"", "unknown variant `sometimes`"),
+            ("[log]\nto = \"syslog\"", "unknown variant `syslog`"),
             ("not toml", "line 1"),
         ] {
             let error = read(text).expect_err(text);

@@ -25,8 +25,8 @@ use crate::warm::{Doors, Warm};
 /// # Errors
 /// When the node cannot start, or stops because its journal failed.
 pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let config = Config::read(path)?;
+    crate::log::start(config.log)?;
     crate::tune::is_fit(&config)?;
     let signals = signals()?;
     if let Some(ha) = &config.ha {

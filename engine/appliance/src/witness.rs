@@ -49,7 +49,7 @@ const BODY_BYTES_MAX: usize = (1 << 17) + (1 << 12);
 /// # Errors
 /// When its key, the log's keys or its file cannot be used, or the address is taken.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    crate::log::start(crate::log::Log::default())?;
     let stop = crate::node::signals()?;
     let text = std::fs::read_to_string(&options.log_key)
         .map_err(|e| Failure::file(&options.log_key, e, "give the log's log.pub"))?;

@@ -418,9 +418,10 @@ impl Process {
 /// When the configuration, the keys or the journal cannot be used; when what would be signed is not what the journal
 /// says, or would make a second history.
 pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let config = Config::read(config)?;
+    crate::log::start(config.log)?;
     let stop: Arc<AtomicBool> = crate::node::signals()?;
-    let mut process = Process::open(Config::read(config)?, after, &stop)?;
+    let mut process = Process::open(config, after, &stop)?;
     tracing::info!(size = process.follow.tree.size(), origin = process.signing.origin, "signing");
     let every = Duration::from_nanos(process.signing.every.0);
     let mut due_at = Instant::now();
