@@ -17,6 +17,7 @@ use crate::genesis::Genesis;
 use crate::ha::config::Ha;
 use crate::log::Log;
 use crate::signing::Signing;
+use crate::telemetry::Telemetry;
 use crate::words::Span;
 
 /// The whole file.
@@ -49,6 +50,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[log]`.
     pub log: Log,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
     /// The file that all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -323,6 +326,7 @@ impl Default for Config {
             host: Host::default(),
             metrics: Metrics::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
             file: PathBuf::new(),
             genesis: Genesis::default(),
         }
@@ -575,6 +579,7 @@ impl Config {
             }
         }
         self.ha.as_ref().map_or(Ok(()), Ha::check)?;
+        self.telemetry.check()?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) =
             self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
@@ -747,6 +752,10 @@ mod tests {
             ),
             ("[ha]\nack = \"sometimes\"", "unknown variant `sometimes`"),
             ("[log]\nto = \"syslog\"", "unknown variant `syslog`"),
+            #[cfg(not(feature = "otlp"))]
+            ("[telemetry]\notlp = \"http://127.0.0.1:4318\"", "built without OTLP"),
+            #[cfg(feature = "otlp")]
+            ("[telemetry]\notlp = \"https://collector\"", "is not http://host:port"),
             ("not toml", "line 1"),
         ] {
             let error = read(text).expect_err(text);

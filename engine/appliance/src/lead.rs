@@ -26,6 +26,7 @@ use crate::scribe::{self, Scribe};
 use crate::service;
 use crate::shadow::{self, Shadow};
 use crate::space::{Space, Venue};
+use crate::telemetry::span;
 use crate::topology::{self, Station};
 use crate::warm::{Doors, Ends, Warm};
 
@@ -61,6 +62,7 @@ impl Warm {
             key,
             recovered,
         } = self;
+        let _span = span!("lead", epoch = writer.promised()).entered();
         let Ends { from_gateway, release_gateway, release_feed } = ends;
         let order_entry = doors.order_entry.local_addr();
         let rerequest = doors.feed.rerequest_at();

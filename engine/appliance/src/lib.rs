@@ -46,6 +46,7 @@ pub mod moment;
 pub mod operator;
 pub mod pages;
 pub mod receipt;
+pub mod telemetry;
 #[cfg(feature = "top")]
 pub mod top;
 pub mod witness;

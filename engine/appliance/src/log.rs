@@ -15,13 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::failure::Failure;
+use crate::telemetry::{Exporting, Telemetry};
 
 /// `[log]`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -60,14 +61,15 @@ pub fn unsent() -> u64 {
     UNSENT.load(Ordering::Relaxed)
 }
 
-/// From here on what this process has to say goes where `log` says. Once in a process.
+/// From here on what this process has to say goes where `log` says, and spans to a collector, as long as what is returned
+/// is kept. Once in a process.
 ///
 /// # Errors
-/// When it is to go to the journal, and nobody listens there.
+/// When it is to go to the journal, and nobody listens there; or there is no thread for the spans.
 ///
 /// # Panics
 /// When it was called before.
-pub fn start(log: Log) -> Result<(), Failure> {
+pub fn start(log: Log, telemetry: &Telemetry) -> Result<Exporting, Failure> {
     let journal = match log.to {
         To::Stderr => None,
         To::Auto if !is_stderr_the_journals() => None,
@@ -79,14 +81,18 @@ pub fn start(log: Log) -> Result<(), Failure> {
         })?),
     };
     let lines = journal.is_none().then(|| {
-        tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
-            .with_target(false)
-            .with_filter(LevelFilter::INFO)
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_filter(events())
     });
-    let journal = journal.map(|journal| journal.with_filter(LevelFilter::INFO));
-    tracing_subscriber::registry().with(lines).with(journal).init();
-    Ok(())
+    let journal = journal.map(|journal| journal.with_filter(events()));
+    let (spans, exporting) = telemetry.open()?;
+    tracing_subscriber::registry().with(spans).with(lines).with(journal).init();
+    Ok(exporting)
+}
+
+/// What is written: events, and nothing of the spans around them.
+fn events() -> FilterFn {
+    FilterFn::new((|about| about.is_event() && *about.level() <= Level::INFO) as fn(&Metadata<'_>) -> bool)
+        .with_max_level_hint(LevelFilter::INFO)
 }
 
 /// Whether stderr goes to the journal: `JOURNAL_STREAM` names device and inode of what systemd made for it, and stderr is

@@ -19,6 +19,7 @@ use tracing::{Level, event};
 use crate::log;
 use crate::operator::Said;
 use crate::shadow;
+use crate::telemetry;
 
 /// Records that may wait on each ring.
 pub const DEPTH: usize = 512;
@@ -63,6 +64,7 @@ impl Scribe {
         self.metrics.set(0, self.written);
         self.metrics.set(1, self.gateway.dropped() + self.shadow.dropped());
         self.metrics.set(2, log::unsent());
+        self.metrics.set(3, telemetry::unsent());
     }
 }
 

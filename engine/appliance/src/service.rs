@@ -34,6 +34,7 @@ use crate::ha::desk::{self, Asked, PairAsk, View};
 use crate::operator::{self, Ask, Told};
 use crate::scribe::Scribe;
 use crate::shadow::Shadow;
+use crate::telemetry::span;
 
 /// A session over a byte stream, sans I/O, as the feed's service sessions are.
 pub trait ByteSession {
@@ -518,6 +519,7 @@ async fn answer_admin(
             Ok(_) => {}
         }
         let request = admin::request(&line);
+        let _span = request.as_ref().ok().map(|request| span!("admin request", request = request.name()));
         let _told = matches!(request, Ok(Request::Pair { .. })).then(|| Answering::one_of(&answering));
         let mut answer = match request {
             Ok(request) if !whose.may_ask(&request) => {
