@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help preflight release parquet package demo test setup test-host test-boot test-package test-lobster test-s3 mutants fuzz bench bench-parts instructions fmt lint
+.PHONY: help preflight release parquet package demo test setup test-host test-boot test-package test-lobster test-s3 test-otlp mutants fuzz bench bench-parts instructions fmt lint
 
 help: ## List what can be made.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/make \1	\2/p' Makefile | expand -t 20
@@ -42,6 +42,9 @@ test-lobster: release ## Replay real LOBSTER data: make test-lobster DIR=folder 
 
 test-s3: preflight ## Archive to a server that speaks S3 and restore from it, in a build with the feature s3.
 	@tests/s3.sh
+
+test-otlp: preflight ## Export spans to a collector, in a build with the feature otlp.
+	@tests/otlp.sh
 
 parquet: preflight ## Build ironbell-parquet, which writes a journal as Parquet tables.
 	cargo build --release --locked -p ironbell-parquet

@@ -2,7 +2,7 @@
 # Brings in what the tests need beyond a Rust toolchain: tshark, an independent decoder of our packets; SoftHSM2, a
 # PKCS#11 token without a device, and OpenSSL, which checks its signatures; etcd, which keeps who is primary of a pair; a
 # browser for the lab's reports; iproute2, ethtool and nftables, which make virtual networks and cut their cables; procps; valgrind, which
-# counts instructions; promtool and a node exporter, which hold the alerts against what is exposed; groff,
+# counts instructions; journald, which the node logs to; promtool and a node exporter, which hold the alerts against what is exposed; groff,
 # which sets manual pages; and a Python environment with independent readers of our market data and of our latency logs.
 # As root it installs what is missing with apt-get; otherwise it says what to install, and fails.
 # A second run finds everything in place and ends at once.
@@ -29,6 +29,8 @@ command -v ethtool >/dev/null || [ -x /usr/sbin/ethtool ] || missing+=(ethtool)
 command -v groff >/dev/null || missing+=(groff-base)
 command -v unshare >/dev/null || missing+=(util-linux)
 command -v mount >/dev/null || missing+=(mount)
+{ [ -x /usr/lib/systemd/systemd-journald ] || [ -x /lib/systemd/systemd-journald ]; } && command -v journalctl >/dev/null ||
+    missing+=(systemd)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
 
 if ((${#missing[@]})); then
@@ -41,6 +43,11 @@ if ((${#missing[@]})); then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q >/dev/null
     bring "${missing[@]}"
+fi
+
+# journald names its files after the machine.
+if [[ ! -s /etc/machine-id ]]; then
+    systemd-machine-id-setup >/dev/null || { echo "setup: run systemd-machine-id-setup as root" >&2; exit 1; }
 fi
 
 mkdir -p target

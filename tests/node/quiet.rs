@@ -30,7 +30,7 @@ use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
 use ironbell_store::{DataKey, Durability, Identity, Options, SegmentMaker, Term, Writer};
-use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, cursor, due, metrics, ring};
+use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, cursor, due, metrics, ring, voice};
 use ironbell_types::{Capacity, Credential, Display, Nanos, Side, Symbol, TimeInForce, Username};
 use ironbell_wire::ouch::{OptionValue, OptionsBuf};
 
@@ -210,6 +210,8 @@ impl Node {
         let checker = Trusting(None);
         let mut gateway =
             Gateway::new(gateway_config, acceptor, session_log, gateway_sequencer, to_gateway, checker);
+        // Nobody listens: what finds no room is dropped.
+        gateway.speak(voice(16).0);
         let feed_config = ironbell_feed::Config {
             group: config.feed.group,
             interface: config.feed.interface,

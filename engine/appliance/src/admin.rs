@@ -58,6 +58,25 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Its name on the socket.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Hashes => "hashes",
+            Self::Book => "book",
+            Self::Ledger => "ledger",
+            Self::Risk => "risk",
+            Self::Phases => "phases",
+            Self::Summary => "summary",
+            Self::Statement { .. } => "statement",
+            Self::Pair { .. } => "pair",
+            Self::Control { .. } => "control",
+        }
+    }
+}
+
 /// What the answers need beside the shadow.
 pub struct Context {
     /// Where members connect.

@@ -9,11 +9,13 @@ use ironbell_archive::{Archiving, Depot, Entry, Journal, check, depot};
 use ironbell_hsm::Note;
 use ironbell_types::Seq;
 use sha2::{Digest as _, Sha256};
+use tracing::field::Empty;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::manifest;
 use crate::signing::{self, Files};
+use crate::telemetry::span;
 
 /// What `ironbell archive` is told.
 #[derive(Args)]
@@ -58,10 +60,13 @@ pub struct Restore {
 /// When the place or the journal cannot be used, a segment is damaged, or its copy does not read back right. What was
 /// moved until then is in the archive, the rest in the journal.
 pub fn archive(options: &Archive) -> Result<(), Failure> {
-    let (journal, depot) = open(&options.config, &options.place)?;
+    let config = Config::read(&options.config)?;
+    let _spans = config.telemetry.start()?;
+    let span = span!("archive", segments = Empty).entered();
+    let (journal, depot) = open(&config, &options.place)?;
     let before = match options.before {
         Some(before) => Seq(before),
-        None => match not_needed(&options.config)? {
+        None => match not_needed(&config)? {
             Ok(before) => before,
             // A young node has nothing for a nightly job to do, and that is no failure of the job.
             Err(why) => {
@@ -71,10 +76,12 @@ pub fn archive(options: &Archive) -> Result<(), Failure> {
         },
     };
     let archiving = Archiving { before, copy: options.copy };
-    let moved = ironbell_archive::archive(&journal, &*depot, archiving, &mut told)?;
+    let moved = span!("move segments")
+        .in_scope(|| ironbell_archive::archive(&journal, &*depot, archiving, &mut told))?;
+    span.record("segments", moved as u64);
     let done = if options.copy { "are in" } else { "were moved to" };
     say(&summary(moved, done, &*depot));
-    have_signed(&Config::read(&options.config)?, &*depot)
+    span!("have the manifest signed").in_scope(|| have_signed(&config, &*depot))
 }
 
 /// The archive's manifest, and the note that the venue signed of it.
@@ -144,8 +151,7 @@ fn is_signed(depot: &dyn Depot, keys: &Path) -> Result<(), Failure> {
 }
 
 /// Up to where a start needs nothing of the journal; or why it may need all of it.
-fn not_needed(config: &Path) -> Result<Result<Seq, String>, Failure> {
-    let config = Config::read(config)?;
+fn not_needed(config: &Config) -> Result<Result<Seq, String>, Failure> {
     let keep = config.snapshot.keep;
     let needed = ironbell_store::snapshot::oldest_needed(&config.journal_dir(), keep)?;
     Ok(needed.map(|needed| needed.seq).ok_or_else(|| {
@@ -162,7 +168,7 @@ fn not_needed(config: &Path) -> Result<Result<Seq, String>, Failure> {
 /// When the place or the journal cannot be used, or what is there is damaged or not this journal's. What was brought back
 /// until then goes on without a gap to what was there.
 pub fn restore(options: &Restore) -> Result<(), Failure> {
-    let (journal, depot) = open(&options.config, &options.place)?;
+    let (journal, depot) = open(&Config::read(&options.config)?, &options.place)?;
     if let Some(keys) = &options.key {
         is_signed(&*depot, keys)?;
         say("its manifest is signed by the venue");
@@ -177,8 +183,7 @@ pub fn restore(options: &Restore) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(config: &Path, place: &str) -> Result<(Journal, Box<dyn Depot>), Failure> {
-    let config = Config::read(config)?;
+fn open(config: &Config, place: &str) -> Result<(Journal, Box<dyn Depot>), Failure> {
     let journal = Journal::open(&config.journal_dir(), config.data_key()?)?;
     Ok((journal, depot::open(place)?))
 }

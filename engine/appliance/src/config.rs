@@ -15,7 +15,9 @@ use serde::Deserialize;
 use crate::failure::Failure;
 use crate::genesis::Genesis;
 use crate::ha::config::Ha;
+use crate::log::Log;
 use crate::signing::Signing;
+use crate::telemetry::Telemetry;
 use crate::words::Span;
 
 /// The whole file.
@@ -46,6 +48,10 @@ pub struct Config {
     pub host: Host,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[log]`.
+    pub log: Log,
+    /// `[telemetry]`.
+    pub telemetry: Telemetry,
     /// The file that all this was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -319,6 +325,8 @@ impl Default for Config {
             ha: None,
             host: Host::default(),
             metrics: Metrics::default(),
+            log: Log::default(),
+            telemetry: Telemetry::default(),
             file: PathBuf::new(),
             genesis: Genesis::default(),
         }
@@ -571,6 +579,7 @@ impl Config {
             }
         }
         self.ha.as_ref().map_or(Ok(()), Ha::check)?;
+        self.telemetry.check()?;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) =
             self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
@@ -742,6 +751,11 @@ mod tests {
                 "ha.etcd_ca go together",
             ),
             ("[ha]\nack = \"sometimes\"", "unknown variant `sometimes`"),
+            ("[log]\nto = \"syslog\"", "unknown variant `syslog`"),
+            #[cfg(not(feature = "otlp"))]
+            ("[telemetry]\notlp = \"http://127.0.0.1:4318\"", "built without OTLP"),
+            #[cfg(feature = "otlp")]
+            ("[telemetry]\notlp = \"https://collector\"", "is not http://host:port"),
             ("not toml", "line 1"),
         ] {
             let error = read(text).expect_err(text);

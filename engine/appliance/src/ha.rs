@@ -32,6 +32,7 @@ use ironbell_runtime::clock::boot_time;
 use ironbell_store::Term;
 use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, cursor, due, ring};
 use ironbell_types::Nanos;
+use tracing::Span;
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -39,6 +40,7 @@ use crate::hlog::StageLog;
 use crate::node::Node;
 use crate::notify::Notifier;
 use crate::snapshot::{Keeper, Logs};
+use crate::telemetry::span;
 use crate::warm::{Doors, Warm};
 use caller::Caller;
 use carriage::Carriage;
@@ -89,6 +91,7 @@ pub fn run(
         unanswered: None,
         view: View::new(ha.node),
         stands: false,
+        takeover: Span::none(),
         notifier: Notifier::new(),
         stop,
     };
@@ -189,6 +192,8 @@ struct Pair<'a> {
     view: View,
     /// An operator has told it to stop leading.
     stands: bool,
+    /// From the promise of an epoch until members are let in.
+    takeover: Span,
     notifier: Notifier,
     stop: Stop,
 }
@@ -264,6 +269,7 @@ impl Line {
 impl Pair<'_> {
     fn live(&mut self, from_genesis: bool) -> Result<Ended, Failure> {
         self.registrar.begin_life();
+        self.takeover = Span::none();
         let warm = Warm::recover(self.config, from_genesis, Term::Copy)?;
         let (promised, last) = (warm.writer.promised(), warm.writer.durable_point());
         let start = Start { promised, last, stands: self.stands };
@@ -380,6 +386,8 @@ impl Pair<'_> {
                     }
                 }
                 Report::Input(input) => life.control.input(input, boot_time()),
+                Report::Followed => tracing::info!("the other node follows"),
+                Report::Lost(why) => tracing::warn!(why, "the link to the other node is down"),
                 Report::Unconnected => {
                     self.view.lag(None);
                     self.caller.call();
@@ -418,7 +426,9 @@ impl Pair<'_> {
             }
             (Action::CutBack(to), _) => return Ok(Some(Ended::CutBack(to))),
             (Action::Promise(epoch), Stage::Following(follower)) => {
-                let input = follower.promise(epoch)?;
+                self.takeover = span!("take over", epoch);
+                let _takeover = self.takeover.clone().entered();
+                let input = span!("promise").in_scope(|| follower.promise(epoch))?;
                 life.control.input(input, boot_time());
             }
             (Action::Pull { from }, Stage::Following(follower)) => follower.pull(from),
@@ -428,7 +438,9 @@ impl Pair<'_> {
                 };
                 // Its link goes with it; who was there will hear another hello.
                 life.control.input(Input::LinkDown, boot_time());
-                let (rising, line) = self.rise(*follower, register.epoch, rule)?;
+                let takeover = self.takeover.clone().entered();
+                let (rising, line) = span!("rise").in_scope(|| self.rise(*follower, register.epoch, rule))?;
+                drop(takeover);
                 life.stage = Stage::Rising(Box::new(rising), line);
                 self.stands = false;
                 life.control.input(Input::Ready { epoch: register.epoch }, boot_time());
@@ -516,7 +528,8 @@ impl Pair<'_> {
         let doors = Doors::open(self.config)?;
         let Rising { warm, primary, marks } = *rising;
         let side = crate::lead::Side { primary, marks, asks: self.asks.clone(), view: self.view.clone() };
-        let node = warm.lead(self.config, doors, Some(side))?;
+        let node = std::mem::replace(&mut self.takeover, Span::none())
+            .in_scope(|| warm.lead(self.config, doors, Some(side)))?;
         life.hlog = self.hlog.map(|file| StageLog::create(file, &node.metrics_path)).transpose()?;
         say(&node.ready_line());
         self.notifier.watch(&node.metrics_path)?;

@@ -9,7 +9,7 @@ use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sync::metrics::RoleMetrics;
-use ironbell_sync::{cursor, due, metrics, ring};
+use ironbell_sync::{cursor, due, metrics, ring, voice};
 use ironbell_types::{Command, MassCancelSlice, Nanos};
 
 use crate::admin;
@@ -22,9 +22,11 @@ use crate::ha::primary::Primary;
 use crate::node::Node;
 use crate::recovery;
 use crate::roles::{self, Fatal, FeedRole, GatewayRole, JournalRole, ReleaseRole, SequencerRole, ShardRole};
+use crate::scribe::{self, Scribe};
 use crate::service;
 use crate::shadow::{self, Shadow};
 use crate::space::{Space, Venue};
+use crate::telemetry::span;
 use crate::topology::{self, Station};
 use crate::warm::{Doors, Ends, Warm};
 
@@ -60,6 +62,7 @@ impl Warm {
             key,
             recovered,
         } = self;
+        let _span = span!("lead", epoch = writer.promised()).entered();
         let Ends { from_gateway, release_gateway, release_feed } = ends;
         let order_entry = doors.order_entry.local_addr();
         let rerequest = doors.feed.rerequest_at();
@@ -67,6 +70,9 @@ impl Warm {
             gateway.forgive(Nanos(ha.disconnect_grace.0));
         }
         gateway.listen(doors.order_entry);
+        let (gateway_voice, gateway_ear) = voice(scribe::DEPTH);
+        gateway.speak(gateway_voice);
+        let (shadow_voice, shadow_ear) = voice(scribe::DEPTH);
         feed.open(Some(doors.feed));
         // The other rings and cursors, in the order of one order's way.
         let (admin_sequencer, from_admin) = ring(topology::ADMIN_SEQUENCER.depth);
@@ -120,7 +126,8 @@ impl Warm {
             journal_dir: dir,
             data_key,
             durability: config.journal.durability.into(),
-        });
+        })
+        .speaking(shadow_voice);
 
         let mut gateway =
             GatewayRole::new(gateway, next_metrics(), draining.clone(), fatal.clone(), stop.clone());
@@ -187,6 +194,7 @@ impl Warm {
 
         let shard = ShardRole::new(shard, next_metrics());
         let release = ReleaseRole::new(release, next_metrics());
+        let scribe = Scribe::new(gateway_ear, shadow_ear, next_metrics());
         if bypass.is_some() {
             gateway = gateway.with_beneath(next_metrics(), Door::tell);
         }
@@ -229,6 +237,7 @@ impl Warm {
             signing: config.signing.as_ref().map(|_| config.signing_socket()),
             cpu: config.placement.service_cpu,
             shadow,
+            scribe,
             channel,
             context,
             site: config.signing.as_ref().and_then(|signing| signing.publish.clone()),

@@ -18,6 +18,7 @@ use crate::roles::Fatal;
 use crate::service;
 use crate::snapshot::Keeper;
 use crate::space::Makers;
+use crate::telemetry::span;
 use crate::warm::{Doors, Warm};
 
 /// `ironbell run`.
@@ -25,14 +26,14 @@ use crate::warm::{Doors, Warm};
 /// # Errors
 /// When the node cannot start, or stops because its journal failed.
 pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let config = Config::read(path)?;
+    let _spans = crate::log::start(config.log, &config.telemetry)?;
     crate::tune::is_fit(&config)?;
     let signals = signals()?;
     if let Some(ha) = &config.ha {
         return crate::ha::run(&config, ha, path, hlog, from_genesis, &signals);
     }
-    let node = Node::start(&config, from_genesis)?;
+    let node = span!("start").in_scope(|| Node::start(&config, from_genesis))?;
     let mut keeper = Keeper::new(&config, path, node.recovered.snapshot_seq.unwrap_or(0));
     let mut hlog = hlog.map(|file| crate::hlog::StageLog::create(file, &node.metrics_path)).transpose()?;
     let _ = writeln!(std::io::stdout(), "{}", node.ready_line());
@@ -47,6 +48,7 @@ pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), F
         logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);
     }
     notifier.stopping();
+    let _stopping = span!("stop").entered();
     // A full disk under the latency log ends the node in good order all the same.
     let logged = logged.and_then(|()| hlog.map_or(Ok(()), crate::hlog::StageLog::finish));
     let commit = node.commit.clone();

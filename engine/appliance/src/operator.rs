@@ -25,6 +25,7 @@ mod told;
 mod tests;
 
 pub use command::{command, measures};
+pub(crate) use told::Said;
 pub use told::{Told, fees_in_words, port_in_words, refused, rules_in_words, told};
 
 /// One thing that an operator asks for.

@@ -28,7 +28,7 @@ use crate::ha::primary::Primary;
 
 /// What each role counts; [`RoleMetrics`] come in this order. `ring_` counters say how full a ring is
 /// (`topology::rings`), seen now and then.
-pub const SPECS: [Spec<'static>; 7] = [
+pub const SPECS: [Spec<'static>; 8] = [
     Spec {
         role: "gateway",
         counters: &[
@@ -86,6 +86,9 @@ pub const SPECS: [Spec<'static>; 7] = [
         counters: &["ring_shard_release", "ring_release_gateway", "ring_release_feed", "ring_release_shadow"],
         histograms: &[],
     },
+    // What roles said to people: written to the log, dropped for want of room; what the journal, and the collector of spans,
+    // did not take.
+    Spec { role: "log", counters: &["written", "dropped", "unsent", "spans_unsent"], histograms: &[] },
 ];
 
 /// What is counted of the TCP of our own, where order entry runs over it (`order_entry.io = "xdp"`).

@@ -32,7 +32,9 @@ use crate::failure::Failure;
 use crate::feed_session::FeedSession;
 use crate::ha::desk::{self, Asked, PairAsk, View};
 use crate::operator::{self, Ask, Told};
+use crate::scribe::Scribe;
 use crate::shadow::Shadow;
+use crate::telemetry::span;
 
 /// A session over a byte stream, sans I/O, as the feed's service sessions are.
 pub trait ByteSession {
@@ -96,6 +98,8 @@ pub struct Plan {
     pub cpu: Option<usize>,
     /// The follower that answers.
     pub shadow: Shadow,
+    /// Who writes down what roles say.
+    pub scribe: Scribe,
     /// Where the feed's messages are read.
     pub channel: Channel,
     /// The path of the socket for the signing process, if there may be one.
@@ -168,6 +172,7 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
         signing: signing_path,
         cpu: _,
         shadow,
+        mut scribe,
         channel,
         context,
         site,
@@ -247,7 +252,9 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
 
     let mut rest = PUMP;
     while !stop.asked() {
-        if shadow.borrow_mut().pump() > 0 {
+        let pumped = shadow.borrow_mut().pump();
+        scribe.write(shadow.borrow().engine());
+        if pumped > 0 {
             rest = PUMP;
             glommio::yield_if_needed().await;
         } else {
@@ -255,6 +262,7 @@ async fn serve(plan: Plan, stop: Stop, tell: mpsc::Sender<Result<Listening, Fail
             rest = (rest * 2).min(PUMP_IDLE);
         }
     }
+    scribe.write(shadow.borrow().engine());
     // No accept is left under way when the listeners go: the kernel would end it with a connection that nobody ever closes,
     // and whoever made that would wait in vain.
     let woken = [
@@ -511,6 +519,7 @@ async fn answer_admin(
             Ok(_) => {}
         }
         let request = admin::request(&line);
+        let _span = request.as_ref().ok().map(|request| span!("admin request", request = request.name()));
         let _told = matches!(request, Ok(Request::Pair { .. })).then(|| Answering::one_of(&answering));
         let mut answer = match request {
             Ok(request) if !whose.may_ask(&request) => {

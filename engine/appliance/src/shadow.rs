@@ -4,7 +4,7 @@
 //! shard. At every frame it compares its output hash with the shard's: a node checks itself all day.
 //! When it falls behind (its ring was full) it reads what it missed from the journal.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +12,11 @@ use ironbell_core::Engine;
 use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
 use ironbell_store::{DataKey, Durability, Reader};
+use ironbell_sync::Voice;
 use ironbell_sync::{Consumer, CursorReader};
-use ironbell_types::{Command, Control, Event, EventBody, Seq, Sequenced};
+use ironbell_types::{
+    Command, Control, Event, EventBody, InstrumentId, KillScope, Nanos, Phase, PortId, Reject, Seq, Sequenced,
+};
 
 /// Messages taken from the ring at one go, so that other tasks of the service role get their turn.
 const PUMP_MAX: usize = 2_048;
@@ -32,7 +35,50 @@ pub struct Shadow {
     events: Vec<Event>,
     checks: Checks,
     outcomes: Outcomes,
+    voice: Option<Voice<Notice>>,
+    refusals: BTreeMap<(PortId, Reject), Refusals>,
 }
+
+/// What people may want to know of what was committed: a record of fixed size, for a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The command that caused it.
+    pub seq: Seq,
+    /// What happened.
+    pub what: What,
+}
+
+/// See [`Notice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the events")]
+pub enum What {
+    /// A port has logged in.
+    LoggedIn { port: PortId, incarnation: u32 },
+    /// It is logged out; `cancels`: its open orders go with that.
+    LoggedOut { port: PortId, incarnation: u32, cancels: bool },
+    /// The dead-man timer of a port ran out.
+    DeadMan { port: PortId },
+    /// So many orders of a port were refused since this was last said of it and that reason: it sends too fast, or has used
+    /// up its limits.
+    Refused { port: PortId, reason: Reject, orders: u64 },
+    /// The firm of a port has switched its own order entry.
+    OrderEntry { port: PortId, enabled: bool },
+    /// A kill switch, by an operator or by the venue's rules.
+    Kill { scope: KillScope, on: bool },
+    /// An instrument is halted.
+    Halted { instrument: InstrumentId },
+}
+
+/// Refusals of one port for one reason, which may be many thousands a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    untold: u64,
+    /// When they were last told, in sequenced time.
+    told: Option<Nanos>,
+}
+
+/// Between two words about the same refusals.
+const REFUSALS_EVERY: Nanos = Nanos(10_000_000_000);
 
 /// What became of an operator's command.
 #[derive(Clone, Debug)]
@@ -105,6 +151,23 @@ fn is_for_operators(body: &EventBody) -> bool {
     )
 }
 
+impl Refusals {
+    /// Counts one; how many are to be told now, if it is time.
+    fn count(&mut self, now: Nanos) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now.0.saturating_sub(told.0) < REFUSALS_EVERY.0) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Whether a member who is refused so sends too fast, or has used up a limit.
+fn is_limit(reason: Reject) -> bool {
+    matches!(reason, Reject::PortRate | Reject::DuplicateRate | Reject::AggregateExposure)
+}
+
 /// What comparing with the shard gave.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
@@ -153,7 +216,15 @@ impl Shadow {
             events: Vec::new(),
             checks: Checks::default(),
             outcomes: Outcomes::default(),
+            voice: None,
+            refusals: BTreeMap::new(),
         }
+    }
+
+    /// Says by `voice` what people may want to know.
+    #[must_use]
+    pub fn speaking(self, voice: Voice<Notice>) -> Self {
+        Self { voice: Some(voice), ..self }
     }
 
     /// Follows; returns how many messages it took.
@@ -191,6 +262,39 @@ impl Shadow {
         }
         if is_operators(&command.command) {
             self.outcomes.note(command, &self.events);
+        }
+        self.say();
+    }
+
+    fn say(&mut self) {
+        let Some(voice) = &mut self.voice else { return };
+        for event in &self.events {
+            let what = match event.body {
+                EventBody::LoggedIn { port, incarnation } => What::LoggedIn { port, incarnation },
+                EventBody::LoggedOut { port, incarnation } => {
+                    let cancels =
+                        self.engine.port_rules(port).is_some_and(|rules| rules.cancels_on_disconnect);
+                    What::LoggedOut { port, incarnation, cancels }
+                }
+                EventBody::DeadManExpired { port } => What::DeadMan { port },
+                EventBody::OrderEntryDisabled(switch) => {
+                    What::OrderEntry { port: switch.port, enabled: false }
+                }
+                EventBody::OrderEntryEnabled(switch) => What::OrderEntry { port: switch.port, enabled: true },
+                EventBody::Controlled(Control::Kill { scope, on }) => What::Kill { scope, on },
+                EventBody::PhaseChanged { instrument, phase: Phase::Halted, .. } => {
+                    What::Halted { instrument }
+                }
+                EventBody::Rejected { key, reason, .. } if is_limit(reason) => {
+                    let refusals = self.refusals.entry((key.port(), reason)).or_default();
+                    match refusals.count(event.time) {
+                        Some(orders) => What::Refused { port: key.port(), reason, orders },
+                        None => continue,
+                    }
+                }
+                _ => continue,
+            };
+            voice.say(Notice { seq: event.seq, what });
         }
     }
 
@@ -365,6 +469,15 @@ mod tests {
         assert_eq!((shadow.engine().last_seq(), shadow.checks().catch_ups), (Seq(9), 2));
         assert_eq!((shadow.checks().equal, &shadow.checks().stuck), (1, &None));
         std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+
+    /// Of thousands of refusals the first is told at once, and all of them in the end.
+    #[test]
+    fn refusals_are_told_once_in_a_while_and_none_is_left_out() {
+        let mut refusals = Refusals::default();
+        let told: Vec<u64> = (0..25_000).filter_map(|ms| refusals.count(Nanos(1 + ms * 1_000_000))).collect();
+        assert_eq!(told, [1, 10_000, 10_000]);
+        assert_eq!(refusals.untold, 4_999);
     }
 
     #[test]

@@ -28,12 +28,14 @@ use ironbell_store::snapshot::{self, Of};
 use ironbell_store::{DataKey, Disk as _, Os, Position, Reader, SnapshotHeader};
 use ironbell_types::{Control, Event, EventBody, Seq, Sequenced};
 use serde::Serialize;
+use tracing::field::Empty;
 
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspection;
 use crate::moment::{Moment, time_text};
 use crate::recovery::{self, engine_config};
+use crate::telemetry::span;
 
 /// Parts of a snapshot file, by number.
 const STATE: u64 = 1;
@@ -257,12 +259,15 @@ pub struct Made {
 /// snapshots stay.
 pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
     let started = Instant::now();
+    let span = span!("make a snapshot", seq = Empty, commands = Empty).entered();
     let dir = config.journal_dir();
     let data_key = config.data_key()?;
     let logs = Logs::of(config, data_key.as_deref());
     let _only_one = snapshot::lock(&dir)?;
+    let loading = span!("load the snapshot before").entered();
     let Found { base, passed_over } =
         newest(&dir, data_key.as_ref(), |base| Ok((base.positions(&logs)?, base.encoder()?)))?;
+    drop(loading);
     passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
     let mut reader = Reader::following(&dir, data_key.clone(), config.journal.durability.into())?;
     let key = reader.identity().key;
@@ -277,9 +282,14 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
             Follower::new(engine, Encoder::new(FEED_ORDERS_WARM), positions, &logs)
         }
     };
+    let following = span!("follow the journal").entered();
     let Some(position) = follower.follow(&mut reader)? else { return Ok(None) };
     let (commands, engine, encoder, positions) = follower.finish()?;
 
+    drop(following);
+    span.record("seq", engine.last_seq().0).record("commands", commands);
+
+    let _saving = span!("save the state").entered();
     let state_hash = engine.state_hash();
     let of = Of { position, state_hash, output_hash: engine.output_hash() };
     let (state, feed) = (engine.save(), encoder.save());
@@ -512,6 +522,7 @@ fn step_back(config: &Config) {
 /// As [`make`].
 pub fn now(config: &Path, json: bool) -> Result<(), Failure> {
     let config = Config::read(config)?;
+    let _spans = config.telemetry.start()?;
     step_back(&config);
     let text = match make(&config)? {
         Some(made) if json => to_json(&made)?,

@@ -151,6 +151,11 @@ impl TrialNode {
         command
     }
 
+    /// From its next start on the process is `program`'s, which takes the same arguments: the program in other surroundings.
+    pub fn run_by(&mut self, program: &Path) {
+        self.program = program.to_owned();
+    }
+
     /// Asks the process to stop in good order (SIGTERM); returns its exit code.
     ///
     /// # Errors

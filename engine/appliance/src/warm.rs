@@ -15,6 +15,7 @@ use ironbell_store::{DataKey, Options, Recovery, Term, Writer};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{Inbound, Nanos, Outbound, Seq};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::field::Empty;
 
 use crate::admin;
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::recovery::Replay;
 use crate::service;
 use crate::snapshot::{self, Base, Found, Logs};
 use crate::space::Makers;
+use crate::telemetry::span;
 use crate::topology;
 
 /// Order entry of a node. Who leads nothing does not listen.
@@ -99,6 +101,7 @@ impl Warm {
     /// When the journal is damaged, locked or on an unfit file system.
     pub fn recover(config: &Config, from_genesis: bool, term: Term) -> Result<Self, Failure> {
         let started = Instant::now();
+        let span = span!("recover", from_genesis, commands = Empty).entered();
         allow_files(config.order_entry.sessions_max as u64)?;
         let dir = config.journal_dir();
         check_journal(&dir, term)?;
@@ -109,11 +112,13 @@ impl Warm {
         let mut stages = Stages::since(started);
         let data_key = config.data_key()?;
         let logs = Logs::of(config, data_key.as_deref());
+        let loading = span!("load the snapshot and the logs").entered();
         let base = if from_genesis { None } else { newest_snapshot(&dir, data_key.as_ref(), &logs)? };
         let (base, encoder, [(session_log, session_maker), (feed_log, feed_maker)]) = match base {
             Some((base, Ready { encoder, logs })) => (Some(base), Some(encoder), logs),
             None => (None, None, [SessionLog::open(&logs.sessions)?, SessionLog::open(&logs.feed)?]),
         };
+        drop(loading);
         stages.ended("snapshot loaded, logs opened");
         let checker = ArgonChecker::start()?;
         let mut gateway = Gateway::new(
@@ -135,6 +140,7 @@ impl Warm {
             }
             None => Replay::new(key),
         };
+        let replaying = span!("replay the journal").entered();
         let options = Options { term, ..config.store_options(data_key.clone()) };
         let (found, writer, segments) =
             ironbell_store::open_from(&dir, &options, position.as_ref(), &mut |header, commands| {
@@ -144,11 +150,15 @@ impl Warm {
                 }
                 Ok(())
             })?;
+        drop(replaying);
         let elapsed = replay.elapsed();
         stages.ended("journal replayed");
+        let hashing = span!("hash the state").entered();
         let rewritten = gateway.end_recovery().rewritten + feed.end_recovery().rewritten;
         let hashes = inspection::hashes(replay.engine());
+        drop(hashing);
         stages.ended("state hashed");
+        span.record("commands", replay.commands());
         let recovered = admin::Recovered {
             snapshot_seq: position.map(|position| position.chain.last_seq.0),
             commands: replay.commands(),

@@ -16,6 +16,8 @@ use ironbell_hsm::{Answer, Witness, parse_keys};
 use crate::failure::Failure;
 use crate::hsm::KeyArgs;
 use crate::http::{self, Received};
+use crate::log::Log;
+use crate::telemetry::Telemetry;
 
 /// Arguments of `ironbell witness`.
 #[derive(Args)]
@@ -49,7 +51,7 @@ const BODY_BYTES_MAX: usize = (1 << 17) + (1 << 12);
 /// # Errors
 /// When its key, the log's keys or its file cannot be used, or the address is taken.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let _spans = crate::log::start(Log::default(), &Telemetry::default())?;
     let stop = crate::node::signals()?;
     let text = std::fs::read_to_string(&options.log_key)
         .map_err(|e| Failure::file(&options.log_key, e, "give the log's log.pub"))?;

@@ -1,5 +1,5 @@
 //! Every atomic of the venue: SPSC rings, the exchange between shards, progress cursors, the time of the next timer,
-//! and the metrics segment.
+//! what roles say to people, and the metrics segment.
 //!
 //! Roles share nothing else. A ring moves values from one role to one other; a [`Cursor`] says how far
 //! a role has come; the [`metrics`] segment is written by a role alone and read by whoever likes.
@@ -10,12 +10,14 @@ pub mod exchange;
 pub mod histogram;
 pub mod metrics;
 pub mod ticks;
+pub mod voice;
 
 pub use cursor::{Cursor, CursorReader, CursorWriter, cursor};
 pub use due::{DueReader, DueWriter, due};
 pub use exchange::{Exchange, exchange};
 pub use rtrb::{Consumer, Producer, PushError, RingBuffer, chunks::ChunkError};
 pub use ticks::{TickScale, ticks};
+pub use voice::{Ear, Voice, voice};
 
 /// A ring of `depth` slots between two roles. Neither end ever waits: a full or an empty ring is a
 /// state that the role's `poll` reports.

@@ -5,16 +5,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use ironbell_device::SessionIo;
-use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, Violation, first_number};
+use ironbell_session::{Login, Messages, Refusal, ServerEvent, ServerSession, first_number};
 use ironbell_sessionlog::{LogReader, Recovered, SessionLog, StreamId, StreamReader};
-use ironbell_sync::{Consumer, Producer, ticks};
+use ironbell_sync::{Consumer, Producer, Voice, ticks};
 use ironbell_types::{
     Command, Control, Credential, Event, EventBody, Inbound, Logout, Nanos, Outbound, PortId,
 };
 
 use crate::inbound::{self, COMMANDS_MAX, NotTaken};
 use crate::login::LoginChecker;
-use crate::{Directory, Error, outbound::Teller};
+use crate::{Directory, Ending, Error, Notice, outbound::Teller};
 
 /// Limits and times of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,7 @@ pub struct Gateway<I: SessionIo, L> {
     is_draining: bool,
     failure: Option<Error>,
     counters: Counters,
+    voice: Option<Voice<Notice>>,
 }
 
 /// What the gateway knows of a port beside the directory.
@@ -253,6 +254,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             is_draining: false,
             failure: None,
             counters: Counters::default(),
+            voice: None,
         }
     }
 
@@ -260,6 +262,11 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     /// stand must be of a kind that `io` can serve.
     pub fn listen(&mut self, io: I) {
         self.io = io;
+    }
+
+    /// Says from here on by `voice` what people may want to know. Without one it says nothing.
+    pub fn speak(&mut self, voice: Voice<Notice>) {
+        self.voice = Some(voice);
     }
 
     /// Learns, before any replay, what is defined and who is logged in where the log goes on from: of definitions,
@@ -537,9 +544,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                     work += count;
                 }
                 Err(ending) => {
-                    self.counters.violations += u64::from(ending == Ending::Violation);
-                    self.counters.log_damaged += u64::from(ending == Ending::Damaged);
-                    self.close(slot);
+                    self.close(slot, ending);
                     work += 1;
                 }
             }
@@ -571,7 +576,13 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         self.timed = end;
     }
 
-    fn close(&mut self, slot: usize) {
+    fn say(&mut self, notice: Notice) {
+        if let Some(voice) = &mut self.voice {
+            voice.say(notice);
+        }
+    }
+
+    fn close(&mut self, slot: usize, why: Ending) {
         let Some(connection) = self.connections[slot].take() else { return };
         self.io.close(connection.stream);
         // The slot is another's next.
@@ -582,7 +593,17 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
             self.asking.retain(|other| *other != slot);
         }
         self.counters.disconnects += 1;
-        if let LoginState::In(port, _) = connection.login {
+        self.counters.violations += u64::from(why.is_violation());
+        self.counters.log_damaged += u64::from(why == Ending::Damaged);
+        let port = match connection.login {
+            LoginState::In(port, _) => Some(port),
+            _ => None,
+        };
+        // Who came and went without a word is nobody.
+        if port.is_some() || why != Ending::Gone {
+            self.say(Notice::Closed { port, why });
+        }
+        if let Some(port) = port {
             let state = &mut self.ports[index_of(port)];
             if state.connection == Some(slot) {
                 state.connection = None;
@@ -626,9 +647,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
         let LoginState::Checking(login) = &connection.login else {
             unreachable!("the checker answers a connection once");
         };
+        let username = login.username;
         match self.place_of(login, is_right) {
             Err(refusal) => {
                 self.counters.logins_refused += 1;
+                let port = self.directory.port_named(username).map(|port| port.id);
+                self.say(Notice::Refused { username, port, why: refusal });
                 let connection = self.connections[slot].as_mut().expect("it was there");
                 connection.session.refuse(refusal);
                 connection.login = LoginState::None;
@@ -665,7 +689,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     fn take_over(&mut self, port: PortId) {
         if let Some(older) = self.ports[index_of(port)].connection {
             self.counters.takeovers += 1;
-            self.close(older);
+            self.close(older, Ending::TakenOver);
         }
     }
 
@@ -676,6 +700,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                 Ok(Some(stream)) => self.welcome(stream, now),
                 Err(_) => {
                     self.counters.accept_errors += 1;
+                    self.say(Notice::NotAccepted);
                     return count;
                 }
             }
@@ -686,6 +711,7 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
     fn welcome(&mut self, stream: I::Connection, now: Nanos) {
         let Some(mut session) = self.spare.pop() else {
             self.counters.turned_away += 1;
+            self.say(Notice::TurnedAway);
             self.io.close(stream);
             return;
         };
@@ -744,36 +770,12 @@ impl<I: SessionIo, L: LoginChecker> Gateway<I, L> {
                     }
                 }
                 Err(ending) => {
-                    self.counters.violations += u64::from(ending == Ending::Violation);
-                    self.close(slot);
+                    self.close(slot, ending);
                     work += 1;
                 }
             }
         }
         work
-    }
-}
-
-/// Why a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// The member went, or was told everything it will be told.
-    Gone,
-    /// It broke the protocol or its times.
-    Violation,
-    /// The log has lost a message it is owed.
-    Damaged,
-}
-
-impl From<Violation> for Ending {
-    fn from(_: Violation) -> Self {
-        Self::Violation
-    }
-}
-
-impl From<ironbell_device::Closed> for Ending {
-    fn from(_: ironbell_device::Closed) -> Self {
-        Self::Gone
     }
 }
 
@@ -893,7 +895,7 @@ impl<I: SessionIo, O: FnMut(Stage, u64)> Taker<'_, I, O> {
                             self.counters.malformed += 1;
                             *malformed += 1;
                             if *malformed > self.config.malformed_max {
-                                return Err(Ending::Violation);
+                                return Err(Ending::Meaningless);
                             }
                             explain(session, &why);
                         }

@@ -15,6 +15,7 @@ mod follower;
 mod gateway;
 pub mod inbound;
 mod login;
+mod notice;
 pub mod outbound;
 
 pub use directory::Directory;
@@ -23,6 +24,7 @@ pub use gateway::{Config, Counters, Gateway, Stage};
 pub use login::{
     ArgonChecker, LoginChecker, PASSWORD_MEMORY_KIB, hash_password, hash_password_in, is_password,
 };
+pub use notice::{Ending, Notice};
 
 /// What the world did to us. After one of these the gateway does nothing more: the node must stop.
 #[derive(Debug, thiserror::Error)]

@@ -45,6 +45,10 @@ pub enum Order {
 pub enum Report {
     /// For control.
     Input(Input),
+    /// The other node follows.
+    Followed,
+    /// It does no more, and why: for people.
+    Lost(String),
     /// There is no link; the other node may be called.
     Unconnected,
     /// How far the standby is behind.
@@ -282,7 +286,7 @@ impl Primary {
     fn end_link(&mut self, why: &str) {
         if let Some(mut line) = self.line.take() {
             if line.link.is_some() {
-                tracing::warn!(why, "the link to the other node is down");
+                self.tell(Report::Lost(why.to_owned()));
             }
             // What waits there may say why; that it is not heard hurts nobody.
             let _ = line.carriage.send();
@@ -395,6 +399,7 @@ impl Primary {
         let peer = Peer { promised: hello.promised, leading: hello.leading, relation };
         self.tell(Report::Input(Input::LinkUp(peer)));
         let from = found?;
+        self.tell(Report::Followed);
         self.catch_up.begin();
         Ok(Link::new(link, self.epoch, from, now, answer))
     }

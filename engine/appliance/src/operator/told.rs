@@ -61,19 +61,19 @@ pub fn told(command: &Command, seq: Seq, events: &[Event], engine: &Engine) -> T
 }
 
 /// Names of what a command carries numbers for.
-struct Said<'a>(&'a Engine);
+pub(crate) struct Said<'a>(pub(crate) &'a Engine);
 
 impl Said<'_> {
-    fn symbol(&self, id: InstrumentId) -> String {
+    pub(crate) fn symbol(&self, id: InstrumentId) -> String {
         let known = self.0.instruments().find(|i| i.id == id);
         known.map_or_else(|| format!("instrument {id}"), |i| i.symbol.to_string())
     }
 
-    fn mpid(&self, id: FirmId) -> String {
+    pub(crate) fn mpid(&self, id: FirmId) -> String {
         self.0.firms().find(|f| f.id == id).map_or_else(|| format!("firm {id}"), |f| f.mpid.to_string())
     }
 
-    fn username(&self, id: PortId) -> String {
+    pub(crate) fn username(&self, id: PortId) -> String {
         self.0.ports().find(|p| p.id == id).map_or_else(|| format!("port {id}"), |p| p.username.to_string())
     }
 
@@ -198,15 +198,7 @@ impl Said<'_> {
                 self.quantity(*instrument, i128::from(*qty)),
                 self.symbol(*instrument)
             ),
-            Control::Kill { scope, on } => {
-                let what = match *scope {
-                    KillScope::Port(port) => format!("port {}", self.username(port)),
-                    KillScope::Firm(firm) => format!("firm {}", self.mpid(firm)),
-                    KillScope::Instrument(instrument) => format!("instrument {}", self.symbol(instrument)),
-                    KillScope::Venue => "the venue".to_owned(),
-                };
-                format!("{what} {}", if *on { "is killed" } else { "may go on" })
-            }
+            Control::Kill { scope, on } => self.switched(*scope, *on),
             Control::SetFees { instrument, tier, fees } => {
                 let decimals = self.measures(*instrument).map_or(0, |m| m.quote_decimals);
                 format!("{}, tier {tier}: {}", self.symbol(*instrument), fees_in_words(fees, decimals))
@@ -240,6 +232,17 @@ impl Said<'_> {
                 format!("who was logged in at the other node has {} ms to come over", grace_ns / 1_000_000)
             }
         }
+    }
+
+    /// Of a kill switch.
+    pub(crate) fn switched(&self, scope: KillScope, on: bool) -> String {
+        let what = match scope {
+            KillScope::Port(port) => format!("port {}", self.username(port)),
+            KillScope::Firm(firm) => format!("firm {}", self.mpid(firm)),
+            KillScope::Instrument(instrument) => format!("instrument {}", self.symbol(instrument)),
+            KillScope::Venue => "the venue".to_owned(),
+        };
+        format!("{what} {}", if on { "is killed" } else { "may go on" })
     }
 
     /// What followed that an operator wants to know at once.

@@ -14,6 +14,7 @@ use ironbell_hsm::{
     VerifierKey,
 };
 use ironbell_types::{Command, Control, Phase, Seq};
+use tracing::Span;
 
 use super::health::{Counted, Health, unix_ns};
 use super::herald::Herald;
@@ -24,6 +25,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::operator::{Ask, Told};
+use crate::telemetry::span;
 use crate::words::PhaseWord;
 
 /// From one sync of the tree to the next. What is lost with the power is made again from the journal; each sync is felt by
@@ -189,6 +191,9 @@ struct Process {
     /// Heads to be signed, the oldest first; the first may be with the desk, or with witnesses.
     due: VecDeque<Due>,
     asked: Option<Ticket>,
+    /// The checkpoint under way, and the step that it is at.
+    span: Span,
+    step: Span,
     papers: Papers,
     witnesses: Witnesses,
     /// What is signed and shown to witnesses, and until when.
@@ -266,6 +271,8 @@ impl Process {
             checkpoints: 0,
             due: is_lost.then_some(Due { head, oldest_ns: None }).into_iter().collect(),
             asked: None,
+            span: Span::none(),
+            step: Span::none(),
             papers,
             witnesses: Witnesses::start(&signing.witnesses)?,
             shown: None,
@@ -338,11 +345,13 @@ impl Process {
     fn sign(&mut self) -> Result<(), Failure> {
         if let Some(answer) = self.asked.as_ref().and_then(Ticket::poll) {
             self.asked = None;
+            self.step = Span::none();
             match answer {
                 Ok(note) => {
                     let until = Instant::now() + Duration::from_nanos(self.signing.witnesses_wait.0);
                     self.witnesses.show(&note, self.due[0].head.size, &self.follow.tree)?;
                     self.shown = Some((note, until));
+                    self.step = span!(parent: &self.span, "witnesses");
                 }
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, "a checkpoint waits; the key is asked again");
@@ -360,7 +369,9 @@ impl Process {
                 self.shown = Some((note, until));
                 return Ok(());
             }
-            self.keep(&note)?;
+            self.step = Span::none();
+            let span = std::mem::replace(&mut self.span, Span::none());
+            span.in_scope(|| span!("keep").in_scope(|| self.keep(&note)))?;
         }
         if self.asked.is_some() || Instant::now() < self.ask_at {
             return Ok(());
@@ -369,6 +380,8 @@ impl Process {
         let head = *head;
         let proof = consistency_proof(&self.follow.tree, self.signed.size.min(head.size), head.size)?;
         let time = unix_ns() / 1_000_000_000;
+        self.span = span!("checkpoint", size = head.size);
+        self.step = span!(parent: &self.span, "key");
         self.asked = Some(self.desk.submit(Request::Checkpoint { head, proof, time })?);
         Ok(())
     }
@@ -433,13 +446,14 @@ impl Process {
 /// When the configuration, the keys or the journal cannot be used; when what would be signed is not what the journal
 /// says, or would make a second history.
 pub fn run(config: &Path, once: bool, after: Option<&Path>) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let config = Config::read(config)?;
+    let _spans = crate::log::start(config.log, &config.telemetry)?;
     let stop: Arc<AtomicBool> = crate::node::signals()?;
     // Where it has no CPU of its own, the order path goes first. It costs nothing where it has.
     if let Err(error) = rustix::process::nice(NICE) {
         tracing::warn!(%error, "it runs at the priority it was started with");
     }
-    let mut process = Process::open(Config::read(config)?, after, &stop)?;
+    let mut process = Process::open(config, after, &stop)?;
     tracing::info!(size = process.follow.tree.size(), origin = process.signing.origin, "signing");
     let every = Duration::from_nanos(process.signing.every.0);
     let mut due_at = Instant::now();

@@ -8,9 +8,10 @@ use ironbell_device::fault::{Faults, Faulty};
 use ironbell_device::kernel::{Connection, KernelAcceptor};
 use ironbell_device::mem::{MemAcceptor, MemDialer, MemStream, network};
 use ironbell_device::{Acceptor, Stream};
-use ironbell_gateway::{ArgonChecker, Config, LoginChecker, hash_password};
-use ironbell_session::Refusal;
-use ironbell_types::{Command, Control, EventBody, Login, Logout, Nanos, OpenDay, PortId};
+use ironbell_gateway::{ArgonChecker, Config, Ending, LoginChecker, Notice, hash_password};
+use ironbell_session::{Refusal, Violation};
+use ironbell_sync::voice;
+use ironbell_types::{Command, Control, EventBody, Login, Logout, Nanos, OpenDay, PortId, Username};
 use ironbell_wire::ouch::Outbound as Told;
 use proptest::prelude::*;
 
@@ -77,6 +78,42 @@ fn logins_are_accepted_or_refused_for_the_right_reason() {
     }
     let counters = *venue.gateway.counters();
     assert_eq!((counters.logins, counters.logins_refused), (4, 6));
+}
+
+#[test]
+fn people_are_told_what_no_event_tells() {
+    let dir = Dir::new();
+    let (mut venue, dialer) = mem_venue(config(), &dir);
+    let (voice, mut ear) = voice(8);
+    venue.gateway.speak(voice);
+    let mut wrong = Member::new(dialer.connect(), venue.now).login(1, "wrong", "", 1);
+    settle(&mut venue, &mut [&mut wrong]);
+    let mut unknown = Member::new(dialer.connect(), venue.now).login(9, "secret", "", 1);
+    settle(&mut venue, &mut [&mut unknown]);
+    let mut one = join(&mut venue, dialer.connect(), 1, 1);
+    let mut other = join(&mut venue, dialer.connect(), 1, 1);
+    drop(dialer.connect());
+    settle(&mut venue, &mut [&mut one, &mut other]);
+    venue.now = Nanos(venue.now.0 + 60 * SECOND);
+    settle::<MemStream>(&mut venue, &mut []);
+
+    let refused = |name: &str, port| Notice::Refused {
+        username: Username::new(name).expect("short"),
+        port,
+        why: Refusal::NotAuthorized,
+    };
+    let closed = |why| Notice::Closed { port: Some(PortId(1)), why };
+    let heard: Vec<Notice> = std::iter::from_fn(|| ear.hear()).collect();
+    assert_eq!(
+        heard,
+        [
+            refused("PORT1", Some(PortId(1))),
+            refused("PORT9", None),
+            closed(Ending::TakenOver),
+            closed(Ending::Violation(Violation::IdleTimeout)),
+        ]
+    );
+    assert_eq!(ear.dropped(), 0);
 }
 
 #[test]
