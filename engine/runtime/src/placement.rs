@@ -27,6 +27,11 @@ pub trait Role: Send {
         false
     }
 
+    /// The same where it has a thread of its own, so that what comes from other roles may wake it too.
+    fn wait_alone(&mut self, at_most: Duration) -> bool {
+        self.wait(at_most)
+    }
+
     /// The thread ends: what must be closed in good order is closed here. Called once, after the last poll.
     fn finish(&mut self) {}
 }
@@ -140,7 +145,7 @@ const REST: Duration = Duration::from_micros(10);
 const POLLS_BEFORE_REST: u32 = 30;
 /// So many such rests (1 ms and more) before a thread sleeps for the `park` of its plan.
 const POLLS_BEFORE_PARK: u32 = 100;
-/// After so many of these (20 ms and more) it sleeps ten times as long, and a hundred times where what comes from outside
+/// After so many of these (20 ms and more) it sleeps ten times as long, and a hundred times where what comes
 /// wakes it, so that an idle node leaves the machine alone.
 const POLLS_BEFORE_LONG_PARK: u32 = POLLS_BEFORE_PARK + 400;
 /// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
@@ -208,7 +213,11 @@ fn rest(idle: Idle, without_work: u32, roles: &mut [Box<dyn Role>], in_vain: &mu
         Idle::Spin => std::hint::spin_loop(),
         Idle::Park { park } if without_work > POLLS_BEFORE_LONG_PARK => {
             let begun = Instant::now();
-            let waited = !*in_vain && roles.iter_mut().any(|role| role.wait(park * 100));
+            let waited = !*in_vain
+                && match roles {
+                    [alone] => alone.wait_alone(park * 100),
+                    several => several.iter_mut().any(|role| role.wait(park * 100)),
+                };
             // What woke it may be something that is left where it is, and would wake it again at once.
             *in_vain = waited && begun.elapsed() < park * 10;
             if !waited {

@@ -24,9 +24,11 @@
 //! gave out. A worker has at most one job, so that the rings of jobs and of what is done never fill. Nothing here waits
 //! within a `poll`, so that shards may share threads and outnumber cores; what a thread does meanwhile is its plan's.
 
+use std::time::Duration;
+
 use ironbell_core::Engine;
 use ironbell_core::superstep::{Mail, Pace, Part, Said, span};
-use ironbell_sync::{Consumer, Exchange, Producer, exchange, ring, ticks};
+use ironbell_sync::{Bell, Consumer, Exchange, Producer, Sleeper, bell, exchange, ring, ticks};
 use ironbell_types::{Event, Nanos, PortId, Sequenced};
 
 use crate::frame::{COMMANDS_MAX, SharedFrame};
@@ -194,6 +196,7 @@ pub struct Worker {
     name: String,
     share: Share,
     jobs: Consumer<Job>,
+    sleeper: Sleeper,
     done: Producer<Done>,
     job: Option<Job>,
 }
@@ -228,11 +231,21 @@ impl Role for Worker {
         assert!(self.done.push(Done { said, part, next_due }).is_ok(), "a worker has one job at most");
         work + 1
     }
+
+    fn wait_alone(&mut self, at_most: Duration) -> bool {
+        if self.job.is_some() {
+            // The mail it waits for does not ring.
+            return false;
+        }
+        self.sleeper.sleep(at_most, || !self.jobs.is_empty());
+        true
+    }
 }
 
 /// The lead's ends of the rings to a worker, and what it has heard in the present run.
 struct Link {
     jobs: Producer<Job>,
+    bell: Bell,
     done: Consumer<Done>,
     heard: Option<Done>,
     /// When something is next due on a part that is lent.
@@ -287,9 +300,10 @@ pub fn lead(engine: Engine, lending: Lending) -> (Lead, Vec<Worker>) {
     for share in shares {
         let (jobs, to_worker) = ring(JOBS);
         let (done, from_worker) = ring(JOBS);
+        let (bell, sleeper) = bell();
         let name = format!("shard {}", share.exchange.member());
-        workers.push(Worker { name, share, jobs: to_worker, done, job: None });
-        links.push(Link { jobs, done: from_worker, heard: None, next_due: None });
+        workers.push(Worker { name, share, jobs: to_worker, sleeper, done, job: None });
+        links.push(Link { jobs, bell, done: from_worker, heard: None, next_due: None });
     }
     let lead = Lead {
         engine,
@@ -419,6 +433,7 @@ impl Lead {
             let said = output.said.pop().expect("there is one for each shard");
             let job = Job { frame: frame.clone(), from: at, to: at + run, part: parts.next(), keeps, said };
             assert!(link.jobs.push(job).is_ok(), "a worker has one job at most");
+            link.bell.ring();
         }
         self.place = Place::Running { from: at, to: at + run, keeps };
         1

@@ -1,9 +1,10 @@
 //! Every atomic of the venue: SPSC rings, the exchange between shards, progress cursors, the time of the next timer,
-//! what roles say to people, and the metrics segment.
+//! what roles say to people, what wakes them, and the metrics segment.
 //!
 //! Roles share nothing else. A ring moves values from one role to one other; a [`Cursor`] says how far
 //! a role has come; the [`metrics`] segment is written by a role alone and read by whoever likes.
 
+pub mod bell;
 pub mod cursor;
 pub mod due;
 pub mod exchange;
@@ -12,6 +13,7 @@ pub mod metrics;
 pub mod ticks;
 pub mod voice;
 
+pub use bell::{Bell, Sleeper, bell};
 pub use cursor::{Cursor, CursorReader, CursorWriter, cursor};
 pub use due::{DueReader, DueWriter, due};
 pub use exchange::{Exchange, exchange};
