@@ -3,11 +3,11 @@
 //! Who is awake polls, and is never rung for: to ring costs a fence then, and a system call only where somebody sleeps.
 //! No ring is lost (Dekker's rule): the sleeper says that it sleeps and then looks for work, the ringer puts work there and
 //! then looks whether it sleeps, with a fence between the two on either side; so at least one of them sees the other.
+//! (`tests/bell_model.rs` lets loom try the interleavings.)
 
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, Thread};
 use std::time::Duration;
+
+use crate::threads::{Arc, AtomicBool, OnceLock, Ordering, Thread, current, fence, park_timeout};
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -46,45 +46,12 @@ impl Sleeper {
     /// Sleeps until it is rung for or the time is over, perhaps less; not at all where `has_work`. Always on one thread: one
     /// that goes on on another sleeps for the whole time.
     pub fn sleep(&self, at_most: Duration, has_work: impl FnOnce() -> bool) {
-        self.0.thread.get_or_init(thread::current);
+        self.0.thread.get_or_init(current);
         self.0.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !has_work() {
-            thread::park_timeout(at_most);
+            park_timeout(at_most);
         }
         self.0.asleep.store(false, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ring;
-
-    /// Who missed one ring would sleep for an hour.
-    #[test]
-    fn no_ring_is_lost() {
-        let (mut orders, mut to_sleeper) = ring(1);
-        let (mut answers, mut from_sleeper) = ring(1);
-        let (bell, sleeper) = bell();
-        let sleeps = thread::spawn(move || {
-            loop {
-                match to_sleeper.pop() {
-                    Ok(0) => return,
-                    Ok(order) => answers.push(order).expect("there is room for one"),
-                    Err(_) => sleeper.sleep(Duration::from_secs(3_600), || !to_sleeper.is_empty()),
-                }
-            }
-        });
-        for order in (1..20_000_u32).rev().chain([0]) {
-            orders.push(order).expect("the one before was answered");
-            bell.ring();
-            while order > 0 && from_sleeper.pop() != Ok(order) {
-                if order % 2 == 0 {
-                    thread::yield_now();
-                }
-            }
-        }
-        sleeps.join().expect("it ends");
     }
 }

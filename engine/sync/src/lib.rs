@@ -21,6 +21,13 @@ pub use rtrb::{Consumer, Producer, PushError, RingBuffer, chunks::ChunkError};
 pub use ticks::{TickScale, ticks};
 pub use voice::{Ear, Voice, voice};
 
+/// What a thread sleeps by; loom's in the model.
+mod threads {
+    pub use std::sync::atomic::{AtomicBool, Ordering, fence};
+    pub use std::sync::{Arc, OnceLock};
+    pub use std::thread::{Thread, current, park_timeout};
+}
+
 /// A ring of `depth` slots between two roles. Neither end ever waits: a full or an empty ring is a
 /// state that the role's `poll` reports.
 #[must_use]
