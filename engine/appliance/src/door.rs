@@ -77,6 +77,15 @@ impl Door {
 }
 
 impl Door {
+    /// By what frames of our own members are served; `None` where sockets of the kernel do it.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        match self {
+            Self::Xdp(bypass) => Some(bypass.describe()),
+            Self::Shut | Self::Kernel(..) | Self::Uring(_) => None,
+        }
+    }
+
     /// Copies what the TCP of our own counted, in the order of [`roles::BYPASS`].
     pub fn tell(&self, metrics: &mut RoleMetrics) {
         let Self::Xdp(bypass) = self else { return };

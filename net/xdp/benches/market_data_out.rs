@@ -11,7 +11,6 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Instant;
 
 use ironbell_xdp::group::{Addresses, Group};
-use ironbell_xdp::packet::LINK_LEN_MAX;
 use ironbell_xdp::socket;
 
 use cable::{Cable, VENUE_V4};
@@ -44,8 +43,9 @@ fn main() {
         from: SocketAddrV4::new(*venue.ip(), GROUP.port()),
         from_hardware: socket::hardware_address(Cable::VENUE).expect("it is there"),
         ttl: 1,
+        tag: None,
     };
-    let mut group = Group::new(tx, capabilities.frame_size_max - LINK_LEN_MAX, &addresses);
+    let mut group = Group::new(tx, &capabilities, &addresses);
     for burst in [1, 8, 64] {
         report(&format!("xdp, copying, {burst} a call"), || {
             let mut sent = 0;

@@ -760,8 +760,10 @@ impl<T: FrameTx> Device for Wire<'_, T> {
 
 impl<T> Wire<'_, T> {
     fn outgoing(&mut self) -> Option<Outgoing<'_, T>> {
-        let Self { tx: Some(tx), link: Some(link), counters: Some(counters), .. } = self else { return None };
-        Some(Outgoing { tx, link, counters })
+        let Self { tx: Some(tx), link: Some(link), counters: Some(counters), capabilities, .. } = self else {
+            return None;
+        };
+        Some(Outgoing { tx, link, counters, leaves_checksum: !capabilities.checksum.tcp.tx() })
     }
 }
 
@@ -777,6 +779,8 @@ struct Outgoing<'a, T> {
     tx: &'a mut T,
     link: &'a LinkHeader,
     counters: &'a mut Counters,
+    /// To the device.
+    leaves_checksum: bool,
 }
 
 impl<T: FrameTx> TxToken for Outgoing<'_, T> {
@@ -795,7 +799,12 @@ impl<T: FrameTx> TxToken for Outgoing<'_, T> {
         let result = write(&mut slot[link.len()..end]);
         let frame_len = end.max(FRAME_LEN_MIN);
         slot[end..frame_len].fill(0);
-        self.tx.commit(frame_len);
+        let unsummed =
+            self.leaves_checksum.then(|| packet::leave_checksum(&mut slot[link.len()..end], link.len()));
+        match unsummed.flatten() {
+            Some(unsummed) => self.tx.commit_unsummed(frame_len, unsummed),
+            None => self.tx.commit(frame_len),
+        }
         result
     }
 }
