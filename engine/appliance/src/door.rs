@@ -93,7 +93,8 @@ impl Door {
         let figures = [
             tcp.connections() as u64,
             tcp.half_open() as u64,
-            counters.half_open_evicted,
+            counters.cookies_sent,
+            counters.cookies_redeemed,
             counters.connected,
             counters.refused,
             counters.aborted,
@@ -144,9 +145,11 @@ fn connections_max(config: &OrderEntry) -> usize {
 fn tcp_config(config: &OrderEntry) -> Result<tcp::Config, Failure> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(|e| Failure::refused(format_args!("no randomness: {e}")))?;
+    let defaults = tcp::Config::new(config.listen, u128::from_ne_bytes(secret));
     Ok(tcp::Config {
-        connections_max: connections_max(config),
-        ..tcp::Config::new(config.listen, u128::from_ne_bytes(secret))
+        // Who never completes a handshake takes no member's place.
+        connections_max: connections_max(config) + defaults.half_open_max,
+        ..defaults
     })
 }
 

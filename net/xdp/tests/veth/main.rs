@@ -5,6 +5,7 @@
 mod cable;
 mod checksums;
 mod conformance;
+mod flood;
 mod tap;
 mod vlan;
 
