@@ -284,6 +284,21 @@ fn wire_to_wire_is_measured_beside_an_echo_over_xdp_too() {
     }
     assert_eq!(std::fs::read(dir.join("wire.json")).expect("a file"), output.stdout.trim_ascii_end());
 
+    // A row that fails takes no other with it.
+    let arguments = "bench wire --backends kernel --sessions 1,2 --durability none,always,buffered --rounds 50 --turns 1 \
+                     --flood 0 --json --out some.json";
+    let output = ironbell(&arguments.split_whitespace().collect::<Vec<_>>(), &dir);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let results: Results = serde_json::from_slice(&output.stdout).expect("results on standard output");
+    let measured: Vec<_> = results.rows.iter().map(|row| (row.durability.as_str(), row.sessions)).collect();
+    assert_eq!(measured, [("none", 1), ("none", 2), ("buffered", 1), ("buffered", 2)]);
+    let failed: Vec<_> = results.failed.iter().map(|row| (row.durability.as_str(), row.sessions)).collect();
+    assert_eq!(failed, [("always", 1), ("always", 2)]);
+    assert!(results.failed.iter().all(|row| row.why.contains("always")), "{:?}", results.failed);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("2 of 6 rows failed; the others are in some.json"), "{told}");
+    assert_eq!(std::fs::read(dir.join("some.json")).expect("a file"), output.stdout.trim_ascii_end());
+
     let refused = |arguments: &str| {
         let output = ironbell(&arguments.split(' ').collect::<Vec<_>>(), &dir);
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));

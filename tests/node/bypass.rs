@@ -136,6 +136,6 @@ fn the_demos_market_data_goes_out_over_xdp_too() {
         "feed.allow_remote=true",
     ];
     let (json, log) = demo_over_xdp(&namespace, "demo-feed-xdp", &[ORDER_ENTRY, feed].concat());
-    assert!(log.contains("AF_XDP copying, queue 1 of venue0"), "{log}");
+    assert!(log.contains("AF_XDP copying, checksums in software, queue 1 of venue0"), "{log}");
     assert_eq!(json["feed_book_equal"], true, "{json}");
 }

@@ -81,8 +81,12 @@ impl Request {
 pub struct Context {
     /// Where members connect.
     pub order_entry: String,
+    /// By what frames of our own members are served, where they are.
+    pub order_entry_by: Option<String>,
     /// Where the feed goes.
     pub feed: String,
+    /// As `order_entry_by`.
+    pub feed_by: Option<String>,
     /// Where re-requests go.
     pub rerequest: String,
     /// Filled in when the service role listens.
@@ -151,8 +155,15 @@ impl Recovered {
 pub struct Status {
     /// Where members connect (OUCH 5.0 over SoupBinTCP).
     pub order_entry: String,
+    /// Kernel bypass, where members are served by it: whether frames are copied, who fills in checksums, where frames are
+    /// steered.
+    #[serde(default)]
+    pub order_entry_by: Option<String>,
     /// Where the feed goes (ITCH 5.0 over MoldUDP64).
     pub feed: String,
+    /// As `order_entry_by`.
+    #[serde(default)]
+    pub feed_by: Option<String>,
     /// Where re-requests go (MoldUDP64, UDP).
     pub rerequest: String,
     /// Where ITCH over SoupBinTCP is served.
@@ -292,7 +303,9 @@ fn status(shadow: &Shadow, context: &Context) -> Status {
     let newest = newest_snapshot(&context.journal_dir);
     Status {
         order_entry: context.order_entry.clone(),
+        order_entry_by: context.order_entry_by.clone(),
         feed: context.feed.clone(),
+        feed_by: context.feed_by.clone(),
         rerequest: context.rerequest.clone(),
         itch: context.listening.map(|l| l.itch.to_string()).unwrap_or_default(),
         glimpse: context.listening.map(|l| l.glimpse.to_string()).unwrap_or_default(),
@@ -382,7 +395,8 @@ impl Status {
         let row = |text: &mut String, name: &str, value: &dyn std::fmt::Display| {
             writeln!(text, "{name:<14} {value}").expect("a string takes it");
         };
-        row(&mut text, "order entry", &self.order_entry);
+        let by = |by: &Option<String>| by.as_ref().map_or(String::new(), |by| format!(", by {by}"));
+        row(&mut text, "order entry", &format_args!("{}{}", self.order_entry, by(&self.order_entry_by)));
         if self.order_entry_halted {
             let what = "the disk is full: new orders are refused, cancels go on; free space, then it goes on by itself";
             row(&mut text, "HALTED", &what);
@@ -390,7 +404,8 @@ impl Status {
         if let Some(pair) = &self.pair {
             text.push_str(&pair.to_table());
         }
-        row(&mut text, "feed", &format_args!("{}, re-requests {}", self.feed, self.rerequest));
+        let feed_by = by(&self.feed_by);
+        row(&mut text, "feed", &format_args!("{}, re-requests {}{feed_by}", self.feed, self.rerequest));
         row(&mut text, "service", &format_args!("ITCH {}, GLIMPSE {}", self.itch, self.glimpse));
         row(&mut text, "durability", &self.durability);
         row(&mut text, "epoch", &self.epoch);

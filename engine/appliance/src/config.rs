@@ -110,6 +110,12 @@ pub struct Xdp {
     pub frames: u32,
     /// Whether frames may be copied.
     pub copy: Copying,
+    /// Who fills in TCP and UDP checksums.
+    pub checksum: Checksum,
+    /// The feed's virtual network (IEEE 802.1Q), 1 to 4094, and its priority there, 0 to 7. Members are answered in theirs.
+    pub vlan: Option<u16>,
+    /// See `vlan`.
+    pub vlan_priority: u8,
     /// Frames that the kernel takes from the card at a time, in our calls instead of in interrupts; 0 for interrupts.
     pub busy_poll_budget: u32,
 }
@@ -125,6 +131,29 @@ pub enum Copying {
     Never,
     /// Always.
     Always,
+}
+
+/// Who fills in TCP and UDP checksums of frames that go out.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// The card, where it says that it does and nothing is copied.
+    #[default]
+    Auto,
+    /// The node.
+    Software,
+    /// The card; refuse to start rather than do without.
+    Offload,
+}
+
+impl From<Checksum> for ironbell_xdp::socket::Checksum {
+    fn from(checksum: Checksum) -> Self {
+        match checksum {
+            Checksum::Auto => Self::Auto,
+            Checksum::Software => Self::Software,
+            Checksum::Offload => Self::Offload,
+        }
+    }
 }
 
 impl From<Copying> for ironbell_xdp::socket::Copy {
@@ -145,6 +174,9 @@ impl Default for Xdp {
             queues: 1,
             frames: 2_048,
             copy: Copying::default(),
+            checksum: Checksum::default(),
+            vlan: None,
+            vlan_priority: 0,
             busy_poll_budget: 0,
         }
     }
@@ -407,6 +439,9 @@ impl OrderEntry {
                 self.listen
             ));
         }
+        if self.xdp.vlan.is_some() || self.xdp.vlan_priority != 0 {
+            return Err("order_entry.xdp.vlan: members are answered in the virtual network that they come from; leave it out".into());
+        }
         self.xdp.check("order_entry")
     }
 }
@@ -428,6 +463,15 @@ impl Xdp {
         if !(1..=64).contains(&self.queues) {
             return Err(format!("{section}.xdp.queues = {} is not within 1 to 64", self.queues));
         }
+        if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4_094).contains(vlan)) {
+            return Err(format!("{section}.xdp.vlan = {vlan} is not within 1 to 4094"));
+        }
+        if self.vlan_priority > 7 || (self.vlan_priority > 0 && self.vlan.is_none()) {
+            return Err(format!(
+                "{section}.xdp.vlan_priority = {} is not within 0 to 7, or of no vlan",
+                self.vlan_priority
+            ));
+        }
         Ok(())
     }
 
@@ -439,6 +483,7 @@ impl Xdp {
             queues: self.queues,
             frames: self.frames,
             copy: self.copy.into(),
+            checksum: self.checksum.into(),
             busy_poll_budget: self.busy_poll_budget,
             ..ironbell_xdp::socket::Config::new(&self.interface)
         }
@@ -719,6 +764,19 @@ mod tests {
             ("[order_entry]\nio = \"xdp\"\nlisten = \"127.0.0.1:0\"", "name both"),
             ("[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", frames = 100 }", "frames = 100"),
             ("[feed]\nio = \"xdp\"", "feed.xdp.interface is missing"),
+            ("[feed]\nxdp = { checksum = \"card\" }", "unknown variant `card`"),
+            (
+                "[feed]\nio = \"xdp\"\nxdp = { interface = \"eth0\", vlan = 4095 }",
+                "feed.xdp.vlan = 4095 is not within",
+            ),
+            (
+                "[feed]\nio = \"xdp\"\nxdp = { interface = \"eth0\", vlan_priority = 3 }",
+                "feed.xdp.vlan_priority = 3",
+            ),
+            (
+                "[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", vlan = 26 }",
+                "members are answered in the virtual network",
+            ),
             ("[feed]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queues = 2 }", "the feed sends by one"),
             (
                 "[order_entry]\nio = \"xdp\"\nxdp = { interface = \"eth0\", queues = 2 }\n\

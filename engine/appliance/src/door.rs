@@ -77,6 +77,15 @@ impl Door {
 }
 
 impl Door {
+    /// By what frames of our own members are served; `None` where sockets of the kernel do it.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        match self {
+            Self::Xdp(bypass) => Some(bypass.describe()),
+            Self::Shut | Self::Kernel(..) | Self::Uring(_) => None,
+        }
+    }
+
     /// Copies what the TCP of our own counted, in the order of [`roles::BYPASS`].
     pub fn tell(&self, metrics: &mut RoleMetrics) {
         let Self::Xdp(bypass) = self else { return };
@@ -84,7 +93,8 @@ impl Door {
         let figures = [
             tcp.connections() as u64,
             tcp.half_open() as u64,
-            counters.half_open_evicted,
+            counters.cookies_sent,
+            counters.cookies_redeemed,
             counters.connected,
             counters.refused,
             counters.aborted,
@@ -135,9 +145,11 @@ fn connections_max(config: &OrderEntry) -> usize {
 fn tcp_config(config: &OrderEntry) -> Result<tcp::Config, Failure> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(|e| Failure::refused(format_args!("no randomness: {e}")))?;
+    let defaults = tcp::Config::new(config.listen, u128::from_ne_bytes(secret));
     Ok(tcp::Config {
-        connections_max: connections_max(config),
-        ..tcp::Config::new(config.listen, u128::from_ne_bytes(secret))
+        // Who never completes a handshake takes no member's place.
+        connections_max: connections_max(config) + defaults.half_open_max,
+        ..defaults
     })
 }
 

@@ -66,6 +66,7 @@ impl Warm {
         let Ends { from_gateway, release_gateway, release_feed } = ends;
         let order_entry = doors.order_entry.local_addr();
         let rerequest = doors.feed.rerequest_at();
+        let (order_entry_by, feed_by) = (doors.order_entry.by(), doors.feed.by().map(str::to_owned));
         if let Some(ha) = config.ha.as_ref().filter(|_| side.is_some()) {
             gateway.forgive(Nanos(ha.disconnect_grace.0));
         }
@@ -217,6 +218,8 @@ impl Warm {
         let durability = format!("{:?}", config.journal.durability).to_lowercase();
         let context = admin::Context {
             order_entry: order_entry.to_string(),
+            order_entry_by,
+            feed_by,
             feed: config.feed.group.to_string(),
             rerequest: rerequest.to_string(),
             listening: None,

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 
 use ironbell_feed::datagrams::{Datagrams, RerequestSocket, Udp};
 use ironbell_xdp::group::{Addresses, Group};
-use ironbell_xdp::packet::LINK_LEN_MAX;
+use ironbell_xdp::packet::Tag;
 use ironbell_xdp::socket::{self, XdpTx};
 
 use crate::config::{Feed, FeedIo};
@@ -16,8 +16,8 @@ use crate::failure::Failure;
 pub enum Outlet {
     /// Sockets of the kernel.
     Kernel(Udp),
-    /// Frames of our own, on a transmit queue of their own.
-    Xdp(Box<Group<XdpTx>>, RerequestSocket),
+    /// Frames of our own, on a transmit queue of their own; and that in words.
+    Xdp(Box<Group<XdpTx>>, RerequestSocket, String),
 }
 
 impl Outlet {
@@ -37,9 +37,9 @@ impl Outlet {
             from: SocketAddrV4::new(feed.interface, feed.group.port()),
             from_hardware: socket::hardware_address(&sockets.interface).map_err(refused)?,
             ttl: u8::try_from(feed.ttl).unwrap_or(u8::MAX),
+            tag: config.xdp.vlan.map(|id| Tag { id, priority: config.xdp.vlan_priority }),
         };
-        let mtu = capabilities.frame_size_max - LINK_LEN_MAX;
-        let group = Group::new(tx, mtu, &addresses);
+        let group = Group::new(tx, &capabilities, &addresses);
         if feed.payload_size_max > group.payload_size_max() {
             return Err(Failure::refused(format_args!(
                 "feed.payload_bytes_max = {}, and a frame on {} takes {}: lower it, or raise the device's MTU",
@@ -48,14 +48,20 @@ impl Outlet {
                 group.payload_size_max()
             )));
         }
-        let copy = if capabilities.is_zero_copy { "zero-copy" } else { "copying" };
-        tracing::info!(
-            "market data to {}: AF_XDP {copy}, queue {} of {}",
-            feed.group,
-            sockets.queue,
-            sockets.interface
-        );
-        Ok(Self::Xdp(Box::new(group), RerequestSocket::open(feed)?))
+        let how = socket::describe(&capabilities);
+        let tag = addresses.tag.map_or(String::new(), |tag| format!(", VLAN {}", tag.id));
+        let how = format!("{how}, queue {} of {}{tag}", sockets.queue, sockets.interface);
+        tracing::info!("market data to {}: {how}", feed.group);
+        Ok(Self::Xdp(Box::new(group), RerequestSocket::open(feed)?, how))
+    }
+
+    /// By what frames of our own go out; `None` for sockets of the kernel.
+    #[must_use]
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(_) => None,
+            Self::Xdp(_, _, how) => Some(how),
+        }
     }
 
     /// Where re-requests are answered.
@@ -63,7 +69,7 @@ impl Outlet {
     pub fn rerequest_at(&self) -> SocketAddr {
         match self {
             Self::Kernel(udp) => udp.rerequest_at(),
-            Self::Xdp(_, rerequests) => rerequests.at(),
+            Self::Xdp(_, rerequests, _) => rerequests.at(),
         }
     }
 }
@@ -72,12 +78,12 @@ impl Datagrams for Outlet {
     fn multicast(&mut self, packet: &[u8]) -> Result<(), ErrorKind> {
         match self {
             Self::Kernel(udp) => udp.multicast(packet),
-            Self::Xdp(group, _) => group.send(packet),
+            Self::Xdp(group, ..) => group.send(packet),
         }
     }
 
     fn flush(&mut self) {
-        if let Self::Xdp(group, _) = self {
+        if let Self::Xdp(group, ..) = self {
             group.flush();
         }
     }
@@ -85,14 +91,14 @@ impl Datagrams for Outlet {
     fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
         match self {
             Self::Kernel(udp) => udp.receive(buffer),
-            Self::Xdp(_, rerequests) => rerequests.receive(buffer),
+            Self::Xdp(_, rerequests, _) => rerequests.receive(buffer),
         }
     }
 
     fn unicast(&mut self, packet: &[u8], to: SocketAddr) -> Result<(), ErrorKind> {
         match self {
             Self::Kernel(udp) => udp.unicast(packet, to),
-            Self::Xdp(_, rerequests) => rerequests.send(packet, to),
+            Self::Xdp(_, rerequests, _) => rerequests.send(packet, to),
         }
     }
 }

@@ -97,7 +97,8 @@ pub const BYPASS: Spec<'static> = Spec {
     counters: &[
         "connections",
         "half_open",
-        "half_open_evicted",
+        "cookies_sent",
+        "cookies_redeemed",
         "connected",
         "refused",
         "aborted",

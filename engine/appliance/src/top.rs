@@ -438,6 +438,8 @@ mod tests {
         Status {
             pair: None,
             order_entry: "127.0.0.1:26400".to_owned(),
+            order_entry_by: None,
+            feed_by: None,
             feed: String::new(),
             rerequest: String::new(),
             itch: String::new(),

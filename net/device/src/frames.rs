@@ -4,6 +4,8 @@
 //! Frames are read where the device put them and written where it takes them from: nothing is copied
 //! between. A device never waits; it drops what it has no room for, as a card does, and counts it.
 
+use crate::checksum::Unsummed;
+
 /// One queue of a network device: frames in, frames out.
 ///
 /// The halves are fields, so that a frame can be answered while it is still being read, and so that one of
@@ -44,6 +46,17 @@ pub trait FrameTx {
     /// When no slot was taken since the last commit, or `len` is longer than it.
     fn commit(&mut self, len: usize);
 
+    /// As [`FrameTx::commit`], of a frame whose TCP or UDP checksum is not there yet. Where the device does not fill it in
+    /// ([`Capabilities::fills_checksums`]) this does.
+    ///
+    /// # Panics
+    /// As [`FrameTx::commit`]; when the checksum's place is not within the frame.
+    fn commit_unsummed(&mut self, len: usize, unsummed: Unsummed) {
+        let slot = self.slot().expect("a slot is taken before it is committed");
+        unsummed.fill(&mut slot[..len]);
+        self.commit(len);
+    }
+
     /// Sends what was committed. Until then nothing of it need have left.
     fn flush(&mut self);
 }
@@ -53,7 +66,7 @@ pub trait FrameTx {
 pub struct Capabilities {
     /// Longest frame in bytes, header included and checksum not.
     pub frame_size_max: usize,
-    /// The device writes TCP and UDP checksums itself.
+    /// The device writes TCP and UDP checksums itself, of frames that are given to [`FrameTx::commit_unsummed`].
     pub fills_checksums: bool,
     /// The device has checked IP, TCP and UDP checksums of what it hands out.
     pub checks_checksums: bool,

@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub mod checksum;
 pub mod fault;
 mod frames;
 pub mod kernel;

@@ -83,8 +83,7 @@ impl Bypass {
             Mode::Driver => "in the driver",
             Mode::Generic => "behind the driver",
         };
-        let copy = if self.tcp.device().capabilities.is_zero_copy { "zero-copy" } else { "copying" };
-        format!("AF_XDP {copy}, steered {mode}")
+        format!("{}, steered {mode}", socket::describe(&self.tcp.device().capabilities))
     }
 
     /// Frames for this port that the kernel had no room for in our rings, since the start.

@@ -2,22 +2,22 @@
 //! its lengths and checksums.
 //!
 //! ```text
-//! 0                 14                          34            42
+//! 0                 14 (18 with a tag)          34            42
 //! │ Ethernet        │ IPv4: no options, no      │ UDP         │ payload
 //! │ 01:00:5e:…, own │ fragments, identification │ ports, len, │
 //! │ address, 0x0800 │ 0                         │ checksum    │
 //! ```
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use ironbell_device::FrameTx;
+use ironbell_device::checksum::{Unsummed, filled, folded, sum};
+use ironbell_device::{Capabilities, FrameTx};
 
-const ETHERNET_LEN: usize = 14;
+use crate::packet::{LINK_LEN_MAX, LinkHeader, Tag};
+
 const IP_LEN: usize = 20;
 const UDP_LEN: usize = 8;
-/// Bytes before the payload.
-pub const HEADERS_LEN: usize = ETHERNET_LEN + IP_LEN + UDP_LEN;
 /// Ethernet's shortest frame, without its checksum. Not every card fills up shorter ones.
 const FRAME_LEN_MIN: usize = 60;
 
@@ -32,16 +32,23 @@ pub struct Addresses {
     pub from_hardware: [u8; 6],
     /// How many routers a datagram may pass, plus one.
     pub ttl: u8,
+    /// The virtual network it is in.
+    pub tag: Option<Tag>,
 }
 
 /// The sending end of a group, over the sending half of a device.
 #[derive(Debug)]
 pub struct Group<T> {
     tx: T,
-    headers: [u8; HEADERS_LEN],
-    /// Sums of what is the same in all headers, of IP and of UDP with its pseudo-header.
+    link: LinkHeader,
+    /// IP's and UDP's.
+    headers: [u8; IP_LEN + UDP_LEN],
+    /// Sums of what is the same in all headers: of IP, of UDP's pseudo-header, of UDP.
     ip_sum: u64,
-    udp_sum: u64,
+    pseudo_sum: u64,
+    ports_sum: u64,
+    /// To the device.
+    leaves_checksum: bool,
     payload_size_max: usize,
 }
 
@@ -53,29 +60,31 @@ pub fn hardware_address(group: Ipv4Addr) -> [u8; 6] {
 }
 
 impl<T: FrameTx> Group<T> {
-    /// A group over `tx`, whose frames carry IP packets of at most `mtu` bytes.
+    /// A group over `tx`, the sending half of a device that can do what `capabilities` says.
     ///
     /// # Panics
-    /// When the group is no multicast address, or a packet has no room for the headers.
+    /// When the group is no multicast address, or a frame has no room for the headers.
     #[must_use]
-    pub fn new(tx: T, mtu: usize, addresses: &Addresses) -> Self {
-        let Addresses { group, from, from_hardware, ttl } = addresses;
+    pub fn new(tx: T, capabilities: &Capabilities, addresses: &Addresses) -> Self {
+        let Addresses { group, from, from_hardware, ttl, tag } = addresses;
         assert!(group.ip().is_multicast(), "a group has a multicast address");
+        // As long as an IP packet can be behind the longest link header.
+        let mtu = capabilities.frame_size_max.saturating_sub(LINK_LEN_MAX);
         assert!(mtu >= FRAME_LEN_MIN, "a packet has room for headers");
-        let mut headers = [0; HEADERS_LEN];
-        let (ethernet, rest) = headers.split_at_mut(ETHERNET_LEN);
-        ethernet[..6].copy_from_slice(&hardware_address(*group.ip()));
-        ethernet[6..12].copy_from_slice(from_hardware);
-        ethernet[12..].copy_from_slice(&[0x08, 0x00]);
-        let (ip, udp) = rest.split_at_mut(IP_LEN);
+        let link = LinkHeader::new(*from_hardware, hardware_address(*group.ip()), IpAddr::V4(*group.ip()));
+        let link = tag.map_or(link, |tag| link.tagged(tag));
+        let mut headers = [0; IP_LEN + UDP_LEN];
+        let (ip, udp) = headers.split_at_mut(IP_LEN);
         // Never to be taken apart, so that no identification is needed (RFC 6864, section 4.1).
         ip.copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, *ttl, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         ip[12..16].copy_from_slice(&from.ip().octets());
         ip[16..].copy_from_slice(&group.ip().octets());
         udp[..2].copy_from_slice(&from.port().to_be_bytes());
         udp[2..4].copy_from_slice(&group.port().to_be_bytes());
-        let (ip_sum, udp_sum) = (sum(ip), sum(&ip[12..]) + 17 + sum(udp));
-        Self { tx, headers, ip_sum, udp_sum, payload_size_max: mtu - IP_LEN - UDP_LEN }
+        let (ip_sum, pseudo_sum, ports_sum) = (sum(ip), sum(&ip[12..]) + 17, sum(udp));
+        let leaves_checksum = capabilities.fills_checksums;
+        let payload_size_max = mtu - IP_LEN - UDP_LEN;
+        Self { tx, link, headers, ip_sum, pseudo_sum, ports_sum, leaves_checksum, payload_size_max }
     }
 
     /// Longest payload in bytes.
@@ -94,26 +103,35 @@ impl<T: FrameTx> Group<T> {
     pub fn send(&mut self, payload: &[u8]) -> Result<(), ErrorKind> {
         assert!(payload.len() <= self.payload_size_max, "{} bytes fit a frame", payload.len());
         let slot = self.tx.slot().ok_or(ErrorKind::WouldBlock)?;
-        let frame_len = HEADERS_LEN + payload.len();
-        slot[..HEADERS_LEN].copy_from_slice(&self.headers);
-        slot[HEADERS_LEN..frame_len].copy_from_slice(payload);
+        let link = self.link.as_bytes();
+        let (ip, udp) = (link.len(), link.len() + IP_LEN);
+        let data = udp + UDP_LEN;
+        let frame_len = data + payload.len();
+        slot[..ip].copy_from_slice(link);
+        slot[ip..data].copy_from_slice(&self.headers);
+        slot[data..frame_len].copy_from_slice(payload);
         let udp_len = (UDP_LEN + payload.len()) as u16;
         let ip_len = IP_LEN as u16 + udp_len;
-        let ip = ETHERNET_LEN;
         slot[ip + 2..ip + 4].copy_from_slice(&ip_len.to_be_bytes());
         let checksum = !folded(self.ip_sum + u64::from(ip_len));
         slot[ip + 10..ip + 12].copy_from_slice(&checksum.to_be_bytes());
-        let udp = ip + IP_LEN;
         slot[udp + 4..udp + 6].copy_from_slice(&udp_len.to_be_bytes());
-        // The length is summed twice: in the header, and in the pseudo-header before it.
-        let checksum = !folded(self.udp_sum + 2 * u64::from(udp_len) + sum(payload));
-        // Zero says that there is none (RFC 768).
-        let checksum = if checksum == 0 { 0xffff } else { checksum };
-        slot[udp + 6..udp + 8].copy_from_slice(&checksum.to_be_bytes());
         if frame_len < FRAME_LEN_MIN {
             slot[frame_len..FRAME_LEN_MIN].fill(0);
         }
-        self.tx.commit(frame_len.max(FRAME_LEN_MIN));
+        let checksum = if self.leaves_checksum {
+            folded(self.pseudo_sum + u64::from(udp_len))
+        } else {
+            // The length is summed twice: in the header, and in the pseudo-header before it.
+            filled(self.pseudo_sum + self.ports_sum + 2 * u64::from(udp_len) + sum(payload))
+        };
+        slot[udp + 6..udp + 8].copy_from_slice(&checksum.to_be_bytes());
+        let frame_len = frame_len.max(FRAME_LEN_MIN);
+        if self.leaves_checksum {
+            self.tx.commit_unsummed(frame_len, Unsummed { start: udp as u16, offset: 6 });
+        } else {
+            self.tx.commit(frame_len);
+        }
         Ok(())
     }
 
@@ -129,27 +147,10 @@ impl<T: FrameTx> Group<T> {
     }
 }
 
-/// The sum of RFC 1071 before it is folded. Words of four bytes are summed at a time: whoever folds them to two bytes
-/// comes to the same.
-fn sum(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks_exact(4);
-    let mut last = [0; 4];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    let word = |bytes: &[u8]| u64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-    words.map(word).sum::<u64>() + word(&last)
-}
-
-fn folded(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
-}
-
 #[cfg(test)]
 mod tests {
     use ironbell_device::FrameRx;
-    use ironbell_device::mem::cable;
+    use ironbell_device::mem::{MemDevice, cable};
     use smoltcp::wire::{Ipv4Packet, UdpPacket};
 
     use super::*;
@@ -160,14 +161,35 @@ mod tests {
             from: "10.0.0.1:26410".parse().expect("an address"),
             from_hardware: [2, 0, 0, 0, 0, 1],
             ttl: 3,
+            tag: None,
         }
     }
 
-    /// Every length, with bytes that make all carries, read by smoltcp.
+    /// A group over one end of a cable, and the other end.
+    fn group(fills_checksums: bool, tag: Option<Tag>) -> (Group<ironbell_device::mem::MemTx>, MemDevice) {
+        let (near, far) = cable(1, 1_522);
+        let capabilities = Capabilities { fills_checksums, ..near.capabilities };
+        (Group::new(near.tx, &capabilities, &Addresses { tag, ..addresses() }), far)
+    }
+
+    /// Every length, with bytes that make all carries, read by smoltcp; summed by us and by the device, in a virtual network and
+    /// in none.
     #[test]
     fn a_datagram_is_what_another_stack_reads() {
-        let (near, mut far) = cable(1, 1_514);
-        let mut group = Group::new(near.tx, 1_500, &addresses());
+        let macs = [0x01, 0x00, 0x5e, 0x40, 26, 1, 2, 0, 0, 0, 0, 1];
+        let ipv4 = [0x08, 0x00];
+        for fills_checksums in [false, true] {
+            let untagged = [&macs[..], &ipv4].concat();
+            datagrams_are_read(group(fills_checksums, None), &untagged);
+            let tagged = [&macs[..], &[0x81, 0x00, 0xa0, 26], &ipv4].concat();
+            datagrams_are_read(group(fills_checksums, Some(Tag { id: 26, priority: 5 })), &tagged);
+        }
+    }
+
+    fn datagrams_are_read(
+        (mut group, mut far): (Group<ironbell_device::mem::MemTx>, MemDevice),
+        link: &[u8],
+    ) {
         assert_eq!(group.payload_size_max(), 1_472);
         for len in 0..=1_472 {
             let payload: Vec<u8> =
@@ -177,8 +199,8 @@ mod tests {
             assert_eq!(far.rx.receive(), 0, "nothing leaves before it is flushed");
             group.flush();
             assert_eq!(far.rx.receive(), 1);
-            let (ethernet, packet) = far.rx.frame(0).split_at(ETHERNET_LEN);
-            assert_eq!(ethernet, [0x01, 0x00, 0x5e, 0x40, 26, 1, 2, 0, 0, 0, 0, 1, 0x08, 0x00]);
+            let (ethernet, packet) = far.rx.frame(0).split_at(link.len());
+            assert_eq!(ethernet, link);
             let ip = Ipv4Packet::new_checked(packet).expect("a packet");
             assert!(ip.verify_checksum(), "{len} bytes");
             assert_eq!(ip.hop_limit(), 3);
@@ -194,8 +216,7 @@ mod tests {
     /// A sum that folds to 0xffff would say that there is no checksum.
     #[test]
     fn a_checksum_of_zero_is_sent_as_its_other_form() {
-        let (near, mut far) = cable(1, 1_514);
-        let mut group = Group::new(near.tx, 1_500, &addresses());
+        let (mut group, mut far) = group(false, None);
         let mut others = 0;
         for word in 0..=u16::MAX {
             group.send(&word.to_be_bytes()).expect("the ring has room");

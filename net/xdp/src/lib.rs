@@ -3,9 +3,9 @@
 //! From below: [`umem`] is memory that we share with the kernel and the rings in it, [`socket`] an AF_XDP
 //! socket on one queue as a [`FrameDevice`](ironbell_device::FrameDevice), [`program`] what the driver runs
 //! to tell our frames from others, [`bpf`] how that gets there. Above any FrameDevice: [`packet`] reads the
-//! headers of a frame, [`wheel`] keeps the times of thousands of connections, [`isn`] makes initial sequence numbers, and [`tcp`] is a
+//! headers of a frame, [`wheel`] keeps the times of thousands of connections, [`isn`] makes initial sequence numbers, [`cookie`] those that stand for memory, and [`tcp`] is a
 //! [`SessionIo`](ironbell_device::SessionIo). [`bypass`] puts all of it together for one listening port; [`group`] is multicast out, by frames
-//! too; [`neighbour`] asks the kernel where frames to somebody go. [`uring`] is
+//! too; [`neighbour`] asks the kernel where frames to somebody go, [`features`] what a device does for us. [`uring`] is
 //! beside all that: kernel sockets on one io_uring, which stands here because it needs unsafe code too.
 //!
 //! This crate refuses to know what the bytes mean, and reads no clock but to wait for a busy queue at
@@ -21,6 +21,8 @@ use std::io;
 #[expect(unsafe_code, reason = "a system call that libc does not wrap")]
 pub mod bpf;
 pub mod bypass;
+pub mod cookie;
+pub mod features;
 pub mod group;
 pub mod isn;
 pub mod neighbour;
@@ -55,6 +57,14 @@ pub enum Error {
         interface: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// The card is to fill in checksums and does not.
+    #[error("{interface} fills in no checksums of what AF_XDP sends: {why}; choose checksum = \"auto\"")]
+    NoOffload {
+        /// The network device.
+        interface: String,
+        /// Why not.
+        why: String,
     },
     /// bpf(2) does not do what it is asked for.
     #[error("cannot {what}: {source}{}", bpf_advice(.source))]

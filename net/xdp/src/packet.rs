@@ -10,6 +10,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ironbell_device::checksum::{Unsummed, folded, sum};
+
 /// Longest link header: two addresses, two tags, the type.
 pub const LINK_LEN_MAX: usize = 22;
 
@@ -102,6 +104,25 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([field[0], field[1]]))
 }
 
+/// Leaves the checksum of a segment to the device: puts the pseudo-header's sum in its place (RFC 9293, section 3.1; RFC 8200,
+/// section 8.1). `packet` is IP without options or extension headers, behind `link_len` bytes. `None`: it is not TCP.
+pub(crate) fn leave_checksum(packet: &mut [u8], link_len: usize) -> Option<Unsummed> {
+    const CHECKSUM: usize = 16;
+    const TCP: u8 = 6;
+    let (header_len, protocol, addresses) = match packet.first()? >> 4 {
+        4 => (20, 9, 12..20),
+        6 => (40, 6, 8..40),
+        _ => return None,
+    };
+    if *packet.get(protocol)? != TCP {
+        return None;
+    }
+    let tcp_len = packet.len().checked_sub(header_len)?;
+    let pseudo = folded(sum(&packet[addresses]) + u64::from(TCP) + tcp_len as u64);
+    packet.get_mut(header_len + CHECKSUM..header_len + CHECKSUM + 2)?.copy_from_slice(&pseudo.to_be_bytes());
+    Some(Unsummed { start: (link_len + header_len) as u16, offset: CHECKSUM as u16 })
+}
+
 /// The link header of an answer to a frame that came in by `link`: to whoever sent it, in the same network.
 #[must_use]
 pub fn answer_link(link: &[u8]) -> LinkHeader {
@@ -111,6 +132,15 @@ pub fn answer_link(link: &[u8]) -> LinkHeader {
     bytes[6..12].copy_from_slice(&link[..6]);
     bytes[12..link.len()].copy_from_slice(&link[12..]);
     LinkHeader { bytes, len: link.len() as u8 }
+}
+
+/// What a frame of a virtual network says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The network's number, 1 to 4,094.
+    pub id: u16,
+    /// 0 to 7; switches send higher ones first.
+    pub priority: u8,
 }
 
 /// What is put before IP.
@@ -130,6 +160,22 @@ impl LinkHeader {
         bytes[6..12].copy_from_slice(&source);
         bytes[12..14].copy_from_slice(&ether_type.to_be_bytes());
         Self { bytes, len: 14 }
+    }
+
+    /// The same in the virtual network of this tag (IEEE 802.1Q), outside of those that it has.
+    ///
+    /// # Panics
+    /// When it has two tags, or the tag is none.
+    #[must_use]
+    pub fn tagged(self, tag: Tag) -> Self {
+        assert!(self.as_bytes().len() <= LINK_LEN_MAX - 4, "two tags at most");
+        assert!((1..=4_094).contains(&tag.id) && tag.priority <= 7, "{tag:?} is a tag");
+        let mut bytes = [0; LINK_LEN_MAX];
+        bytes[..12].copy_from_slice(&self.bytes[..12]);
+        bytes[12..14].copy_from_slice(&0x8100_u16.to_be_bytes());
+        bytes[14..16].copy_from_slice(&(u16::from(tag.priority) << 13 | tag.id).to_be_bytes());
+        bytes[16..].copy_from_slice(&self.bytes[12..LINK_LEN_MAX - 4]);
+        Self { bytes, len: self.len + 4 }
     }
 
     /// Its bytes.

@@ -16,10 +16,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ironbell_device::checksum::Unsummed;
 use ironbell_device::{Capabilities, FrameDevice, FrameRx, FrameTx};
 use libc::xdp_desc;
 
 use crate::Error;
+use crate::features::features;
 use crate::umem::{Offsets, Ring, Umem};
 
 /// What a socket is opened with.
@@ -37,6 +39,8 @@ pub struct Config {
     pub frame_size: u32,
     /// Whether the card is to read and write our memory itself.
     pub copy: Copy,
+    /// Who fills in the checksums of what is sent.
+    pub checksum: Checksum,
     /// The kernel polls the card's queue in our calls, not in its interrupts (SO_PREFER_BUSY_POLL), so many
     /// frames at a time; 0: it does not. The device wants `napi_defer_hard_irqs` and `gro_flush_timeout` then.
     pub busy_poll_budget: u32,
@@ -53,6 +57,7 @@ impl Config {
             frames: 2_048,
             frame_size: 2_048,
             copy: Copy::IfNeeded,
+            checksum: Checksum::Auto,
             busy_poll_budget: 0,
         }
     }
@@ -70,6 +75,22 @@ pub enum Copy {
     Always,
 }
 
+/// Who fills in the TCP and UDP checksums of frames that are sent. Those of IP are always ours, and those of what comes in
+/// are checked by us: the kernel has no word for what a card has checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// The card, where it says that it does so and nothing is copied; otherwise we.
+    #[default]
+    Auto,
+    /// We do.
+    Software,
+    /// The card: refuse to open where it does not.
+    Offload,
+    /// The kernel, as it copies (`XDP_UMEM_TX_SW_CSUM`, which it calls a means of debugging): so that what a card would be
+    /// asked for can be tried without one.
+    Kernel,
+}
+
 /// AF_XDP sockets on queues of one device.
 pub type XdpDevice = FrameDevice<XdpRx, XdpTx>;
 
@@ -79,6 +100,13 @@ const LINK_LEN: usize = 22;
 const BURST: usize = 64;
 /// The umem's headroom that the kernel keeps for itself (`XDP_PACKET_HEADROOM`).
 const KERNEL_HEADROOM: usize = 256;
+
+/// Bytes before a frame to be sent in which it is said what the card shall do with it (`struct xsk_tx_metadata`):
+///
+/// ```text
+/// flags 8 │ where the sum begins 2 │ where it goes, from there 2 │ of other uses 12 ║ frame
+/// ```
+const METADATA_LEN: u32 = 24;
 
 /// What both halves hold.
 #[derive(Debug)]
@@ -121,6 +149,8 @@ pub struct XdpTx {
     /// The frame that is being written.
     slot: Option<u64>,
     slot_len: usize,
+    /// Whether somebody behind us fills in checksums.
+    fills_checksums: bool,
     pushed: bool,
     failures: u64,
 }
@@ -141,7 +171,7 @@ pub struct Statistics {
 /// Opens sockets on all queues that `config` names. They receive nothing before a program sends frames to them.
 ///
 /// # Errors
-/// [`Error::NoInterface`]; [`Error::Socket`] with what failed. A queue that was closed a moment ago is busy
+/// [`Error::NoInterface`]; [`Error::NoOffload`]; [`Error::Socket`] with what failed. A queue that was closed a moment ago is busy
 /// for a while: that is waited for.
 ///
 /// # Panics
@@ -177,7 +207,7 @@ pub fn open(config: &Config) -> Result<XdpDevice, Error> {
             queue_size: u64::from(config.frames) * frame_size,
             polls_card: config.busy_poll_budget > 0,
         },
-        tx: XdpTx::new(shared, transmit, completion, free, capabilities.frame_size_max),
+        tx: XdpTx::new(shared, transmit, completion, free, &capabilities),
         capabilities,
     })
 }
@@ -201,7 +231,7 @@ pub fn open_sender(config: &Config) -> Result<(XdpTx, Capabilities), Error> {
     let capabilities = opening.capabilities(is_zero_copy)?;
     let free = opening.frames_to_send();
     let shared = Arc::new(Shared { sockets: vec![first.fd], umem: opening.umem });
-    Ok((XdpTx::new(shared, transmit, completion, free, capabilities.frame_size_max), capabilities))
+    Ok((XdpTx::new(shared, transmit, completion, free, &capabilities), capabilities))
 }
 
 /// A socket that is bound.
@@ -219,6 +249,15 @@ struct Opening<'a> {
     umem: Umem,
     /// Queues that frames are received from.
     queues: u32,
+    /// Who is to fill in checksums, where it is not we.
+    filler: Option<Filler>,
+}
+
+/// Who fills in checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filler {
+    Card,
+    Kernel,
 }
 
 impl<'a> Opening<'a> {
@@ -229,26 +268,58 @@ impl<'a> Opening<'a> {
         let index = interface_index(&config.interface)?;
         let umem = Umem::new((queues as usize + 1) * frames, frame_size);
         let umem = umem.map_err(failed(config, "take memory for"))?;
-        Ok(Self { config, index, umem, queues })
+        let filler = match config.checksum {
+            Checksum::Software => None,
+            Checksum::Kernel => Some(Filler::Kernel),
+            // A kernel that cannot be asked is older than what it is asked for.
+            Checksum::Auto => features(index).is_ok_and(|does| does.fills_checksums).then_some(Filler::Card),
+            Checksum::Offload => {
+                let features = features(index).map_err(|e| no_offload(config, &e))?;
+                if !features.fills_checksums {
+                    return Err(no_offload(config, &"its driver does not offer it (tx-checksum)"));
+                }
+                Some(Filler::Card)
+            }
+        };
+        Ok(Self { config, index, umem, queues, filler })
     }
 
     /// The socket that brings the umem and sends; says whether the card works on our memory itself.
     fn first(&self, receives: bool) -> Result<(Bound, bool), Error> {
         let fd = self.socket()?;
-        let registration = libc::xdp_umem_reg {
-            addr: self.umem.address(),
-            len: self.umem.len() as u64,
-            chunk_size: self.config.frame_size,
-            headroom: 0,
-            flags: 0,
-            tx_metadata_len: 0,
-        };
-        set(fd.as_fd(), libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
-            .map_err(failed(self.config, "register memory (ulimit -l?) for"))?;
+        self.register(fd.as_fd()).map_err(failed(self.config, "register memory (ulimit -l?) for"))?;
         let bound = self.with_rings(fd, 0, receives, true)?;
         let is_zero_copy =
             bind(bound.fd.as_fd(), self.index, self.config).map_err(failed(self.config, "bind"))?;
+        if self.config.checksum == Checksum::Offload && !is_zero_copy {
+            return Err(no_offload(self.config, &"frames are copied here"));
+        }
         Ok((bound, is_zero_copy))
+    }
+
+    /// Tells the kernel of our memory, with room for metadata where somebody is to fill in checksums.
+    fn register(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let with = |flags, tx_metadata_len| {
+            let registration = libc::xdp_umem_reg {
+                addr: self.umem.address(),
+                len: self.umem.len() as u64,
+                chunk_size: self.config.frame_size,
+                headroom: 0,
+                flags,
+                tx_metadata_len,
+            };
+            set(fd, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
+        };
+        let flags = match self.filler {
+            None => return with(0, 0),
+            Some(Filler::Card) => 0,
+            Some(Filler::Kernel) => libc::XDP_UMEM_TX_SW_CSUM,
+        };
+        match with(flags | libc::XDP_UMEM_TX_METADATA_LEN, METADATA_LEN) {
+            // Linux 6.8 to 6.10 have the metadata and not its flag.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => with(flags, METADATA_LEN),
+            result => result,
+        }
     }
 
     /// A socket on queue `number` of ours, over the umem that `first` brought.
@@ -333,9 +404,11 @@ impl<'a> Opening<'a> {
         (first..first + frames).map(move |frame| frame * frame_size)
     }
 
-    /// Those behind the queues', the first of them last: frames are taken from the end.
+    /// Those behind the queues', the first of them last: frames are taken from the end. Where there is metadata they begin
+    /// behind it, and the kernel speaks of them by that address.
     fn frames_to_send(&self) -> Vec<u64> {
-        self.frames_of(self.queues).rev().collect()
+        let metadata_len = self.filler.map_or(0, |_| u64::from(METADATA_LEN));
+        self.frames_of(self.queues).rev().map(|frame| frame + metadata_len).collect()
     }
 
     fn capabilities(&self, is_zero_copy: bool) -> Result<Capabilities, Error> {
@@ -343,11 +416,20 @@ impl<'a> Opening<'a> {
         let mtu = mtu(&self.config.interface)?;
         Ok(Capabilities {
             frame_size_max: slot_len.min(mtu + LINK_LEN),
-            fills_checksums: false,
+            fills_checksums: match self.filler {
+                None => false,
+                // Of what the kernel copies it would do so as of its own; but where its device is a virtual one nobody does.
+                Some(Filler::Card) => is_zero_copy,
+                Some(Filler::Kernel) => true,
+            },
             checks_checksums: false,
             is_zero_copy,
         })
     }
+}
+
+fn no_offload(config: &Config, why: &dyn std::fmt::Display) -> Error {
+    Error::NoOffload { interface: config.interface.clone(), why: why.to_string() }
 }
 
 fn failed(config: &Config, what: &'static str) -> impl Fn(io::Error) -> Error + use<> {
@@ -401,6 +483,8 @@ fn busy_poll(fd: BorrowedFd<'_>, budget: u32) -> io::Result<()> {
 /// Binds to the first queue, without copying if that is possible and wanted; says whether it is.
 fn bind(fd: BorrowedFd<'_>, index: u32, config: &Config) -> io::Result<bool> {
     let attempts: &[(u16, bool)] = match config.copy {
+        // Only who copies fills in.
+        _ if config.checksum == Checksum::Kernel => &[(libc::XDP_COPY, false)],
         Copy::IfNeeded => &[(libc::XDP_ZEROCOPY, true), (libc::XDP_COPY, false)],
         Copy::Never => &[(libc::XDP_ZEROCOPY, true)],
         Copy::Always => &[(libc::XDP_COPY, false)],
@@ -459,6 +543,14 @@ pub fn interface_index(name: &str) -> Result<u32, Error> {
         0 => Err(no_interface()),
         index => Ok(index),
     }
+}
+
+/// For people: how frames come and go.
+#[must_use]
+pub fn describe(capabilities: &Capabilities) -> String {
+    let copy = if capabilities.is_zero_copy { "zero-copy" } else { "copying" };
+    let checksums = if capabilities.fills_checksums { "offloaded" } else { "in software" };
+    format!("AF_XDP {copy}, checksums {checksums}")
 }
 
 /// Bytes that IP may fill in a frame of a network device.
@@ -594,9 +686,20 @@ impl XdpTx {
         transmit: Ring<xdp_desc>,
         completion: Ring<u64>,
         free: Vec<u64>,
-        slot_len: usize,
+        capabilities: &Capabilities,
     ) -> Self {
-        Self { shared, transmit, completion, free, slot: None, slot_len, pushed: false, failures: 0 }
+        let Capabilities { frame_size_max: slot_len, fills_checksums, .. } = *capabilities;
+        Self {
+            shared,
+            transmit,
+            completion,
+            free,
+            slot: None,
+            slot_len,
+            fills_checksums,
+            pushed: false,
+            failures: 0,
+        }
     }
 
     /// Sends that failed for another reason than a full queue.
@@ -633,12 +736,25 @@ impl FrameTx for XdpTx {
     }
 
     fn commit(&mut self, len: usize) {
-        assert!(len <= self.slot_len, "a frame of {len} bytes fits its slot");
-        let addr = self.slot.take().expect("a slot is taken before it is committed");
-        let len = u32::try_from(len).expect("frames are short");
-        let has_room = self.transmit.push(xdp_desc { addr, len, options: 0 });
-        assert!(has_room, "the ring has two places for every frame");
-        self.pushed = true;
+        self.put(len, 0);
+    }
+
+    fn commit_unsummed(&mut self, len: usize, unsummed: Unsummed) {
+        let Unsummed { start, offset } = unsummed;
+        if !self.fills_checksums {
+            let slot = self.slot().expect("a slot is taken before it is committed");
+            unsummed.fill(&mut slot[..len]);
+            return self.put(len, 0);
+        }
+        assert!(usize::from(start) + usize::from(offset) + 2 <= len, "the checksum is within the frame");
+        let frame = self.slot.expect("a slot is taken before it is committed") as usize;
+        // SAFETY: these bytes are before a frame that is free, hence neither in the transmit ring nor on its way, and no other
+        // slice of them is made.
+        let metadata = unsafe { self.shared.umem.bytes_mut(frame - METADATA_LEN as usize..frame) };
+        metadata[..8].copy_from_slice(&u64::from(libc::XDP_TXMD_FLAGS_CHECKSUM).to_ne_bytes());
+        metadata[8..10].copy_from_slice(&start.to_ne_bytes());
+        metadata[10..12].copy_from_slice(&offset.to_ne_bytes());
+        self.put(len, libc::XDP_TX_METADATA);
     }
 
     fn flush(&mut self) {
@@ -654,6 +770,16 @@ impl FrameTx for XdpTx {
 }
 
 impl XdpTx {
+    /// Puts the slot into the ring.
+    fn put(&mut self, len: usize, options: u32) {
+        assert!(len <= self.slot_len, "a frame of {len} bytes fits its slot");
+        let addr = self.slot.take().expect("a slot is taken before it is committed");
+        let len = u32::try_from(len).expect("frames are short");
+        let has_room = self.transmit.push(xdp_desc { addr, len, options });
+        assert!(has_room, "the ring has two places for every frame");
+        self.pushed = true;
+    }
+
     /// Has the kernel send what is in the transmit ring, if it does not by itself. It takes a part of the
     /// ring in one call, and says EAGAIN when there is more.
     fn send(&mut self) {

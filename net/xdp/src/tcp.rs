@@ -24,8 +24,12 @@ use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{HardwareAddress, IpCidr};
+use smoltcp::wire::{
+    HardwareAddress, IpAddress, IpCidr, IpProtocol, IpRepr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr,
+    TcpSeqNumber,
+};
 
+use crate::cookie::{self, Cookies};
 use crate::isn::{self, Isns};
 use crate::packet::{self, ACK, LinkHeader, RST, SYN, Segment};
 use crate::wheel::Wheel;
@@ -37,8 +41,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Connections at once, with those that are being opened and closed.
     pub connections_max: usize,
-    /// Connections at once whose handshake is under way. Of more, one drawn at random gives way: a peer who
-    /// answers in microseconds is seldom hit, even in a flood of those who never do.
+    /// Connections at once whose handshake is under way. More are answered with cookies and not remembered (RFC 4987, section
+    /// 3.6): whoever answers has a connection, and those who never do take nothing.
     pub half_open_max: usize,
     /// Bytes received and not read yet, for each connection.
     pub receive_size: usize,
@@ -56,7 +60,7 @@ pub struct Config {
     pub handshake_max: Nanos,
     /// A connection that we closed may take so long to be closed by the peer too.
     pub linger: Nanos,
-    /// Initial sequence numbers (RFC 6528), and who gives way in a flood, are made with this: it must not be guessed.
+    /// Initial sequence numbers (RFC 6528) and cookies are made with this: it must not be guessed.
     pub secret: u128,
 }
 
@@ -92,8 +96,10 @@ pub struct Counters {
     pub connected: u64,
     /// Segments of no connection, which are answered with a reset.
     pub unknown: u64,
-    /// Handshakes that gave way to others because there were too many.
-    pub half_open_evicted: u64,
+    /// Handshakes that were answered with a cookie because too many were under way.
+    pub cookies_sent: u64,
+    /// Connections that came of them.
+    pub cookies_redeemed: u64,
     /// Handshakes that were not begun because all connections were in use.
     pub refused: u64,
     /// Connections ended by a reset, by a time-out, or because the peer did not close in time.
@@ -269,7 +275,9 @@ struct Stack {
     marked: Vec<u32>,
     times: Wheel,
     now: Nanos,
-    draws: u64,
+    cookies: Cookies,
+    /// When the last of those that were sent is no good any more.
+    cookies_until: Nanos,
     next_port: u16,
     counters: Counters,
 }
@@ -373,12 +381,14 @@ impl Stack {
             // Twice the room: entries that are taken out leave traces, and the table never grows.
             by_flow: HashMap::with_capacity(2 * count),
             free: (0..count as u32).rev().collect(),
-            half_open: Vec::with_capacity(config.half_open_max),
+            // A cookie that is redeemed is one more, for a moment.
+            half_open: Vec::with_capacity(config.half_open_max + 1),
             to_accept: VecDeque::with_capacity(count),
             marked: Vec::with_capacity(count),
             times: Wheel::new(count),
             now: Nanos(0),
-            draws: config.secret as u64,
+            cookies: Cookies::new(config.secret),
+            cookies_until: Nanos(0),
             next_port: 0,
             counters: Counters::default(),
             capabilities,
@@ -413,6 +423,9 @@ impl Stack {
             self.begin(flow, &segment, tx);
             return;
         }
+        if self.redeem(flow, &segment, tx) {
+            return;
+        }
         self.counters.unknown += 1;
         let link = packet::answer_link(segment.link);
         let mut wire = Wire::new(segment.packet, tx, &link, &self.capabilities, &mut self.counters);
@@ -421,25 +434,107 @@ impl Stack {
 
     /// A handshake that the peer begins.
     fn begin<T: FrameTx>(&mut self, flow: Flow, segment: &Segment<'_>, tx: &mut T) {
-        if self.half_open.len() == self.config.half_open_max {
-            let index = self.draw(self.half_open.len());
-            self.counters.half_open_evicted += 1;
-            self.release(self.half_open[index]);
-        }
-        let Some(id) = self.free.pop() else {
+        if self.free.is_empty() {
             self.counters.refused += 1;
             return;
-        };
+        }
+        if self.half_open.len() == self.config.half_open_max {
+            self.send_cookie(segment, tx);
+            return;
+        }
+        let id = self.open_half(flow, segment);
+        let mut beginning = self.beginning(self.config.listen, segment.from);
+        let slot = &mut self.slots[id as usize];
+        let mut wire = Wire::new(segment.packet, tx, &slot.link, &self.capabilities, &mut self.counters);
+        beginning.poll_ingress_single(fast(self.now), &mut wire, &mut slot.set);
+        self.mark(id);
+    }
+
+    /// A connection, one of which is free, that a peer begins.
+    fn open_half(&mut self, flow: Flow, segment: &Segment<'_>) -> u32 {
+        let id = self.free.pop().expect("one is free");
         let place = self.half_open.len() as u32;
         self.half_open.push(id);
         self.open(id, flow, packet::answer_link(segment.link), Phase::HalfOpen(place));
         let listen = self.config.listen;
-        let mut beginning = self.beginning(listen, segment.from);
-        let slot = &mut self.slots[id as usize];
-        slot.socket_mut().listen(listen).expect("a free socket listens");
-        let mut wire = Wire::new(segment.packet, tx, &slot.link, &self.capabilities, &mut self.counters);
-        beginning.poll_ingress_single(fast(self.now), &mut wire, &mut slot.set);
-        self.mark(id);
+        self.slots[id as usize].socket_mut().listen(listen).expect("a free socket listens");
+        id
+    }
+
+    /// Answers a SYN, and keeps nothing of it.
+    fn send_cookie<T: FrameTx>(&mut self, segment: &Segment<'_>, tx: &mut T) {
+        let Some(syn) = parsed(segment, &self.capabilities.checksum) else { return };
+        let theirs = syn.seq_number.0 as u32;
+        let number = self.cookies.number(segment.from, theirs, syn.max_seg_size, self.now);
+        let ip_header_len = if segment.to.is_ipv4() { 20 } else { 40 };
+        let answer = TcpRepr {
+            src_port: syn.dst_port,
+            dst_port: syn.src_port,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(number as i32),
+            ack_number: Some(syn.seq_number + 1),
+            window_len: u16::try_from(self.config.receive_size).unwrap_or(u16::MAX),
+            max_seg_size: Some((self.config.mtu - ip_header_len - TCP_HEADER_LEN) as u16),
+            ..plain(&syn)
+        };
+        let link = packet::answer_link(segment.link);
+        let leaves_checksum = !self.capabilities.checksum.tcp.tx();
+        let outgoing = Outgoing { tx, link: &link, counters: &mut self.counters, leaves_checksum };
+        let ip = ip_of(segment.to, segment.from, &answer);
+        outgoing.consume(ip.buffer_len(), |packet| emit(packet, &ip, &answer, &self.capabilities.checksum));
+        self.counters.cookies_sent += 1;
+        self.cookies_until = Nanos(self.now.0.saturating_add(cookie::LIFE_MAX.0));
+    }
+
+    /// Makes a connection of a segment that brings a cookie of ours back. False: it brings none.
+    fn redeem<T: FrameTx>(&mut self, flow: Flow, segment: &Segment<'_>, tx: &mut T) -> bool {
+        let is_candidate = segment.flags & (SYN | ACK | RST) == ACK && segment.to == self.config.listen;
+        if !is_candidate || self.now >= self.cookies_until {
+            return false;
+        }
+        let Some(ack) = parsed(segment, &self.capabilities.checksum) else { return false };
+        let Some(after_ours) = ack.ack_number else { return false };
+        let (ours, theirs) = (after_ours - 1, ack.seq_number - 1);
+        let found = self.cookies.read(ours.0 as u32, segment.from, theirs.0 as u32, self.now);
+        let Some(segment_size) = found else { return false };
+        if self.free.is_empty() {
+            self.counters.refused += 1;
+            return false;
+        }
+        let id = self.open_half(flow, segment);
+        let mut beginning = interface(&self.config, &self.capabilities, isn::seed_for(ours.0 as u32));
+        // The SYN that was not remembered, as far as the cookie says, and our answer to it, which was sent then.
+        let syn = TcpRepr {
+            control: TcpControl::Syn,
+            seq_number: theirs,
+            ack_number: None,
+            max_seg_size: Some(segment_size),
+            ..plain(&ack)
+        };
+        let ip = ip_of(segment.from, segment.to, &syn);
+        let mut packet = [0; Forgotten::LEN];
+        let packet = &mut packet[..ip.buffer_len()];
+        // Its checksum is read like any other's, and no device fills it in.
+        emit(packet, &ip, &syn, &ChecksumCapabilities::default());
+        let Self { slots, capabilities, counters, .. } = self;
+        let slot = &mut slots[id as usize];
+        let (now, mut forgotten) = (fast(self.now), Forgotten::default());
+        let mut wire = Wire::new(packet, &mut forgotten, &slot.link, capabilities, counters);
+        beginning.poll_ingress_single(now, &mut wire, &mut slot.set);
+        beginning.poll_egress(now, &mut wire, &mut slot.set);
+        let mut wire = Wire::new(segment.packet, tx, &slot.link, capabilities, counters);
+        self.interface.poll_ingress_single(now, &mut wire, &mut slot.set);
+        self.follow(id);
+        match self.slots[id as usize].phase {
+            Phase::Waiting => {
+                self.counters.cookies_redeemed += 1;
+                self.mark(id);
+                return true;
+            }
+            Phase::Free => {}
+            _ => self.release(id),
+        }
+        false
     }
 
     /// An interface by which one connection begins, with the number that it should have.
@@ -650,13 +745,68 @@ impl Stack {
         slot.socket_mut().close();
         self.mark(id);
     }
+}
 
-    /// SplitMix64's increment with a multiplication: who gives way needs no better.
-    fn draw(&mut self, bound: usize) -> usize {
-        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = u128::from(self.draws.wrapping_mul(0xbf58_476d_1ce4_e5b9));
-        ((mixed * bound as u128) >> 64) as usize
+/// A segment whose checksum is right.
+fn parsed<'a>(segment: &Segment<'a>, checksum: &ChecksumCapabilities) -> Option<TcpRepr<'a>> {
+    let ip_header_len = if segment.to.is_ipv4() { 20 } else { 40 };
+    let tcp = TcpPacket::new_checked(&segment.packet[ip_header_len..]).ok()?;
+    let (from, to) = (IpAddress::from(segment.from.ip()), IpAddress::from(segment.to.ip()));
+    TcpRepr::parse(&tcp, &from, &to, checksum).ok()
+}
+
+/// As `of`, without options and data.
+fn plain(of: &TcpRepr<'_>) -> TcpRepr<'static> {
+    TcpRepr {
+        src_port: of.src_port,
+        dst_port: of.dst_port,
+        control: of.control,
+        seq_number: of.seq_number,
+        ack_number: of.ack_number,
+        window_len: of.window_len,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
     }
+}
+
+fn ip_of(from: SocketAddr, to: SocketAddr, tcp: &TcpRepr<'_>) -> IpRepr {
+    const HOP_LIMIT: u8 = 64;
+    IpRepr::new(from.ip().into(), to.ip().into(), IpProtocol::Tcp, tcp.buffer_len(), HOP_LIMIT)
+}
+
+fn emit(packet: &mut [u8], ip: &IpRepr, tcp: &TcpRepr<'_>, checksum: &ChecksumCapabilities) {
+    ip.emit(&mut *packet, checksum);
+    let segment = &mut packet[ip.header_len()..];
+    let (from, to) = (ip.src_addr(), ip.dst_addr());
+    tcp.emit(&mut TcpPacket::new_unchecked(segment), &from, &to, checksum);
+}
+
+/// Where frames go that were sent before.
+struct Forgotten([u8; Self::LEN]);
+
+impl Forgotten {
+    /// The longest headers of a frame: of the link, IPv6's, and TCP's with all options.
+    const LEN: usize = packet::LINK_LEN_MAX + 40 + 60;
+}
+
+impl Default for Forgotten {
+    fn default() -> Self {
+        Self([0; Self::LEN])
+    }
+}
+
+impl FrameTx for Forgotten {
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        Some(&mut self.0)
+    }
+
+    fn commit(&mut self, _len: usize) {}
+
+    fn flush(&mut self) {}
 }
 
 /// An interface has no state of a connection but the number that the next one begins with.
@@ -760,8 +910,10 @@ impl<T: FrameTx> Device for Wire<'_, T> {
 
 impl<T> Wire<'_, T> {
     fn outgoing(&mut self) -> Option<Outgoing<'_, T>> {
-        let Self { tx: Some(tx), link: Some(link), counters: Some(counters), .. } = self else { return None };
-        Some(Outgoing { tx, link, counters })
+        let Self { tx: Some(tx), link: Some(link), counters: Some(counters), capabilities, .. } = self else {
+            return None;
+        };
+        Some(Outgoing { tx, link, counters, leaves_checksum: !capabilities.checksum.tcp.tx() })
     }
 }
 
@@ -777,6 +929,8 @@ struct Outgoing<'a, T> {
     tx: &'a mut T,
     link: &'a LinkHeader,
     counters: &'a mut Counters,
+    /// To the device.
+    leaves_checksum: bool,
 }
 
 impl<T: FrameTx> TxToken for Outgoing<'_, T> {
@@ -795,7 +949,12 @@ impl<T: FrameTx> TxToken for Outgoing<'_, T> {
         let result = write(&mut slot[link.len()..end]);
         let frame_len = end.max(FRAME_LEN_MIN);
         slot[end..frame_len].fill(0);
-        self.tx.commit(frame_len);
+        let unsummed =
+            self.leaves_checksum.then(|| packet::leave_checksum(&mut slot[link.len()..end], link.len()));
+        match unsummed.flatten() {
+            Some(unsummed) => self.tx.commit_unsummed(frame_len, unsummed),
+            None => self.tx.commit(frame_len),
+        }
         result
     }
 }

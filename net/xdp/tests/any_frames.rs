@@ -15,7 +15,7 @@ use ethernet::{FITS, LISTEN};
 #[test]
 fn whatever_comes_in_breaks_nothing() {
     let seed_of_all = std::env::var("IRONBELL_SEED").ok().map_or(1, |seed| seed.parse().expect("a number"));
-    let (mut connected, mut aborted, mut unknown, mut ignored) = (0, 0, 0, 0);
+    let (mut connected, mut aborted, mut unknown, mut ignored, mut redeemed) = (0, 0, 0, 0, 0);
     for seed in seed_of_all..seed_of_all + 3_000_u64 {
         let mut draw = draws(seed);
         let mut bytes = Vec::new();
@@ -38,13 +38,17 @@ fn whatever_comes_in_breaks_nothing() {
         aborted += counters.aborted;
         unknown += counters.unknown;
         ignored += counters.ignored;
+        redeemed += counters.cookies_redeemed;
     }
-    println!("{connected} connected, {aborted} aborted, {unknown} unknown, {ignored} ignored");
+    println!(
+        "{connected} connected, {redeemed} by a cookie, {aborted} aborted, {unknown} unknown, {ignored} ignored"
+    );
+    assert!(redeemed > 100, "some by cookies");
     assert!([connected, unknown, ignored].iter().all(|count| *count > 1_000), "all of it happens");
 }
 
 fn segment(draw: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
-    let from = SocketAddr::from(([10, 0, 0, 2], 50_000 + draw(2) as u16));
+    let from = SocketAddr::from(([10, 0, 0, 2], 50_000 + draw(3) as u16));
     let flags = [0x02, 0x10, 0x10, 0x18, 0x18, 0x11, 0x14, draw(64) as u8][draw(8) as usize];
     let mut options = match draw(4) {
         0 => vec![2, 4, 5, 0xb4, 1, 3, 3, 7],

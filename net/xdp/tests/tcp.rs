@@ -9,6 +9,7 @@ use draws::draws;
 use ironbell_device::fault::{FaultyDevice, FaultyTx, FrameFaults, faulty};
 use ironbell_device::mem::{MemRx, MemTx, cable};
 use ironbell_device::{Closed, FrameDevice, FrameRx, FrameTx, Nanos, SessionIo};
+use ironbell_xdp::cookie::Cookies;
 use ironbell_xdp::isn::Isns;
 use ironbell_xdp::packet::{self, LinkHeader};
 use ironbell_xdp::tcp::{Config, Connection, Tcp};
@@ -337,33 +338,111 @@ fn a_silent_peer_is_given_up_and_a_living_one_is_not() {
     assert_eq!(rig.venue.connections(), 0);
 }
 
+/// Handshakes of spoofed addresses, between any two polls many times as many as are remembered.
+struct Flood {
+    begun: u32,
+}
+
+impl Flood {
+    const PER_STEP: u32 = 200;
+
+    fn step(&mut self, rig: &mut Rig) {
+        for _ in 0..Self::PER_STEP {
+            self.begun += 1;
+            let [_, a, b, c] = self.begun.to_be_bytes();
+            put(rig, &syn(SocketAddr::from(([11, a, b, c], 1_000))));
+        }
+        rig.step();
+    }
+}
+
+/// Puts a frame on the cable to the venue.
+fn put(rig: &mut Rig, frame: &[u8]) {
+    let tx = &mut rig.member.device_mut().tx;
+    tx.slot().expect("the cable has room")[..frame.len()].copy_from_slice(frame);
+    tx.commit(frame.len());
+}
+
+/// Who is logged in trades on as if there were no flood, and who comes during it has a connection at the first attempt, though
+/// hundreds of others begin between its SYN and its answer.
 #[test]
 fn a_flood_of_handshakes_takes_no_connection_from_others() {
     let mut rig = Rig::new(FrameFaults::default(), 8, |config| {
         (config.connections_max, config.half_open_max) = (128, 16);
     });
-    let (mut member, mut venue) = rig.connect();
-    let mut connected = 0;
-    for round in 0..40_u16 {
-        for port in 0..50 {
-            let flood = syn(SocketAddr::from(([10, 9, 9, 9], 1 + round * 50 + port)));
-            let tx = &mut rig.member.device_mut().tx;
-            tx.slot().expect("the cable has room")[..flood.len()].copy_from_slice(&flood);
-            tx.commit(flood.len());
+    let mut flood = Flood { begun: 0 };
+    let mut pairs = vec![rig.connect()];
+    for _ in 0..40 {
+        flood.step(&mut rig);
+        assert_eq!(rig.venue.half_open(), 16);
+        let member = rig.member.connect(addr(VENUE), link(), rig.now).expect("there is room");
+        // SYN and answer; the third segment.
+        flood.step(&mut rig);
+        flood.step(&mut rig);
+        assert!(rig.member.is_up(&member));
+        let venue = rig.venue.accept().expect("a stack accepts").expect("it stands");
+        pairs.push((member, venue));
+        for (number, (member, venue)) in pairs.iter_mut().enumerate() {
+            write_all(&mut rig.member, member, &number.to_le_bytes(), rig.now);
+            write_all(&mut rig.venue, venue, b"ack", rig.now);
         }
-        rig.step();
-        assert!(rig.venue.half_open() <= 16);
-        let (_member, _venue) = rig.connect();
-        connected += 1;
-        write_all(&mut rig.member, &mut member, b"order", rig.now);
-        rig.step();
-        assert_eq!(read(&mut rig.venue, &mut venue), b"order");
+        flood.step(&mut rig);
+        flood.step(&mut rig);
+        for (number, (member, venue)) in pairs.iter_mut().enumerate() {
+            assert_eq!(read(&mut rig.venue, venue), number.to_le_bytes());
+            assert_eq!(read(&mut rig.member, member), b"ack");
+        }
     }
-    assert_eq!(connected, 40);
-    assert!(rig.venue.counters().half_open_evicted > 1_000);
+    let counters = *rig.venue.counters();
+    assert_eq!((counters.cookies_redeemed, counters.connected, counters.refused), (40, 41, 0));
+    assert_eq!(counters.cookies_sent, u64::from(flood.begun) - 16 + 40);
     // Who never answers is forgotten.
     rig.pass(2_000_000_000);
     assert_eq!((rig.venue.half_open(), rig.venue.connections()), (0, 41));
+    // And the next one is remembered.
+    let (_member, _venue) = rig.connect();
+    assert_eq!(rig.venue.counters().cookies_sent, counters.cookies_sent);
+}
+
+/// A segment that brings a number back which is no cookie, or is one that is too old, is nobody's; so is any when none were sent.
+#[test]
+fn only_a_cookie_of_ours_makes_a_connection() {
+    let mut rig = Rig::new(FrameFaults::default(), 12, |config| {
+        (config.connections_max, config.half_open_max) = (24, 16);
+    });
+    let peer = |host: u8| SocketAddr::from(([10, 0, 1, host], 1_000));
+    let cookies = Cookies::new(u128::from(2 * 12 + 1_u64));
+    let cookie = |host, at| cookies.number(peer(host), 1, None, at);
+    let begun = rig.now;
+    put(&mut rig, &segment(peer(1), 2, cookie(1, begun).wrapping_add(1), packet::ACK));
+    rig.step();
+    assert_eq!((rig.venue.counters().unknown, rig.venue.counters().connected), (1, 0), "none were sent");
+    Flood { begun: 0 }.step(&mut rig);
+    let made = rig.now;
+    let mut unknown = 1;
+    for turned in 0..32 {
+        put(&mut rig, &segment(peer(2), 2, cookie(2, made).wrapping_add(1) ^ 1 << turned, packet::ACK));
+        put(&mut rig, &segment(peer(2), 2 ^ 1 << turned, cookie(2, made).wrapping_add(1), packet::ACK));
+        rig.step();
+        unknown += 2;
+    }
+    assert_eq!((rig.venue.counters().unknown, rig.venue.counters().connected), (unknown, 0));
+    let after = cookie(3, made).wrapping_add(1);
+    put(&mut rig, &segment(peer(3), 2, after, packet::ACK));
+    rig.step();
+    assert_eq!((rig.venue.counters().connected, rig.venue.counters().cookies_redeemed), (1, 1));
+    // As many as there is room for; who is one too many is told so.
+    for host in 4..12 {
+        put(&mut rig, &segment(peer(host), 2, cookie(host, made).wrapping_add(1), packet::ACK));
+    }
+    rig.step();
+    let counters = *rig.venue.counters();
+    assert_eq!((counters.cookies_redeemed, counters.refused, counters.unknown), (8, 1, unknown + 1));
+    assert!(rig.venue.half_open() <= 16);
+    rig.pass(9_000_000_000);
+    put(&mut rig, &segment(peer(20), 2, cookie(20, made).wrapping_add(1), packet::ACK));
+    rig.step();
+    assert_eq!(rig.venue.counters().cookies_redeemed, 8, "it is too old");
 }
 
 /// Connections that others begin and those that we begin have the number that RFC 6528 gives them at that time, and
@@ -402,6 +481,11 @@ fn initial_sequence_numbers_are_those_of_rfc_6528() {
 
 /// A segment that begins a connection from `from`, with its checksums.
 fn syn(from: SocketAddr) -> Vec<u8> {
+    segment(from, 1, 0, packet::SYN)
+}
+
+/// A segment without data, with its checksums.
+fn segment(from: SocketAddr, number: u32, acknowledged: u32, flags: u8) -> Vec<u8> {
     let SocketAddr::V4(from) = from else { panic!("of version 4") };
     let SocketAddr::V4(to) = addr(VENUE) else { panic!("of version 4") };
     let mut ip = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0];
@@ -412,7 +496,9 @@ fn syn(from: SocketAddr) -> Vec<u8> {
     let mut tcp = Vec::new();
     tcp.extend(from.port().to_be_bytes());
     tcp.extend(to.port().to_be_bytes());
-    tcp.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, packet::SYN, 0x20, 0, 0, 0, 0, 0]);
+    tcp.extend(number.to_be_bytes());
+    tcp.extend(acknowledged.to_be_bytes());
+    tcp.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
     let pseudo: u32 =
         ip[12..20].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let sum = checksum(&tcp, pseudo + 6 + 20);

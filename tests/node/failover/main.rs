@@ -323,7 +323,9 @@ fn trade_while_somebody_goes(
             let bypass = status.roles.iter().find(|role| role.role == "bypass");
             bypass.is_some_and(|bypass| bypass.counters["connected"] >= PORTS.len() as u64)
         });
-        assert!(status.to_table().contains("half_open_evicted 0"), "{}", status.to_table());
+        assert!(status.to_table().contains("cookies_sent 0"), "{}", status.to_table());
+        let by = status.order_entry_by.as_deref().unwrap_or("nothing");
+        assert!(by.contains("AF_XDP") && by.contains("checksums in software"), "{by}");
     }
     let heard = members.stop();
     let leads = world.leader("the end");

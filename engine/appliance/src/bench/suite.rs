@@ -274,8 +274,13 @@ impl Suite<'_> {
         command.args(["bench", "wire", "--json", "--sessions", "1", "--durability", "none"]);
         command.args(["--backends", &names, "--dir"]).arg(self.options.dir.join("wire"));
         command.arg("--out").arg(self.options.dir.join("wire.json"));
-        let said = output(&mut command).map_err(Failure::check)?;
-        let results: Results = serde_json::from_str(&said).map_err(Failure::check)?;
+        // It tells what it has measured, whatever else failed.
+        let output =
+            command.output().map_err(|e| Failure::refused(format_args!("this program's file: {e}")))?;
+        let results: Results = serde_json::from_slice(&output.stdout).map_err(|_| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Failure::check(format_args!("bench wire: {}", said.lines().last().unwrap_or("it said nothing")))
+        })?;
         for backend in backends {
             let name = station(*backend);
             let row = results.rows.iter().find(|row| row.backend == backend.name());
@@ -284,7 +289,9 @@ impl Suite<'_> {
                 self.put_ratio(name, p50 as f64, Some((&to, row.ratio.p50)), row.node.count);
                 continue;
             }
-            let why = results.absent.iter().find(|(of, _)| of == backend.name());
+            let absent = results.absent.iter().map(|(of, why)| (of, why));
+            let failed = results.failed.iter().map(|failed| (&failed.backend, &failed.why));
+            let why = absent.chain(failed).find(|(of, _)| *of == backend.name());
             self.put_absent(name, why.map_or_else(|| "not measured".to_owned(), |(_, why)| why.clone()));
         }
         Ok(())

@@ -123,6 +123,22 @@ pub struct Results {
     pub rows: Vec<Row>,
     /// What was not, and why: backend, reason.
     pub absent: Vec<(String, String)>,
+    /// What was tried and broke off.
+    #[serde(default)]
+    pub failed: Vec<Failed>,
+}
+
+/// A row that there is none of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Failed {
+    /// As [`Row::backend`].
+    pub backend: String,
+    /// As [`Row::durability`].
+    pub durability: String,
+    /// As [`Row::sessions`].
+    pub sessions: usize,
+    /// Why.
+    pub why: String,
 }
 
 /// A backend with so many sessions.
@@ -176,7 +192,7 @@ const FLOOD_DEPTH: usize = 64;
 /// The command.
 ///
 /// # Errors
-/// What is wrong with the options; when node or echo cannot be started or break.
+/// What is wrong with the options; when a row failed: the others are told and written first.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let most = options.sessions.iter().copied().max().unwrap_or(0);
     if options.sessions.contains(&0) || options.turns == 0 || options.rounds == 0 {
@@ -190,14 +206,52 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         (Some(node), Some(echo)) => elsewhere(options, market, node, echo)?,
         _ => here(options, market)?,
     };
-    let json = serde_json::to_string_pretty(&results).map_err(Failure::check)?;
+    let json = keep(options, &results)?;
+    say(&if options.json { json + "\n" } else { table(&results) });
+    match results.failed.as_slice() {
+        [] => Ok(()),
+        failed => Err(Failure::check(format_args!(
+            "{} of {} rows failed; the others are in {}",
+            failed.len(),
+            failed.len() + results.rows.len(),
+            options.out.display()
+        ))),
+    }
+}
+
+/// Writes what was measured so far, so that nothing of it is lost by what comes next; the JSON of it.
+fn keep(options: &Options, results: &Results) -> Result<String, Failure> {
+    let json = serde_json::to_string_pretty(results).map_err(Failure::check)?;
     let fault = |e: &dyn std::fmt::Display| Failure::file(&options.out, e, "choose another file with --out");
     if let Some(folder) = options.out.parent() {
         std::fs::create_dir_all(folder).map_err(|e| fault(&e))?;
     }
     std::fs::write(&options.out, &json).map_err(|e| fault(&e))?;
-    say(&if options.json { json + "\n" } else { table(&results) });
-    Ok(())
+    Ok(json)
+}
+
+impl Results {
+    /// Keeps a row, or why there is none.
+    fn put(
+        &mut self,
+        options: &Options,
+        (backend, durability, sessions): (&str, &str, usize),
+        turns: Result<Turns, Failure>,
+    ) -> Result<(), Failure> {
+        match turns {
+            Ok(turns) => self.rows.push(turns.row(backend, durability, sessions)),
+            Err(why) => {
+                eprintln!("{backend}, durability {durability}, {sessions} sessions: {why}");
+                self.failed.push(Failed {
+                    backend: backend.to_owned(),
+                    durability: durability.to_owned(),
+                    sessions,
+                    why: why.to_string(),
+                });
+            }
+        }
+        keep(options, self).map(drop)
+    }
 }
 
 /// A node and an echo of this program, at the other end of a cable.
@@ -222,20 +276,25 @@ fn here(options: &Options, market: Market) -> Result<Results, Failure> {
             continue;
         }
         for durability in &options.durability {
-            let mut rig = Rig::new(options, market, &wire, *backend, durability)?;
+            let mut rig = None;
             for &sessions in &options.sessions {
                 if !options.json {
                     eprintln!("{backend}, durability {durability}, {sessions} sessions");
                 }
                 let plan = Plan::new(options, market, sessions, &wire);
-                let mut turns = Turns::default();
-                for turn in 0..options.turns {
-                    // Who goes first changes, so that what one leaves behind meets both.
-                    for is_node in [turn % 2 == 0, turn % 2 == 1] {
-                        turns.add(is_node, rig.turn(is_node, &wire, &plan)?);
+                let mut measured = || {
+                    if rig.is_none() {
+                        rig = Some(Rig::new(options, market, &wire, *backend, durability)?);
                     }
+                    let rig = rig.as_mut().expect("just made");
+                    Turns::of(options.turns, |is_node| rig.turn(is_node, &wire, &plan))
+                };
+                let turns = measured();
+                if turns.is_err() {
+                    // What broke off is not gone on with.
+                    rig = None;
                 }
-                results.rows.push(turns.row(backend.name(), durability, sessions));
+                results.put(options, (backend.name(), durability, sessions), turns)?;
             }
         }
     }
@@ -254,14 +313,11 @@ fn elsewhere(
         Results { wire: format!("{node}, {echo}"), host: Host::read(None), ..Results::default() };
     for &sessions in &options.sessions {
         let plan = Plan::new(options, market, sessions, &wire);
-        let mut turns = Turns::default();
-        for turn in 0..options.turns {
-            for is_node in [turn % 2 == 0, turn % 2 == 1] {
-                let addr = if is_node { node } else { echo };
-                turns.add(is_node, plan.clone().take(is_node, addr).map_err(Failure::check)?);
-            }
-        }
-        results.rows.push(turns.row("remote", "its own", sessions));
+        let turns = Turns::of(options.turns, |is_node| {
+            let addr = if is_node { node } else { echo };
+            plan.clone().take(is_node, addr).map_err(Failure::check)
+        });
+        results.put(options, ("remote", "its own", sessions), turns)?;
     }
     Ok(results)
 }
@@ -353,6 +409,17 @@ struct Turns {
 }
 
 impl Turns {
+    /// So many turns of each. Who goes first changes, so that what one leaves behind meets both.
+    fn of(turns: usize, mut take: impl FnMut(bool) -> Result<Turn, Failure>) -> Result<Self, Failure> {
+        let mut taken = Self::default();
+        for turn in 0..turns {
+            for is_node in [turn % 2 == 0, turn % 2 == 1] {
+                taken.add(is_node, take(is_node)?);
+            }
+        }
+        Ok(taken)
+    }
+
     fn add(&mut self, is_node: bool, turn: Turn) {
         if is_node { self.node.push(turn) } else { self.echo.push(turn) }
     }
@@ -538,6 +605,9 @@ fn table(results: &Results) -> String {
             share.map_or(String::new(), |share| format!("{share:.2}"))
         );
     }
+    for Failed { backend, durability, sessions, why } in &results.failed {
+        let _ = writeln!(text, "{backend:<8} {durability:<10} {sessions:>8} | failed: {why}");
+    }
     for (backend, why) in &results.absent {
         let _ = writeln!(text, "{backend:<8} absent: {why}");
     }
@@ -569,10 +639,17 @@ mod tests {
             wire: "loopback".to_owned(),
             rows: vec![row],
             absent: vec![("uring".to_owned(), "no such kernel".to_owned())],
+            failed: vec![Failed {
+                backend: "kernel".to_owned(),
+                durability: "disk".to_owned(),
+                sessions: 7,
+                why: "the echo is gone".to_owned(),
+            }],
             ..Results::default()
         };
         let text = table(&results);
         assert!(text.contains("1.20") && text.contains("uring    absent: no such kernel"), "{text}");
+        assert!(text.contains("kernel   disk              7 | failed: the echo is gone"), "{text}");
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(vec![]), None);
     }

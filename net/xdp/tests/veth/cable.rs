@@ -42,7 +42,7 @@ impl<T> Member<T> {
 
 impl Cable {
     pub const VENUE: &str = "venue0";
-    const MEMBER: &str = "member0";
+    pub const MEMBER: &str = "member0";
 
     pub fn new() -> Self {
         Self::with_queues(1, 1)
@@ -117,7 +117,7 @@ fn run(program: &str, arguments: &str) {
 
 /// The kernel leaves checksums to the device, and a virtual one writes none; who reads frames without the
 /// kernel would find them wrong.
-fn write_checksums(device: &str) {
+pub fn write_checksums(device: &str) {
     const ETHTOOL_STXCSUM: u32 = 0x17;
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     let mut value: [u32; 2] = [ETHTOOL_STXCSUM, 0];

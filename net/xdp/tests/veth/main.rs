@@ -3,8 +3,11 @@
 //! (`IRONBELL_SKIP='veth_' make test` leaves them out and counts them).
 
 mod cable;
+mod checksums;
 mod conformance;
+mod flood;
 mod tap;
+mod vlan;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -494,10 +497,10 @@ fn veth_a_group_is_heard_by_the_kernel() {
         from: SocketAddrV4::new(*venue.ip(), GROUP.port()),
         from_hardware: socket::hardware_address(Cable::VENUE).expect("it is there"),
         ttl: 1,
+        tag: None,
     };
     assert_eq!(addresses.from_hardware, VENUE_MAC);
-    let mtu = capabilities.frame_size_max - ironbell_xdp::packet::LINK_LEN_MAX;
-    let mut group = Group::new(tx, mtu, &addresses);
+    let mut group = Group::new(tx, &capabilities, &addresses);
     assert_eq!(group.payload_size_max(), 1_472);
 
     let (told, heard) = std::sync::mpsc::channel();
