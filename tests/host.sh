@@ -205,7 +205,7 @@ unchanged() {
     local out
     out=$(play playbooks/site.yml "$@") || { echo "$out"; return 1; }
     grep -B 3 '^changed:' <<<"$out" >&2 || true
-    grep -E '^lab-1 +: ' <<<"$out" | tee /dev/stderr | grep -q 'changed=0 .*failed=0'
+    grep -E '^lab-1 +: ' <<<"$out" | tee -a /dev/stderr | grep -q 'changed=0 .*failed=0'
 }
 
 runs_confined() {
@@ -393,7 +393,7 @@ checkpoints_are_signed_and_witnessed() {
 pair_rotates_keys() {
     play_pair playbooks/rotate-keys.yml --extra-vars rotate_keys_new=log-2 >"$target/host-rotate.log" 2>&1 ||
         { tail -40 "$target/host-rotate.log"; return 1; }
-    on lab-1 "ironbell hsm journal show --journal /var/lib/ironbell-sign/keys --origin venue.example/lab" | tee /dev/stderr |
+    on lab-1 "ironbell hsm journal show --journal /var/lib/ironbell-sign/keys --origin venue.example/lab" | tee -a /dev/stderr |
         grep -q '^entries     3$' && on lab-1 systemctl is-active --quiet ironbell-sign.service
 }
 

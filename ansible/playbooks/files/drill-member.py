@@ -164,9 +164,10 @@ def drill(options, password):
     begun = time.monotonic()
     end, last = begun + options.seconds, begun + options.seconds + options.patience
     member.connect(1, begun + options.patience)
-    # Numbers of earlier runs of the day are used. Their messages come first, and are heard again at the end.
+    # Numbers of earlier runs of the day are used, and one that is used is not answered. The messages of those runs come first,
+    # with the answers to their queries: so it is asked until it is answered the same twice, with nothing behind it.
     member.packet(b"U", b"Q")
-    asked_from = member.next_number
+    asked_from = told = member.next_number
     entered, due, number = 0, None, None
     while time.monotonic() < end or member.unanswered:
         if time.monotonic() > last:
@@ -174,9 +175,12 @@ def drill(options, password):
         try:
             if number is None:
                 member.hear(0.1)
-                # The answer to this query is the last message of all that there are.
                 if member.next_number is not asked_from and not member.hear(0.3):
-                    number, due = member.next_number, time.monotonic()
+                    if member.next_number == told:
+                        number, due = told, time.monotonic()
+                        continue
+                    told, member.next_number = member.next_number, asked_from
+                    member.packet(b"U", b"Q")
                 continue
             now = time.monotonic()
             if now < end and now >= due and len(member.unanswered) < options.unanswered_max:
@@ -189,7 +193,7 @@ def drill(options, password):
             member.again(last)
             if number is None:
                 member.packet(b"U", b"Q")
-    told = {
+    outcome = {
         "orders": entered,
         "accepted": len(member.accepted),
         "refused": len(member.refused),
@@ -198,9 +202,10 @@ def drill(options, password):
         "messages": len(member.heard),
         "longest_silence_ms": round(member.longest_silence * 1000),
     }
-    told["missing"] = compare(member, last + options.patience)
-    print(json.dumps(told))
-    return not (told["unanswered"] or told["missing"] or told["orders"] != told["accepted"] + told["refused"] or not entered)
+    outcome["missing"] = compare(member, last + options.patience)
+    print(json.dumps(outcome))
+    answered = outcome["accepted"] + outcome["refused"]
+    return not (outcome["unanswered"] or outcome["missing"] or outcome["orders"] != answered or not entered)
 
 
 def compare(member, deadline):
