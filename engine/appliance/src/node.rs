@@ -42,7 +42,7 @@ pub fn run(path: &Path, hlog: Option<&Path>, from_genesis: bool) -> Result<(), F
     notifier.ready(&node.ready_line());
     let mut logged = Ok(());
     while !signals.load(Ordering::Acquire) && !node.is_ending() && logged.is_ok() {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
         keeper.tick(node.commit.get());
         notifier.tick();
         logged = hlog.as_mut().map_or(Ok(()), crate::hlog::StageLog::tick);

@@ -295,7 +295,7 @@ struct Tasks {
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// How often each task looks whether it has to end.
-const STOP_LOOK: Duration = Duration::from_millis(20);
+const STOP_LOOK: Duration = Duration::from_millis(50);
 
 impl Tasks {
     fn new(stop: Stop) -> Self {

@@ -154,7 +154,7 @@ const POLLS_BEFORE_REST: u32 = 30;
 const NANOS_BEFORE_REST: u64 = 25_000;
 /// So many such rests (1 ms and more) before a thread sleeps for the `park` of its plan.
 const POLLS_BEFORE_PARK: u32 = 100;
-/// After so many of these (20 ms and more) it sleeps ten times as long, and a hundred times where what comes
+/// After so many of these (20 ms and more) it sleeps ten times as long, and two hundred times where what comes
 /// wakes it, so that an idle node leaves the machine alone.
 const POLLS_BEFORE_LONG_PARK: u32 = POLLS_BEFORE_PARK + 400;
 /// Polls between two readings of the monotonic clock on a busy thread: heartbeats need no more.
@@ -233,8 +233,8 @@ fn rest(idle: Idle, without_work: u32, roles: &mut [Box<dyn Role>], in_vain: &mu
             let begun = Instant::now();
             let waited = !*in_vain
                 && match roles {
-                    [alone] => alone.wait_alone(park * 100),
-                    several => several.iter_mut().any(|role| role.wait(park * 100)),
+                    [alone] => alone.wait_alone(park * 200),
+                    several => several.iter_mut().any(|role| role.wait(park * 200)),
                 };
             // What woke it may be something that is left where it is, and would wake it again at once.
             *in_vain = waited && begun.elapsed() < park * 10;
