@@ -1,7 +1,7 @@
 //! How fast a journal is replayed from cold, and what that consists of.
 //!
 //! ```text
-//! cargo bench -p ironbell-appliance --bench journal_replay -- [--commands N] [--runs N] [DIR]
+//! cargo bench -p ironbell-appliance --bench journal_replay -- [--commands N] [--runs N] [--json] [DIR]
 //! ```
 //!
 //! DIR must lie on a disk; the journal is read past the page cache, as a start reads it. Every round does each thing once,
@@ -37,7 +37,8 @@ const KEY: u64 = 7;
 const CLUSTER: [u8; 16] = [1; 16];
 
 fn main() -> ExitCode {
-    let (mut commands, mut runs, mut parent) = (1_500_000, 5, PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    let (mut commands, mut runs, mut json) = (1_500_000, 5, false);
+    let mut parent = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number =
@@ -45,13 +46,14 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--commands" => commands = number(),
             "--runs" => runs = number(),
+            "--json" => json = true,
             // Cargo says so to every bench.
             "--bench" => {}
             dir => parent = PathBuf::from(dir),
         }
     }
     let dir = parent.join(format!("ironbell-journal-replay-{}", std::process::id()));
-    let done = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| bench(&dir, commands, runs));
+    let done = fs::create_dir_all(&dir).map_err(Into::into).and_then(|()| bench(&dir, commands, runs, json));
     let _ = fs::remove_dir_all(&dir);
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(dir: &Path, commands: usize, runs: usize) -> Result<()> {
+fn bench(dir: &Path, commands: usize, runs: usize, json: bool) -> Result<()> {
     let mut venue = Venue::new(SIZE, 0, Seq(0), Nanos(0));
     let mut all = venue.definitions();
     while all.len() < commands {
@@ -76,9 +78,16 @@ fn bench(dir: &Path, commands: usize, runs: usize) -> Result<()> {
         let journal = dir.join(in_frame.to_string());
         let commands = &all[..commands];
         write(&journal, commands, in_frame)?;
-        println!("{what}: {} commands", commands.len());
-        measure(&journal, commands, in_frame, runs)?;
+        let best = measure(&journal, commands, in_frame, runs)?;
         fs::remove_dir_all(&journal)?;
+        let per_s = |what: usize| commands.len() as f64 / best.seconds[what];
+        if json {
+            let (count, replayed, engine) = (commands.len(), per_s(REPLAY), per_s(ENGINE));
+            println!(r#"{{"commands":{count},"replayed_per_s":{replayed:.0},"engine_per_s":{engine:.0}}}"#);
+            return Ok(());
+        }
+        println!("{what}: {} commands", commands.len());
+        best.print(commands.len());
     }
     Ok(())
 }
@@ -160,22 +169,55 @@ fn segments(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn measure(dir: &Path, commands: &[Sequenced], in_frame: usize, runs: usize) -> Result<()> {
+/// What is timed.
+const NAMES: [&str; 9] = [
+    "read: direct, past the page cache",
+    "payload checksums: CRC32C",
+    "links of the chain: SHA-256",
+    "frame: header, checksums, link, zeros",
+    "records decoded",
+    "engine alone, on commands in memory",
+    "journal opened: read, checked, decoded",
+    "replay: the same, and executed",
+    "replay on one CPU",
+];
+const ENGINE: usize = 5;
+const REPLAY: usize = 7;
+
+/// The best round of each.
+struct Best {
+    seconds: [f64; 9],
+    bytes: u64,
+}
+
+impl Best {
+    fn print(&self, commands: usize) {
+        let (best, count) = (self.seconds, commands as f64);
+        println!("  {:<42}{:>9}{:>14}{:>14}{:>12}", "", "ms", "ns a command", "commands/s", "of engine's");
+        for (name, seconds) in NAMES.iter().zip(best) {
+            println!(
+                "  {name:<42}{:>9.1}{:>14.1}{:>14.0}{:>12.2}",
+                seconds * 1e3,
+                seconds * 1e9 / count,
+                count / seconds,
+                best[ENGINE] / seconds
+            );
+        }
+        println!(
+            "  read: {:.0} MB/s of {:.0} bytes a command; replay {:.2} x the bar of 5 million commands/s, on one CPU {:.2} x",
+            self.bytes as f64 / best[0] / 1e6,
+            self.bytes as f64 / count,
+            count / best[REPLAY] / BAR,
+            count / best[8] / BAR
+        );
+    }
+}
+
+fn measure(dir: &Path, commands: &[Sequenced], in_frame: usize, runs: usize) -> Result<Best> {
     let frames = Frames::read(dir)?;
     let bytes_used = frames.bytes.len() as u64;
     let mut events: Vec<Event> = Vec::new();
     let mut decoded: Vec<Sequenced> = Vec::new();
-    let names = [
-        "read: direct, past the page cache",
-        "payload checksums: CRC32C",
-        "links of the chain: SHA-256",
-        "frame: header, checksums, link, zeros",
-        "records decoded",
-        "engine alone, on commands in memory",
-        "journal opened: read, checked, decoded",
-        "replay: the same, and executed",
-        "replay on one CPU",
-    ];
     let mut best = [f64::INFINITY; 9];
     let mut hashes = Vec::new();
     for _ in 0..runs.max(1) {
@@ -237,25 +279,7 @@ fn measure(dir: &Path, commands: &[Sequenced], in_frame: usize, runs: usize) -> 
     }
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "replays come to different outputs");
     best[4] -= best[3];
-    let count = commands.len() as f64;
-    println!("  {:<42}{:>9}{:>14}{:>14}{:>12}", "", "ms", "ns a command", "commands/s", "of engine's");
-    for (name, seconds) in names.iter().zip(best) {
-        println!(
-            "  {name:<42}{:>9.1}{:>14.1}{:>14.0}{:>12.2}",
-            seconds * 1e3,
-            seconds * 1e9 / count,
-            count / seconds,
-            best[5] / seconds
-        );
-    }
-    println!(
-        "  read: {:.0} MB/s of {:.0} bytes a command; replay {:.2} x the bar of 5 million commands/s, on one CPU {:.2} x",
-        bytes_used as f64 / best[0] / 1e6,
-        bytes_used as f64 / count,
-        count / best[7] / BAR,
-        count / best[8] / BAR
-    );
-    Ok(())
+    Ok(Best { seconds: best, bytes: bytes_used })
 }
 
 /// The used part of every segment, as recovery gets it.
