@@ -194,15 +194,14 @@ unchanged() {
 
 not_isolated_before() {
     doctor >"$work/before.json"
-    verdicts "$work/before.json"
-    verdicts "$work/before.json" | grep -q '^cpus-isolated fail' && verdicts "$work/before.json" | grep -q '^cpus-nohz-full fail'
+    verdicts "$work/before.json" | tee "$work/before"
+    grep -q '^cpus-isolated fail' "$work/before" && grep -q '^cpus-nohz-full fail' "$work/before"
 }
 
 isolated_after() {
     doctor >"$work/after.json"
-    verdicts "$work/after.json"
-    verdicts "$work/after.json" | grep -q '^cpus-isolated pass' && verdicts "$work/after.json" | grep -q '^cpus-nohz-full pass' &&
-        verdicts "$work/after.json" | grep -q '^memlock pass'
+    verdicts "$work/after.json" | tee "$work/after"
+    grep -q '^cpus-isolated pass' "$work/after" && grep -q '^cpus-nohz-full pass' "$work/after" && grep -q '^memlock pass' "$work/after"
 }
 
 kernel_says_so() {

@@ -9,7 +9,8 @@
 //! `ironbell sign` beside it and without, always by the same open-loop load; latencies are a new order's, from its intended
 //! sending to its answer, and those of all rounds of a kind are put together. The bar is a p99 within 1.05 of that without.
 //! `lag` is from the time of the oldest command that a checkpoint is the first to cover to that checkpoint's signature.
-//! At the end the whole journal is followed and signed from its first command, without a tree to begin with.
+//! At the end the node is loaded for a while with as much as it takes, so that frames are long, and the whole journal is
+//! followed and signed from its first command, without a tree to begin with.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 use ironbell_appliance::trial::TrialNode;
 use ironbell_load::{Driver, DriverConfig, Ended, FlowConfig, Latency, Login, Mix, Traded, Until, table};
 use ironbell_types::{Symbol, Username};
+
+/// Requests a second, more than the node takes beside the load.
+const FLOOD: f64 = 400_000.0;
 
 struct Options {
     json: bool,
@@ -103,8 +107,12 @@ fn main() {
     }
     let [without, with] = latencies.map(|latency| latency.percentiles());
     let lag = lag(&node);
-    let commands = node.status().unwrap_or_else(|e| panic!("{e}")).seq;
     drop(driver);
+    let mut driver = Driver::connect(status.order_entry.parse().expect("an address"), driver_config(FLOOD))
+        .expect("members are let in");
+    run(&mut driver, Duration::from_secs(options.seconds));
+    drop(driver);
+    let commands = node.status().unwrap_or_else(|e| panic!("{e}")).seq;
     node.stop().unwrap_or_else(|e| panic!("{e}"));
 
     // Its salts stay: what follows must come to the heads that are journaled.

@@ -10,6 +10,7 @@ use ironbell_hsm::open_wrap;
 use ironbell_runtime::shards::Lending;
 use ironbell_sessionlog::LogKey;
 use ironbell_store::DataKey;
+use ironbell_tuning::CpuSet;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -625,13 +626,15 @@ impl Config {
         }
         self.ha.as_ref().map_or(Ok(()), Ha::check)?;
         self.telemetry.check()?;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(cpu) =
-            self.placement.cpus.iter().chain(&self.placement.service_cpu).find(|cpu| **cpu >= cpus)
-        {
-            return Err(format!("placement names CPU {cpu}, and this process may use {cpus}"));
+        // Not those that this process was started on: isolated ones are none of them until it asks for them.
+        let online = ironbell_tuning::Host::live(CpuSet::default(), None, None).online();
+        let mut named = self.placement.cpus.iter().chain(&self.placement.service_cpu);
+        match named.find(|cpu| !online.contains(**cpu)) {
+            Some(cpu) if online != CpuSet::default() => {
+                Err(format!("placement names CPU {cpu}, and this machine has {online}"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Which shard owns what of the venue that `engine` is.
