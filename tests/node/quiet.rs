@@ -29,7 +29,7 @@ use ironbell_runtime::shard::{self, Batch, Shard};
 use ironbell_runtime::shards::Lending;
 use ironbell_runtime::{Role, Stop, SystemClock};
 use ironbell_sessionlog::{Maker, SessionLog};
-use ironbell_store::{DataKey, Durability, Identity, Options, SegmentMaker, Term, Writer};
+use ironbell_store::{DataKey, Identity, Options, SegmentMaker, Term, Writer};
 use ironbell_sync::{Consumer, CursorReader, DueReader, Producer, cursor, due, metrics, ring, voice};
 use ironbell_types::{Capacity, Credential, Display, Nanos, Side, Symbol, TimeInForce, Username};
 use ironbell_wire::ouch::{OptionValue, OptionsBuf};
@@ -146,7 +146,7 @@ impl Pair {
             link: link::Config { keep_alive: Nanos(1_000_000), catch_up_bytes_per_s: 1 << 30 },
         };
         let journal = dir.join("data").join("journal");
-        let catch_up = CatchUp::start(journal, None, Durability::Buffered, stop.clone()).expect("a thread");
+        let catch_up = CatchUp::start(journal, None, stop.clone()).expect("a thread");
         let ends = Ends { commit, permission, orders: theirs, reports };
         let primary = Primary::new(settings, writer, before, CommitRule::Pair, catch_up, ends);
         let connect = Order::Connect(Carriage::new(connection, primary::OUTBOX_BYTES));

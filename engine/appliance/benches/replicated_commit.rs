@@ -50,7 +50,7 @@ use ironbell_record::Identity;
 use ironbell_replica::{AckPolicy, CommitRule, NodeId, primary as link};
 use ironbell_runtime::Stop;
 use ironbell_session::Config as SessionConfig;
-use ironbell_store::{Durability, SegmentMaker, Writer};
+use ironbell_store::{SegmentMaker, Writer};
 use ironbell_sync::{CursorReader, cursor, due, ring};
 use ironbell_types::{Command, Nanos, Seq, Sequenced, Side, Symbol, Username};
 use ironbell_wire::ouch::{OptionsBuf, Outbound};
@@ -271,8 +271,7 @@ impl Leader {
             link: link::Config { keep_alive: Nanos(50_000_000), catch_up_bytes_per_s: 100 << 20 },
         };
         let rule = if policy.is_some() { CommitRule::Pair } else { CommitRule::Alone };
-        let catch_up =
-            CatchUp::start(dir.join("journal"), None, Durability::Disk, Stop::default()).expect("a thread");
+        let catch_up = CatchUp::start(dir.join("journal"), None, Stop::default()).expect("a thread");
         let ends = Ends { commit, permission, orders: theirs, reports };
         let primary = Primary::new(settings, &writer, before, rule, catch_up, ends);
         if policy.is_some() {

@@ -488,9 +488,7 @@ impl Pair<'_> {
         let (permission, permission_reader) = due();
         let (orders, theirs) = ring(primary::ORDERS);
         let (reports, told) = ring(primary::REPORTS);
-        let durability = self.config.journal.durability.into();
-        let catch_up =
-            CatchUp::start(warm.dir.clone(), warm.data_key.clone(), durability, self.stop.clone())?;
+        let catch_up = CatchUp::start(warm.dir.clone(), warm.data_key.clone(), self.stop.clone())?;
         let source = outgoing::Source {
             dir: warm.dir.clone(),
             data_key: warm.data_key.clone(),

@@ -126,7 +126,6 @@ impl Warm {
             released: released.clone(),
             journal_dir: dir,
             data_key,
-            durability: config.journal.durability.into(),
         })
         .speaking(shadow_voice);
 

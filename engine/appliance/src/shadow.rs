@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ironbell_core::Engine;
 use ironbell_feed::{Encoder, Snapshot};
 use ironbell_runtime::release::ToShadow;
-use ironbell_store::{DataKey, Durability, Reader};
+use ironbell_store::{DataKey, Reader};
 use ironbell_sync::Voice;
 use ironbell_sync::{Consumer, CursorReader};
 use ironbell_types::{
@@ -29,7 +29,6 @@ pub struct Shadow {
     released: CursorReader,
     journal_dir: PathBuf,
     data_key: Option<Arc<DataKey>>,
-    durability: Durability,
     /// Where the last reading ended; the next one goes on from there, not from the first frame.
     journal: Option<Reader>,
     events: Vec<Event>,
@@ -195,15 +194,13 @@ pub struct Parts {
     pub journal_dir: PathBuf,
     /// What its records are enciphered with.
     pub data_key: Option<Arc<DataKey>>,
-    /// How it is written.
-    pub durability: Durability,
 }
 
 impl Shadow {
     /// A shadow that goes on from where its engine stands.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, encoder, input, released, journal_dir, data_key, durability } = parts;
+        let Parts { engine, encoder, input, released, journal_dir, data_key } = parts;
         Self {
             engine,
             encoder,
@@ -211,7 +208,6 @@ impl Shadow {
             released,
             journal_dir,
             data_key,
-            durability,
             journal: None,
             events: Vec::new(),
             checks: Checks::default(),
@@ -326,7 +322,7 @@ impl Shadow {
     fn read_journal(&mut self, until: Seq) -> Result<(), ironbell_store::Error> {
         let mut reader = match self.journal.take() {
             Some(reader) => reader,
-            None => Reader::following(&self.journal_dir, self.data_key.clone(), self.durability)?,
+            None => Reader::deciphering(&self.journal_dir, self.data_key.clone())?,
         };
         while self.engine.last_seq() < until {
             let Some(frame) = reader.next_frame()? else { break };
@@ -384,7 +380,7 @@ impl Shadow {
 mod tests {
     use super::*;
     use crate::recovery::engine_config;
-    use ironbell_store::{Identity, Options, WrappedKey};
+    use ironbell_store::{Durability, Identity, Options, WrappedKey};
     use ironbell_sync::{CursorWriter, Producer, cursor, ring};
     use ironbell_types::{AdminRefusal, Asset, AssetId, Nanos, Symbol};
 
@@ -413,7 +409,6 @@ mod tests {
             released: released_reader,
             journal_dir,
             data_key: None,
-            durability: Durability::Buffered,
         });
         (shadow, producer, released)
     }

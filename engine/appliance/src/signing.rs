@@ -25,7 +25,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ironbell_core::Engine;
 use ironbell_gateway::Directory;
@@ -454,8 +454,10 @@ impl Progress {
     }
 }
 
-/// Commands taken at one go, so that whoever drives it gets its turn.
+/// Commands taken at one go, and how long that may take, so that whoever drives it gets its turn.
 const TAKEN_MAX: usize = 100_000;
+/// A writer may bring frames as quickly as they are read.
+const TURN_MAX: Duration = Duration::from_millis(100);
 
 impl Follower {
     /// One that stands at or before Seq `at`.
@@ -483,6 +485,7 @@ impl Follower {
         take: &mut dyn FnMut(&mut Notary, &Sequenced, u64) -> Result<(), Failure>,
     ) -> Result<Progress, Failure> {
         let mut progress = Progress::default();
+        let begun = Instant::now();
         loop {
             let commit = self.reader.chain().commit;
             let is_committed =
@@ -503,7 +506,7 @@ impl Follower {
                     progress.commands += 1;
                 }
             }
-            if progress.commands >= TAKEN_MAX {
+            if progress.commands >= TAKEN_MAX || (progress.commands > 0 && begun.elapsed() >= TURN_MAX) {
                 return Ok(progress);
             }
             let Some(frame) = self.reader.follow()? else { return Ok(progress) };

@@ -269,7 +269,7 @@ pub fn make(config: &Config) -> Result<Option<Made>, Failure> {
         newest(&dir, data_key.as_ref(), |base| Ok((base.positions(&logs)?, base.encoder()?)))?;
     drop(loading);
     passed_over.iter().for_each(|line| eprintln!("ironbell: {line}"));
-    let mut reader = Reader::following(&dir, data_key.clone(), config.journal.durability.into())?;
+    let mut reader = Reader::deciphering(&dir, data_key.clone())?;
     let key = reader.identity().key;
     let mut follower = match base {
         Some((base, ([sessions, feed], encoder))) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ironbell_record::{FrameCopy, Point};
 use ironbell_replica::primary::Link;
 use ironbell_runtime::Stop;
-use ironbell_store::{DataKey, Durability, Error, Reader};
+use ironbell_store::{DataKey, Error, Reader};
 use ironbell_sync::{Consumer, Producer, ring};
 use ironbell_types::{Nanos, Seq};
 
@@ -58,12 +58,7 @@ impl CatchUp {
     ///
     /// # Errors
     /// When there is no thread.
-    pub fn start(
-        dir: PathBuf,
-        data_key: Option<Arc<DataKey>>,
-        durability: Durability,
-        stop: Stop,
-    ) -> Result<Self, Failure> {
+    pub fn start(dir: PathBuf, data_key: Option<Arc<DataKey>>, stop: Stop) -> Result<Self, Failure> {
         let (wanted, mut wants) = ring::<Point>(4);
         let (mut read, chunks) = ring(4);
         let work = move || {
@@ -73,7 +68,7 @@ impl CatchUp {
                     std::thread::sleep(PAUSE);
                     continue;
                 };
-                let chunk = read_chunk(&dir, data_key.as_ref(), durability, from, &mut reader);
+                let chunk = read_chunk(&dir, data_key.as_ref(), from, &mut reader);
                 // As many can be asked for as there is room for.
                 let _ = read.push(chunk);
             }
@@ -139,7 +134,6 @@ impl CatchUp {
 fn read_chunk(
     dir: &std::path::Path,
     data_key: Option<&Arc<DataKey>>,
-    durability: Durability,
     from: Point,
     reader: &mut Option<(Reader, Point)>,
 ) -> Chunk {
@@ -148,7 +142,7 @@ fn read_chunk(
         let (mut open, mut at) = match reader.take().filter(|(_, at)| *at == from) {
             Some(open) => open,
             None => {
-                let mut open = Reader::following(dir, data_key.cloned(), durability)?;
+                let mut open = Reader::deciphering(dir, data_key.cloned())?;
                 open.after(&from)?;
                 (open, from)
             }
