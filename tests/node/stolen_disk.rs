@@ -58,7 +58,11 @@ fn found_in(dir: &Path) -> Vec<(String, &'static str)> {
                 folders.push(path);
             } else if kind.is_file() {
                 files += 1;
-                let bytes = std::fs::read(&path).expect("a file of ours");
+                let bytes = match std::fs::read(&path) {
+                    // A segment that was just finished got its name: all is looked at again.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return found_in(dir),
+                    read => read.expect("a file of ours"),
+                };
                 let name = path.strip_prefix(dir).expect("below").display().to_string();
                 let stands = |text: &&&str| contains(&bytes, text.as_bytes());
                 found.extend(TEXTS.iter().filter(stands).map(|text| (name.clone(), *text)));

@@ -81,7 +81,12 @@ pub fn start(log: Log, telemetry: &Telemetry) -> Result<Exporting, Failure> {
         })?),
     };
     let lines = journal.is_none().then(|| {
-        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_filter(events())
+        // In a file or in the journal colours are bytes that no search finds.
+        tracing_subscriber::fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .with_filter(events())
     });
     let journal = journal.map(|journal| journal.with_filter(events()));
     let (spans, exporting) = telemetry.open()?;
