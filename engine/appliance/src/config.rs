@@ -630,7 +630,7 @@ impl Config {
         let online = ironbell_tuning::Host::live(CpuSet::default(), None, None).online();
         let mut named = self.placement.cpus.iter().chain(&self.placement.service_cpu);
         match named.find(|cpu| !online.contains(**cpu)) {
-            Some(cpu) if online != CpuSet::default() => {
+            Some(cpu) if !online.is_empty() => {
                 Err(format!("placement names CPU {cpu}, and this machine has {online}"))
             }
             _ => Ok(()),

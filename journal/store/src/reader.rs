@@ -122,7 +122,7 @@ impl Reader {
         data_key: Option<Arc<DataKey>>,
         durability: Durability,
     ) -> Result<Self, Error> {
-        Self::following_on(&Os, dir, data_key, durability)
+        Self::new(&Os, dir, data_key, Manner::Beside { direct: durability == Durability::Disk })
     }
 }
 
@@ -133,19 +133,6 @@ impl<D: Disk> Reader<D> {
     /// As there.
     pub fn deciphering_on(disk: &D, dir: &Path, data_key: Option<Arc<DataKey>>) -> Result<Self, Error> {
         Self::new(disk, dir, data_key, Manner::Beside { direct: false })
-    }
-
-    /// [`following`](Reader::following), in another world.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn following_on(
-        disk: &D,
-        dir: &Path,
-        data_key: Option<Arc<DataKey>>,
-        durability: Durability,
-    ) -> Result<Self, Error> {
-        Self::new(disk, dir, data_key, Manner::Beside { direct: durability == Durability::Disk })
     }
 
     /// One that reads what the disk has, not what memory has of it. The caller holds the lock.
@@ -290,7 +277,7 @@ impl<D: Disk> Reader<D> {
                 }
                 Err(unreadable) => {
                     let segment = self.segment.as_mut().expect("a frame was looked for in it");
-                    if segment.forget() {
+                    if segment.forget(self.offset) {
                         // It was read with those before it, and may have been finished since.
                         continue;
                     }
@@ -455,14 +442,7 @@ impl<D: Disk> Reader<D> {
             }
             Manner::Beside { .. } => {
                 let buffer = aligned(FRAME_BYTES_MAX).map_err(Error::io("get memory to read", &path))?;
-                Source::Growing(Growing {
-                    file,
-                    buffer,
-                    from: 0,
-                    filled: 0,
-                    is_fresh: false,
-                    next: BLOCK_BYTES,
-                })
+                Source::Growing(Growing { file, buffer, from: 0, filled: 0, next: BLOCK_BYTES })
             }
             Manner::Alone { .. } => {
                 let stream = self.disk.stream(file);
@@ -519,11 +499,11 @@ impl<D: Disk> Reader<D> {
         let later_wrong = self.later(index)?;
         let next_started = self.is_started(next)?;
         let segment = self.segment.as_mut().expect("a frame was looked for in it");
-        segment.forget();
+        segment.forget(self.offset);
         let rest = segment.rest(self.offset, within, &self.identity)?;
-        segment.forget();
+        segment.forget(self.offset);
         let is_there = segment.frame(&mut self.decode, self.offset)?.is_ok();
-        segment.forget();
+        segment.forget(self.offset);
         if is_there {
             return Ok(Verdict::Again);
         }
@@ -672,8 +652,6 @@ struct Growing<F> {
     /// Where what is in it begins in the file, and how much that is.
     from: u64,
     filled: usize,
-    /// It was read for the bytes that were asked for last, not for some before them.
-    is_fresh: bool,
     /// How much is read at once next time: more from time to time, as long as frames are found in it.
     next: usize,
 }
@@ -683,14 +661,13 @@ impl<F: DiskFile> Growing<F> {
     fn bytes(&mut self, offset: u64, length: usize, end: u64) -> io::Result<&[u8]> {
         let kept = offset.checked_sub(self.from).filter(|at| at + length as u64 <= self.filled as u64);
         let at = if let Some(at) = kept {
-            self.is_fresh &= at == 0;
             at as usize
         } else {
             let wanted = length.max(self.next);
             let wanted = (wanted as u64).min(end - offset) as usize;
             self.filled = 0;
             self.file.read_exact_at(&mut self.buffer[..wanted], offset)?;
-            (self.from, self.filled, self.is_fresh) = (offset, wanted, true);
+            (self.from, self.filled) = (offset, wanted);
             self.next = self.buffer.len().min(2 * self.next);
             0
         };
@@ -739,11 +716,11 @@ impl<D: Disk> OpenSegment<D> {
         matches!(self.source, Source::Growing(_)) && self.header.bytes - offset >= FRAME_BYTES_MAX as u64
     }
 
-    /// Forgets what was read of a file that is being written; whether what was asked for last was read before it was.
-    fn forget(&mut self) -> bool {
+    /// Forgets what was read of a file that is being written; whether what stands at `offset` was read with what is before it.
+    fn forget(&mut self, offset: u64) -> bool {
         let Source::Growing(growing) = &mut self.source else { return false };
         growing.next = BLOCK_BYTES;
-        std::mem::take(&mut growing.filled) > 0 && !growing.is_fresh
+        std::mem::take(&mut growing.filled) > 0 && growing.from < offset
     }
 
     fn frame<'a>(

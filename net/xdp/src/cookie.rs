@@ -84,18 +84,9 @@ impl Cookies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draws::draws;
 
     const PERIOD: u64 = 1 << PERIOD_LOG2;
-
-    fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        move |bound| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % bound
-        }
-    }
 
     /// Of whom, and with which number.
     fn drawn(draw: &mut impl FnMut(u64) -> u64) -> (SocketAddr, u32) {

@@ -140,3 +140,7 @@ fn bpf_advice(source: &io::Error) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/draws/mod.rs"]
+mod draws;

@@ -104,6 +104,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::draws::draws;
 
     /// Against a sorted map, for random times near, far and past.
     #[test]
@@ -141,16 +142,6 @@ mod tests {
                     }
                 }
             }
-        }
-    }
-
-    fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        move |bound| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % bound
         }
     }
 }

@@ -160,9 +160,7 @@ impl Suite<'_> {
     }
 
     fn core(&mut self) -> Result<(), Failure> {
-        let cargo =
-            ["bench", "--locked", "-q", "-p", "ironbell-core", "--bench", "matching_throughput", "--"];
-        let said = output(Command::new("cargo").args(cargo).args([
+        let said = output(cargo_bench("ironbell-core", "matching_throughput").args([
             "--json",
             "--runs",
             "3",
@@ -228,10 +226,8 @@ impl Suite<'_> {
     /// A journal of its own: what a short load leaves behind is read before its reader has started.
     fn replay(&mut self) -> Result<(), Failure> {
         let dir = std::path::absolute(&self.options.dir).map_err(Failure::check)?;
-        let cargo =
-            ["bench", "--locked", "-q", "-p", "ironbell-appliance", "--bench", "journal_replay", "--"];
-        let mut bench = Command::new("cargo");
-        bench.args(cargo).args(["--json", "--runs", "3", "--commands", "1000000"]).arg(dir);
+        let mut bench = cargo_bench("ironbell-appliance", "journal_replay");
+        bench.args(["--json", "--runs", "3", "--commands", "1000000"]).arg(dir);
         let said = output(&mut bench)
             .map_err(|e| Failure::refused(format_args!("run `bench suite` in a checkout: {e}")))?;
         let json: Value = serde_json::from_str(said.trim()).map_err(Failure::check)?;
@@ -247,10 +243,8 @@ impl Suite<'_> {
     fn pair(&mut self) {
         const ORDERS: &str = "500";
         let takeovers = if self.wants("failover") { "5" } else { "0" };
-        let cargo =
-            ["bench", "--locked", "-q", "-p", "ironbell-appliance", "--bench", "replicated_commit", "--"];
-        let mut bench = Command::new("cargo");
-        bench.args(cargo).args(["--json", "--turns", "2", "--orders", ORDERS, "--takeovers", takeovers]);
+        let mut bench = cargo_bench("ironbell-appliance", "replicated_commit");
+        bench.args(["--json", "--turns", "2", "--orders", ORDERS, "--takeovers", takeovers]);
         let told = std::path::absolute(&self.options.dir).map_err(|e| e.to_string());
         let told = told.and_then(|dir| output(bench.arg("--dir").arg(dir)));
         if self.wants("replicated_ack") {
@@ -378,6 +372,13 @@ fn bare_writes(dir: &Path) -> Result<Spread, Failure> {
     drop(file);
     std::fs::remove_file(&path).map_err(|e| fault(&e))?;
     Ok(Spread::from(&latency))
+}
+
+/// A bench of the checkout that this is run in; its arguments are to follow.
+fn cargo_bench(package: &str, bench: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["bench", "--locked", "-q", "-p", package, "--bench", bench, "--"]);
+    command
 }
 
 fn output(command: &mut Command) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Random numbers from a seed, for the tests beside this folder.
+//! Random numbers from a seed, for the tests beside this folder and in `src`.
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014): each number is below what is asked.
 pub fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
