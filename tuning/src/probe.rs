@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +68,8 @@ pub enum Probe {
         /// The whole word, such as `skew_tick=1`.
         word: String,
     },
-    /// No interrupt is served by a CPU of the order path.
+    /// No interrupt is served by a CPU of the order path, but those of a disk's own queues, which the kernel routes by itself
+    /// and which come only where a thread of that CPU asked (`isolcpus` in the kernel's list of parameters).
     Interrupts,
     /// The timer of each CPU of the order path ticks no more often than this while it is busy.
     Ticks {
@@ -93,6 +96,12 @@ pub enum Probe {
     },
     /// The data directory is not on the disk of `/`.
     OwnDisk,
+    /// A file of the data directory can be written past the page cache in pieces of so many bytes, memory and place being
+    /// multiples of it.
+    DirectIo {
+        /// In bytes.
+        align_max: u32,
+    },
     /// The network device, the data disk and the CPUs of the order path hang on one memory node.
     OneNode,
     /// The kernel has this.
@@ -186,6 +195,9 @@ impl Probe {
                 return Err("an output has neither one_of nor min nor max");
             }
             Self::Output { run, .. } if run.is_empty() => return Err("an output has no program"),
+            Self::DirectIo { align_max } if !align_max.is_power_of_two() => {
+                return Err("align_max is no power of two");
+            }
             _ => {}
         }
         match self.path() {
@@ -271,6 +283,7 @@ impl Probe {
                 Reading::of(one_of.contains(&found), found)
             }
             Self::OwnDisk => own_disk(host)?,
+            Self::DirectIo { align_max } => direct_io(host, *align_max)?,
             Self::OneNode => one_node(host)?,
             Self::Feature { feature } => feature.read(),
             Self::Output { run, find, one_of, min, max } => output(host, run, find, one_of, *min, *max)?,
@@ -321,7 +334,7 @@ fn every_file(
     if files.is_empty() {
         return Ok(without(&pattern, absent));
     }
-    let mut said: Vec<String> = Vec::new();
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
     let mut unmet: Vec<String> = Vec::new();
     for file in &files {
         let text = host.read(file).map_err(|e| unreadable(&e))?.unwrap_or_default();
@@ -330,17 +343,32 @@ fn every_file(
             let at = if files.len() == 1 { word.clone() } else { format!("{word} in {}", file.display()) };
             unmet.push(at);
         }
-        if !said.contains(&word) {
-            said.push(word);
+        let name = varying(&pattern, file);
+        match said.iter_mut().find(|(other, _)| *other == word) {
+            Some((_, names)) => names.push(name),
+            None => said.push((word, vec![name])),
         }
     }
-    if unmet.is_empty() {
-        return Ok(Met(said.join(", ")));
+    let some = |mut names: Vec<String>| {
+        let more = names.len().saturating_sub(NAMED_MAX);
+        names.truncate(NAMED_MAX);
+        names.join(", ") + &if more > 0 { format!(", and {more} more") } else { String::new() }
+    };
+    if !unmet.is_empty() {
+        return Ok(Unmet(some(unmet)));
     }
-    let more = unmet.len().saturating_sub(NAMED_MAX);
-    unmet.truncate(NAMED_MAX);
-    let tail = if more > 0 { format!(", and {more} more") } else { String::new() };
-    Ok(Unmet(unmet.join(", ") + &tail))
+    if said.len() == 1 {
+        return Ok(Met(said.swap_remove(0).0));
+    }
+    let told: Vec<_> = said.into_iter().map(|(word, names)| format!("{word} ({})", some(names))).collect();
+    Ok(Met(told.join("; ")))
+}
+
+/// What `*` stands for in `file`: the part of its path that differs from the pattern's.
+fn varying(pattern: &str, file: &Path) -> String {
+    let parts = Path::new(pattern).components().zip(file.components());
+    let found = parts.into_iter().find(|(wanted, found)| wanted != found).map(|(_, found)| found.as_os_str());
+    found.unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A mask as the kernel writes it: 32-bit words in hexadecimal, the highest first, with commas.
@@ -358,6 +386,7 @@ fn interrupts(host: &Host) -> Result<Reading, Reading> {
     /// Interrupts named in one reading.
     const NAMED_MAX: usize = 4;
     let mut on: Vec<String> = Vec::new();
+    let mut queues = 0;
     let dirs = host.glob("/proc/irq/*");
     if dirs.is_empty() {
         return Err(Skipped("there is no /proc/irq".into()));
@@ -366,13 +395,21 @@ fn interrupts(host: &Host) -> Result<Reading, Reading> {
         let effective = host.read(&dir.join("effective_affinity_list")).ok().flatten();
         let cpus: CpuSet = effective.and_then(|text| text.parse().ok()).unwrap_or_default();
         let ours = cpus.and(&host.order);
-        if !ours.is_empty() {
-            let number = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            on.push(format!("{number}{} on CPU {ours}", interrupt_name(host, &dir)));
+        if ours.is_empty() {
+            continue;
         }
+        let name = interrupt_name(host, &dir);
+        if is_disk_queue(&name) {
+            queues += 1;
+            continue;
+        }
+        let number = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = if name.is_empty() { name } else { format!(" ({name})") };
+        on.push(format!("{number}{name} on CPU {ours}"));
     }
     if on.is_empty() {
-        return Ok(Met("none on those CPUs".into()));
+        let but = if queues == 0 { String::new() } else { format!(" but {queues} of disks' own queues") };
+        return Ok(Met(format!("none on those CPUs{but}")));
     }
     let more = on.len().saturating_sub(NAMED_MAX);
     on.truncate(NAMED_MAX);
@@ -384,7 +421,19 @@ fn interrupts(host: &Host) -> Result<Reading, Reading> {
 fn interrupt_name(host: &Host, dir: &Path) -> String {
     let Ok(entries) = std::fs::read_dir(host.at(dir)) else { return String::new() };
     let folder = entries.flatten().find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folder.map(|entry| format!(" ({})", entry.file_name().to_string_lossy())).unwrap_or_default()
+    folder.map(|entry| entry.file_name().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether an interrupt is one of a disk's queues, of which the kernel makes one for each CPU and which nobody can move:
+/// `nvme0q3`, `virtio1-req.2`.
+fn is_disk_queue(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let both = |text: &str, between: &str| {
+        text.split_once(between).is_some_and(|(device, queue)| is_number(device) && is_number(queue))
+    };
+    // Queue 0 of an NVMe disk is the one of administration, which is moved like any other.
+    name.strip_prefix("nvme").is_some_and(|rest| both(rest, "q") && !rest.ends_with("q0"))
+        || name.strip_prefix("virtio").is_some_and(|rest| both(rest, "-req."))
 }
 
 /// Local timer interrupts of each CPU so far: the row LOC of `/proc/interrupts`, whose columns are the CPUs that are on.
@@ -505,6 +554,37 @@ fn own_disk(host: &Host) -> Result<Reading, Reading> {
     }
 }
 
+/// Asks the file system, and writes: a file without a name, which is gone with its descriptor.
+fn direct_io(host: &Host, align_max: u32) -> Result<Reading, Reading> {
+    let dir =
+        host.data_dir.as_deref().ok_or_else(|| Skipped("no data directory is named (--config)".into()))?;
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(host.at(dir), flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            return Err(Skipped(format!("no file can be made in {}", dir.display())));
+        }
+        Err(e) => return Ok(Unmet(format!("no file past the page cache: {e}"))),
+    };
+    let asked = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    let told = asked.ok().filter(|told| told.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
+    // Kernels before 6.1 do not tell; then the write alone does.
+    let told = told.map(|told| (told.stx_dio_mem_align, told.stx_dio_offset_align));
+    let len = align_max as usize;
+    let buffer = vec![0; 2 * len];
+    let from = buffer.as_ptr().align_offset(len);
+    let found =
+        told.map_or_else(String::new, |(memory, offset)| format!("memory {memory}, place {offset} bytes"));
+    if told.is_some_and(|(memory, offset)| memory == 0 || memory > align_max || offset > align_max) {
+        return Ok(Unmet(found));
+    }
+    Ok(match rustix::io::write(&file, &buffer[from..from + len]) {
+        Ok(written) if written == len => Met(if found.is_empty() { format!("{len} bytes") } else { found }),
+        Ok(written) => Unmet(format!("{written} of {len} bytes were written")),
+        Err(e) => Unmet(format!("a write of {len} bytes: {e}")),
+    })
+}
+
 fn one_node(host: &Host) -> Result<Reading, Reading> {
     let mut nodes: Vec<(String, i64)> = Vec::new();
     let node = |path: String| {
@@ -603,6 +683,25 @@ mod tests {
         assert_eq!(mask("3").expect("a mask").to_string(), "0-1");
         assert_eq!(mask("1,00000002").expect("a mask").to_string(), "1,32");
         assert_eq!(mask("x"), None);
+    }
+
+    #[test]
+    fn queues_of_disks_are_told_from_other_interrupts() {
+        for name in ["nvme0q1", "nvme12q34", "virtio1-req.0", "virtio10-req.12"] {
+            assert!(is_disk_queue(name), "{name}");
+        }
+        for name in [
+            "nvme0q0",
+            "nvmeq1",
+            "nvme0q",
+            "virtio1-config",
+            "virtio1-input.0",
+            "ens1-rx-3",
+            "mlx5_comp3@pci",
+            "",
+        ] {
+            assert!(!is_disk_queue(name), "{name}");
+        }
     }
 
     #[test]

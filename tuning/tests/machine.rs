@@ -32,7 +32,12 @@ impl Machine {
             ("/proc/irq/default_smp_affinity", "03"),
             ("/sys/devices/virtual/workqueue/cpumask", "03"),
             ("/proc/irq/24/effective_affinity_list", "1"),
-            ("/proc/irq/24/nvme1q1/none", ""),
+            ("/proc/irq/24/nvme1q0/none", ""),
+            // The disk's own queue of CPU 3, which nobody can move.
+            ("/proc/irq/27/effective_affinity_list", "3"),
+            ("/proc/irq/27/nvme1q4/none", ""),
+            ("/proc/irq/25/effective_affinity_list", "0"),
+            ("/proc/irq/25/ens1-rx-3/none", ""),
             ("/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc"),
             ("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]"),
             ("/sys/block/nvme1n1/queue/scheduler", "[none] mq-deadline"),
@@ -71,12 +76,17 @@ impl Machine {
     }
 
     fn finding(&self, id: &str) -> (Verdict, String) {
-        let mut profile = Profile::load("production").expect("built in");
-        profile.items.retain(|item| item.id == id);
-        assert_eq!(profile.items.len(), 1, "{id}");
-        let finding = examine(&profile, &self.host).findings.remove(0);
-        (finding.verdict, finding.found)
+        finding(&self.host, id)
     }
+}
+
+/// What the doctor says of one item of the production profile.
+fn finding(host: &Host, id: &str) -> (Verdict, String) {
+    let mut profile = Profile::load("production").expect("built in");
+    profile.items.retain(|item| item.id == id);
+    assert_eq!(profile.items.len(), 1, "{id}");
+    let finding = examine(&profile, host).findings.remove(0);
+    (finding.verdict, finding.found)
 }
 
 impl Drop for Machine {
@@ -89,7 +99,7 @@ impl Drop for Machine {
 const BROKEN: [(&str, &str, &str, &str); 14] = [
     ("cpus-isolated", "/sys/devices/system/cpu/isolated", "2-5", "2-5"),
     ("cpus-nohz-full", "/sys/devices/system/cpu/nohz_full", "(null)", "none"),
-    ("interrupts", "/proc/irq/25/effective_affinity_list", "4", "interrupt 25 on CPU 4"),
+    ("interrupts", "/proc/irq/25/effective_affinity_list", "4", "interrupt 25 (ens1-rx-3) on CPU 4"),
     ("interrupts-default", "/proc/irq/default_smp_affinity", "ff", "CPUs 0-7"),
     ("workqueues", "/sys/devices/virtual/workqueue/cpumask", "04", "CPUs 2"),
     ("clock-source", "/sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet", "hpet"),
@@ -124,6 +134,40 @@ fn what_a_machine_does_not_have_is_unmet_or_harmless_or_skipped_as_the_item_says
     assert_eq!(machine.finding("numa-balancing").0, Verdict::Pass, "a kernel without it does no harm");
     assert_eq!(machine.finding("governor").0, Verdict::Skip, "a virtual machine has no clock rates");
     assert_eq!(machine.finding("sleep-states").0, Verdict::Skip);
+}
+
+#[test]
+fn queues_of_disks_are_told_and_let_be() {
+    let machine = Machine::tuned("queues");
+    assert_eq!(machine.finding("interrupts").1, "none on those CPUs but 1 of disks' own queues");
+}
+
+#[test]
+fn a_file_system_that_takes_no_direct_writes_is_found_by_writing() {
+    let machine = Machine::tuned("direct");
+    assert_eq!(machine.finding("data-direct-io").0, Verdict::Skip, "there is no data directory yet");
+    fs::create_dir_all(machine.host.at(Path::new("/var/lib/ironbell"))).expect("a folder");
+    let (verdict, found) = machine.finding("data-direct-io");
+    assert_eq!(verdict, Verdict::Pass, "{found}");
+    // A file system of the kernel's own has no files to be made.
+    let live = Host::live(ironbell_tuning::CpuSet::default(), None, Some("/proc".into()));
+    let (verdict, found) = finding(&live, "data-direct-io");
+    assert_eq!(
+        (verdict, found.as_str()),
+        (Verdict::Fail, "no file past the page cache: Operation not supported (os error 95)")
+    );
+}
+
+#[test]
+fn what_differs_between_memory_nodes_is_told_of_each() {
+    let machine = Machine::tuned("nodes");
+    let path =
+        |node: usize| format!("/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/nr_hugepages");
+    machine.write(&path(0), "512");
+    machine.write(&path(1), "512");
+    assert_eq!(machine.finding("huge-pages-nodes"), (Verdict::Info, "512".into()));
+    machine.write(&path(1), "0");
+    assert_eq!(machine.finding("huge-pages-nodes"), (Verdict::Info, "512 (node0); 0 (node1)".into()));
 }
 
 #[test]
