@@ -7,6 +7,8 @@
 #   tests/host.sh pair     three of them on a network of their own: two nodes, three etcd members over TLS; rolling upgrade and
 #                          failover drill with a member who trades, backup and restore, keys rotated, a node taken down
 #
+# IRONBELL_SUITE=trixie boots Debian 13, whatever this machine is; without it the machines are as this one.
+#
 # As root: it makes a Debian root with mmdebstrap (kept under target/), boots copies of it, and ends them again. While they run,
 # this machine forwards its packets for 10.231.26.0/24, by which the packages come.
 # Its last line says 'host: N passed, N failed'.
@@ -78,8 +80,7 @@ key_for_machines() {
 
 # make_root NAME: a machine that may be logged into at its address.
 make_root() {
-    local name=$1 root=$target/host-$1 suite tar=$target/host-root.tar
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    local name=$1 root=$target/host-$1 tar=$target/host-root-$suite.tar
     [[ -e $tar ]] || mmdebstrap --quiet --variant=minbase \
         --include=systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,procps,ca-certificates,util-linux \
         "$suite" "$tar"

@@ -1,6 +1,8 @@
 # What the scripts here share; to be sourced.
 
 passed=0 failed=0
+# The Debian of machines that are made for a test: this machine's, or the one that IRONBELL_SUITE names.
+suite=${IRONBELL_SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-}")}
 
 # Runs a command as a test of this name, and counts it: `check NAME COMMAND…`.
 check() {

@@ -98,8 +98,6 @@ units_hold() {
 root=$stage.root
 
 make_root() {
-    local suite
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     rm -rf "$root"
     mmdebstrap --quiet --variant=minbase --include=systemd-sysv,util-linux "$suite" "$root"
 }

@@ -57,6 +57,54 @@ fn the_doctor_reads_this_machine_and_its_exit_code_says_whether_it_is_fit() {
     }
 }
 
+/// `chronyc -c tracking` of chrony 4.3, in four states; what the doctor says of the clock's offset and of its bound.
+const CLOCKS: [(&str, &str, &str); 4] = [
+    // Nobody was heard: an offset of nothing, which is no good one.
+    (
+        "00000000,,0,0.000000000,0.000000000,0.000000000,0.000000000,0.000,0.000,0.000,1.000000000,1.000000000,0.0,Not synchronised",
+        "fail unsynchronised",
+        "warn unsynchronised",
+    ),
+    (
+        "C0000201,192.0.2.1,2,1795310880.1,-0.000012000,0.000001,0.000002,1.5,0.0,0.1,0.000040000,0.000030000,16.2,Normal",
+        "pass 12",
+        "pass 62",
+    ),
+    // The estimate is good, the way to the server long.
+    (
+        "C0000201,192.0.2.1,2,1795310880.1,0.000012000,0.000001,0.000002,1.5,0.0,0.1,0.012000000,0.000030000,16.2,Normal",
+        "pass 12",
+        "warn 6042",
+    ),
+    (
+        "C0000201,192.0.2.1,2,1795310880.1,-0.000250000,0.000001,0.000002,1.5,0.0,0.1,0.000040000,0.000030000,16.2,Normal",
+        "fail 250",
+        "warn 300",
+    ),
+];
+
+#[test]
+fn a_clock_is_fit_by_what_chrony_reckons_and_never_while_it_hears_nobody() {
+    let dir = folder("clock");
+    let chronyc = dir.join("chronyc");
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").expect("a search path"));
+    for (tracking, offset, bound) in CLOCKS {
+        std::fs::write(&chronyc, format!("#!/bin/sh\necho '{tracking}'\n")).expect("a file of ours");
+        std::fs::set_permissions(&chronyc, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("a file of ours");
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_ironbell"));
+        let said = doctor.args(["tune", "doctor", "--profile", "production", "--json"]).env("PATH", &path);
+        let said = said.output().expect("it runs");
+        let report: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        for (id, wanted) in [("clock-offset", offset), ("clock-bound", bound)] {
+            let findings = report["findings"].as_array().expect("a list");
+            let found = findings.iter().find(|finding| finding["id"] == id).expect("an item of the profile");
+            let told = format!("{} {}", found["verdict"], found["found"]).replace('"', "");
+            assert_eq!(told, wanted, "{id} of {tracking}");
+        }
+    }
+}
+
 #[test]
 fn a_node_of_a_profile_does_not_start_on_a_machine_that_does_not_meet_it() {
     let dir = folder("node");

@@ -109,8 +109,8 @@ pub enum Probe {
         /// Which.
         feature: Feature,
     },
-    /// A program's output has a line with `find`, and what follows that, up to white space or a comma, is one of these words or
-    /// a number within the bounds.
+    /// A program's output has a line with `find`, and what follows that, up to white space or a comma, is one of these words, or
+    /// a number within the bounds if there are any.
     Output {
         /// The program and its arguments.
         run: Vec<String>,
@@ -661,8 +661,8 @@ fn output(
     let within = value
         .parse::<f64>()
         .is_ok_and(|number| min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max));
-    let met = if one_of.is_empty() { within } else { one_of.iter().any(|word| word == value) };
-    Ok(Reading::of(met, value.to_owned()))
+    let bounded = min.is_some() || max.is_some();
+    Ok(Reading::of(one_of.iter().any(|word| word == value) || bounded && within, value.to_owned()))
 }
 
 fn value_behind<'a>(text: &'a str, find: &str) -> Option<&'a str> {

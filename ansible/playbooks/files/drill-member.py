@@ -161,15 +161,15 @@ class Member:
 
 def drill(options, password):
     member = Member(options, password)
-    begun = time.monotonic()
-    end, last = begun + options.seconds, begun + options.seconds + options.patience
-    member.connect(1, begun + options.patience)
+    # The time runs from the first order on: a long day's messages are heard before.
+    end, last = None, time.monotonic() + options.patience
+    member.connect(1, last)
     # Numbers of earlier runs of the day are used, and one that is used is not answered. The messages of those runs come first,
     # with the answers to their queries: so it is asked until it is answered the same twice, with nothing behind it.
     member.packet(b"U", b"Q")
     asked_from = told = member.next_number
     entered, due, number = 0, None, None
-    while time.monotonic() < end or member.unanswered:
+    while end is None or time.monotonic() < end or member.unanswered:
         if time.monotonic() > last:
             break
         try:
@@ -178,6 +178,7 @@ def drill(options, password):
                 if member.next_number is not asked_from and not member.hear(0.3):
                     if member.next_number == told:
                         number, due = told, time.monotonic()
+                        end, last = due + options.seconds, due + options.seconds + options.patience
                         continue
                     told, member.next_number = member.next_number, asked_from
                     member.packet(b"U", b"Q")
