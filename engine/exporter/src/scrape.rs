@@ -33,6 +33,7 @@ const LEVELS: &[&str] = &[
     "alive_unix_s",
     "witnesses",
     "witnesses_silent",
+    "key_busy_ms",
 ];
 /// What the name of a ring's fill begins with.
 const RING: &str = "ring_";
