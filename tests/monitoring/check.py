@@ -115,6 +115,9 @@ def dashboard_queries(path):
         for target in targets:
             if target["datasource"]["uid"] != "${datasource}":
                 faults.append(f"{where}: its data source is not the variable")
+            # Asked over a range, a tile shows the last value that there was, also of what is no more.
+            if panel["type"] == "stat" and not target.get("instant"):
+                faults.append(f"{where}: a tile asks for what is so now (instant)")
             queries.append((where, target["expr"]))
     for variable in board["templating"]["list"]:
         query = variable["query"]["query"] if variable["type"] == "query" else ""
