@@ -53,7 +53,8 @@ need() {
 
 # --- the machine
 
-ssh_options=(-i "$work/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=5)
+ssh_options=(-i "$work/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=5
+    -o ServerAliveInterval=5 -o ServerAliveCountMax=3)
 
 in_machine() {
     ssh -q "${ssh_options[@]}" -p "$port" root@127.0.0.1 "$@"
@@ -269,7 +270,7 @@ reboots() {
     answers && [[ $(boot_id) != "$before" ]]
 }
 
-# One that does not hold, and the node says which: it was started, and is not started again and again.
+# It waits for a minute, says which item does not hold, and is not started again and again.
 node_refuses_a_host_that_is_not_fit() {
     in_machine 'sysctl -q -w vm.swappiness=60 && systemctl restart ironbell.service' && return 1
     in_machine 'systemctl is-failed --quiet ironbell.service && journalctl -b -u ironbell -o cat' | grep 'does not meet it: swappiness (60)' &&

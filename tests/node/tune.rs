@@ -1,7 +1,8 @@
 //! What `ironbell tune` says of the machine that the tests run on.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn ironbell(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ironbell")).args(args).output().expect("it runs")
@@ -106,11 +107,32 @@ fn a_clock_is_fit_by_what_chrony_reckons_and_never_while_it_hears_nobody() {
 }
 
 #[test]
+fn no_spinner_is_put_where_a_thread_has_the_cpu_to_itself() {
+    let dir = folder("ticks");
+    let own = dir.join("own.toml");
+    let text = "name = \"own\"\nsummary = \"a test's\"\n[[item]]\nid = \"ticks\"\nwhat = \"no tick\"\nwhy = \"To see.\"\n\
+                level = \"required\"\nprobe = { kind = \"ticks\", max_per_s = 0 }\nfix.note = \"none\"\n";
+    std::fs::write(&own, text).expect("a file of ours");
+    let mut sleeper = Command::new("taskset").args(["-c", "0", "sleep", "60"]).spawn().expect("util-linux");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let own = own.to_str().expect("UTF-8");
+    let said = ironbell(&["tune", "doctor", "--profile", own, "--cpus", "0", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    let (verdict, found) = (&report["findings"][0]["verdict"], report["findings"][0]["found"].to_string());
+    sleeper.kill().expect("it is ours");
+    sleeper.wait().expect("it is ours");
+    // Under a spinner the CPU of a usual kernel ticks. One that slept all the while is seen to have had no tick.
+    let slept = verdict == "pass" && found.contains("CPU 0: 0");
+    assert!(slept || verdict == "skip" && found.contains("asked when the node starts"), "{verdict}: {found}");
+}
+
+#[test]
 fn a_node_of_a_profile_does_not_start_on_a_machine_that_does_not_meet_it() {
     let dir = folder("node");
     let own = profile(&dir, "Plan 9");
     let config = dir.join("node.toml");
-    std::fs::write(&config, format!("[host]\nprofile = \"{own}\"\n")).expect("a file of ours");
+    std::fs::write(&config, format!("[host]\nprofile = \"{own}\"\nsettle = \"off\"\n"))
+        .expect("a file of ours");
     let refused = ironbell(&["run", "--config", config.to_str().expect("UTF-8")]);
     let line = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{line}");
@@ -122,6 +144,40 @@ fn a_node_of_a_profile_does_not_start_on_a_machine_that_does_not_meet_it() {
         .expect("a file of ours");
     let next = ironbell(&["run", "--config", config.to_str().expect("UTF-8")]);
     assert!(text(&next.stderr).contains("there is no journal"), "{}", text(&next.stderr));
+}
+
+#[test]
+fn what_comes_by_itself_is_waited_for_and_what_takes_a_reboot_is_not() {
+    let dir = folder("settle");
+    let (own, state, config) = (dir.join("own.toml"), dir.join("state"), dir.join("node.toml"));
+    let write = |path: &Path, text: &str| std::fs::write(path, text).expect("a file of ours");
+    let item = |fix: &str| {
+        format!(
+            "name = \"own\"\nsummary = \"a test's\"\n[[item]]\nid = \"state\"\nwhat = \"it is set\"\nwhy = \"To see.\"\n\
+             level = \"required\"\nprobe = {{ kind = \"text\", path = {state:?}, one_of = [\"set\"] }}\n{fix}\n"
+        )
+    };
+    write(&config, &format!("[host]\nprofile = {own:?}\nsettle = \"1h\"\n"));
+    write(&own, &item("fix.note = \"wait\""));
+    write(&state, "unset");
+    let config = config.to_str().expect("UTF-8");
+    let mut node = Command::new(env!("CARGO_BIN_EXE_ironbell"));
+    let mut node = node.args(["run", "--config", config]).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut said =
+        BufReader::new(node.stderr.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
+    let first = said.next().expect("it says that it waits");
+    assert!(first.contains("waiting") && first.contains("state (unset)"), "{first}");
+    write(&state, "set");
+    // It goes on, and is refused for the next reason: there is no journal.
+    let rest: String = said.collect();
+    assert!(rest.contains("there is no journal"), "{rest}");
+    node.wait().expect("it is ours");
+
+    write(&own, &item("fix.kernel = [\"state=set\"]"));
+    write(&state, "unset");
+    let refused = ironbell(&["run", "--config", config]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("does not meet it: state (unset)"), "{}", text(&refused.stderr));
 }
 
 #[test]

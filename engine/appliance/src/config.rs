@@ -308,7 +308,7 @@ pub struct Shards {
 }
 
 /// The machine.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Host {
     /// `production`, `lab` or a file: the node does not start while a required item of it fails (`ironbell tune doctor`).
@@ -316,6 +316,15 @@ pub struct Host {
     pub profile: Option<String>,
     /// The network device that members come in by.
     pub nic: Option<String>,
+    /// How long what may still come by itself is waited for: a clock that was just set, after the machine's start. What takes a reboot
+    /// is refused at once.
+    pub settle: Span,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { profile: None, nic: None, settle: Span(60_000_000_000) }
+    }
 }
 
 /// What the node tells of itself.

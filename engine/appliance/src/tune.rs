@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use ironbell_tuning::{CpuSet, Host, Profile, apply, examine, jitter, placement};
@@ -142,7 +142,7 @@ fn diagnose(doctor: &Doctor) -> Result<(), Failure> {
     Err(Failure::check(format_args!("this host is not fit for {}: {}", report.profile, failed.join(", "))))
 }
 
-/// What a node with `[host] profile` needs before it starts.
+/// What a node with `[host] profile` needs before it starts. What may still come by itself is waited for, as `[host] settle` says.
 ///
 /// # Errors
 /// When a required item fails: each is named.
@@ -154,18 +154,34 @@ pub fn is_fit(config: &Config) -> Result<(), Failure> {
         Some(config.data_dir.clone()),
     );
     known(&host)?;
-    let report = examine(&Profile::load(name)?, &host);
-    let failed: Vec<_> =
-        report.failed().map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
-    if failed.is_empty() {
-        return Ok(());
+    let mut profile = Profile::load(name)?;
+    let began = Instant::now();
+    let settle = Duration::from_nanos(config.host.settle.0);
+    let mut told = false;
+    loop {
+        let report = examine(&profile, &host);
+        let failed: Vec<_> =
+            report.failed().map(|finding| format!("{} ({})", finding.id, finding.found)).collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let failed = failed.join("; ");
+        // What held is not asked again.
+        profile.items.retain(|item| report.failed().any(|finding| finding.id == item.id));
+        let takes_a_reboot = profile.items.iter().any(|item| !item.fix.kernel.is_empty());
+        if takes_a_reboot || began.elapsed() >= settle {
+            return Err(Failure::refused(format_args!(
+                "[host] profile = \"{name}\", and this machine does not meet it: {failed}; `ironbell tune doctor --profile {name} \
+                 --config {}` says how each is set",
+                config.file.display()
+            )));
+        }
+        if !told {
+            tracing::warn!(%failed, within = %config.host.settle, "this machine does not meet [host] profile yet; waiting");
+            told = true;
+        }
+        std::thread::sleep(Duration::from_secs(1).min(settle));
     }
-    Err(Failure::refused(format_args!(
-        "[host] profile = \"{name}\", and this machine does not meet it: {}; `ironbell tune doctor --profile {name} --config \
-         {}` says how each is set",
-        failed.join("; "),
-        config.file.display()
-    )))
 }
 
 fn propose(topology: &Topology) -> Result<(), Failure> {
