@@ -43,6 +43,20 @@ pub struct Host {
     pub load_average: String,
     /// Share of all CPU time since boot that the hypervisor took away, in parts of a thousand.
     pub steal_permille: u64,
+    /// The machine beside a profile of what it should be, item by item; empty where nobody looked.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// One thing that a host profile asks for, as `ironbell tune doctor` found it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name in the profile.
+    pub id: String,
+    /// `pass`, `warn`, `fail`, `skip` or `info`.
+    pub verdict: String,
+    /// What was found.
+    pub found: String,
 }
 
 impl Host {
@@ -74,6 +88,7 @@ impl Host {
                 .map_or(0, |kib| kib * 1_024),
             load_average: text("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
             steal_permille: steal_permille(&text("/proc/stat")),
+            checks: Vec::new(),
         }
     }
 
@@ -95,6 +110,8 @@ impl Host {
         let busy = self.load_average.parse::<f64>().is_ok_and(|load| load > 0.5);
         warn(busy, "the machine was busy before the run (load average above 0.5)");
         warn(self.steal_permille > 5, "the hypervisor took more than 0.5 % of the CPU time since boot");
+        let failed = self.checks.iter().filter(|check| check.verdict == "fail").count();
+        warn(failed > 0, &format!("{failed} things that a venue's host must have were not so; see `checks`"));
         warnings
     }
 }

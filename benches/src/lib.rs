@@ -33,7 +33,7 @@ pub use book_watch::{BookWatch, FeedAddr, Ticks};
 pub use driver::{Driver, DriverConfig, Ended, Error, Login, Outcome, Progress, Until};
 pub use flow::{ExchangeCoreShares, Flow, FlowConfig, Mix, RecordedMarket, Shares, Traded};
 pub use hiccup::{HICCUP_INTERVAL, HiccupMeter, Hiccups, cpus_allowed, pin};
-pub use host::Host;
+pub use host::{Check, Host};
 pub use latency::{Interval, IntervalLog, LATENCY_NANOS_MAX, Latency, Percentiles, table, write_hlog};
 pub use load::{Counts, Latencies, Load, Remembered, Sent, Tick};
 pub use measure::{KneeSearch, Logged, Stations, StepPlan, step};

@@ -67,6 +67,10 @@ fn a_run_leaves_everything_that_its_readers_want() {
         assert!(mean("order_to_ack") >= mean("order_to_ack_from_sent"));
     }
     assert!(!record.host.kernel.is_empty() && !record.venue.threads.is_empty());
+    let check =
+        |id: &str| record.host.checks.iter().find(|check| check.id == id).expect("an item of the profile");
+    assert_eq!(check("kernel-io-uring").verdict, "pass");
+    assert_eq!(check("data-file-system").verdict, "pass", "that of the node's data directory");
     assert_eq!((record.venue.durability.as_str(), record.build.program_sha256.len()), ("none", 64));
     assert!(dir.join("out/hgrm/order_to_ack@1000.hgrm").exists());
     let html = std::fs::read_to_string(dir.join("out/report.html")).expect("a report");

@@ -186,7 +186,7 @@ fn begun(
     if is_compared {
         load.into_folder(&side.folder);
     }
-    let mut run = Run::new(&load, plan, Some(&node.node.config().data_dir))?;
+    let mut run = Run::new(&load, plan, Some(node.node.config()))?;
     if is_compared {
         run.record.name.clone_from(&side.name);
     }

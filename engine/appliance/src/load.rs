@@ -21,6 +21,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::inspection;
 
@@ -381,14 +382,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// Nothing measured yet. `data_dir` is where the venue writes, if it is on this machine.
+    /// Nothing measured yet. `venue` is the configuration of the node that is measured, if it is on this machine.
     ///
     /// # Errors
     /// When the folder for the results cannot be made.
-    pub fn new(options: &LoadOptions, plan: &Plan, data_dir: Option<&Path>) -> Result<Self, Failure> {
+    pub fn new(options: &LoadOptions, plan: &Plan, venue: Option<&Config>) -> Result<Self, Failure> {
         std::fs::create_dir_all(&options.out)
             .map_err(|e| Failure::file(&options.out, e, "give a folder that you may write with --out"))?;
-        let host = Host::read(data_dir);
+        let mut host = Host::read(venue.map(|config| config.data_dir.as_path()));
+        host.checks = crate::tune::checks(venue);
         let began = SystemTime::now();
         let knob = |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
         let knobs = BTreeMap::from([

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use ironbell_tuning::{CpuSet, Host, Profile, apply, examine, jitter, placement};
+use ironbell_load::Check;
+use ironbell_tuning::{CpuSet, Finding, Host, Profile, apply, examine, jitter, placement};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -140,6 +141,24 @@ fn diagnose(doctor: &Doctor) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::check(format_args!("this host is not fit for {}: {}", report.profile, failed.join(", "))))
+}
+
+/// This machine beside the profile of a venue's host, for the record of a run: with the CPUs, network device and disk of the node that
+/// is measured, if it runs here.
+#[must_use]
+pub fn checks(venue: Option<&Config>) -> Vec<Check> {
+    let profile = Profile::load("production").expect("built in");
+    let host = Host::live(
+        venue.map(|config| config.placement.cpus.iter().copied().collect()).unwrap_or_default(),
+        venue.and_then(|config| config.host.nic.clone()),
+        venue.map(|config| config.data_dir.clone()),
+    );
+    let told = |finding: Finding| Check {
+        id: finding.id,
+        verdict: finding.verdict.to_string().to_lowercase(),
+        found: finding.found,
+    };
+    examine(&profile, &host).findings.into_iter().map(told).collect()
 }
 
 /// What a node with `[host] profile` needs before it starts. What may still come by itself is waited for, as `[host] settle` says.
