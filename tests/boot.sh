@@ -53,7 +53,7 @@ need() {
 
 # --- the machine
 
-ssh_options=(-i "$work/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=5
+ssh_options=(-i "$work/key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes -o ConnectTimeout=20
     -o ServerAliveInterval=5 -o ServerAliveCountMax=3)
 
 in_machine() {
@@ -234,15 +234,25 @@ fit() {
     [[ -s $work/$1.json ]] && ! grep -q '^fail ' "$work/$1"
 }
 
+# differs WHAT FOUND PATTERN: and says so.
+differs() {
+    # shellcheck disable=SC2053
+    [[ $2 == $3 ]] && return 1
+    echo "$1: found '$2', not '$3'"
+}
+
 kernel_says_so() {
-    [[ $(in_machine cat /sys/devices/system/cpu/isolated) == 1-2 ]] &&
-        [[ $(in_machine cat /sys/devices/system/cpu/nohz_full) == 1-2 ]] &&
-        in_machine grep -q 'rcu_nocbs=1-2' /proc/cmdline &&
-        # The mask of new interrupts, in hexadecimal: CPU 0 alone.
-        [[ $(in_machine cat /proc/irq/default_smp_affinity) == *1 ]] &&
-        # The journal's disk is the second one, its partition 90 % of it.
-        [[ $(in_machine findmnt --noheadings --output SOURCE,FSTYPE,OPTIONS /var/lib/ironbell) == /dev/vdb1*ext4*noatime* ]] &&
-        [[ $(in_machine cat /sys/block/vdb/queue/nomerges /sys/block/vdb/queue/rq_affinity | xargs) == '2 2' ]]
+    local different=0 cpu=/sys/devices/system/cpu queue=/sys/block/vdb/queue
+    differs "isolated CPUs" "$(in_machine cat $cpu/isolated)" 1-2 && different=1
+    differs "CPUs without a tick" "$(in_machine cat $cpu/nohz_full)" 1-2 && different=1
+    differs "command line" "$(in_machine cat /proc/cmdline)" '*rcu_nocbs=1-2*' && different=1
+    # A mask, in hexadecimal: CPU 0 alone.
+    differs "CPUs of new interrupts" "$(in_machine cat /proc/irq/default_smp_affinity)" '*1' && different=1
+    # The second disk.
+    differs "journal's disk" "$(in_machine findmnt --noheadings --output SOURCE,FSTYPE,OPTIONS /var/lib/ironbell)" \
+        '/dev/vdb1*ext4*noatime*' && different=1
+    differs "its queue" "$(in_machine cat $queue/nomerges $queue/rq_affinity | xargs)" '2 2' && different=1
+    return $different
 }
 
 node_is_up() {
