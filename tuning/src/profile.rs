@@ -76,6 +76,15 @@ pub struct Fix {
     pub note: Option<String>,
 }
 
+impl Fix {
+    /// Whether nothing but a start of the kernel sets it.
+    #[must_use]
+    pub fn takes_a_reboot(&self) -> bool {
+        let at_once = self.write.is_some() || !self.sysctl.is_empty() || !self.command.is_empty();
+        !self.kernel.is_empty() && !at_once
+    }
+}
+
 /// The built-in profiles, by name.
 pub const BUILT_IN: [(&str, &str); 2] = [
     ("lab", include_str!("../profiles/lab.toml")),
@@ -136,6 +145,15 @@ mod tests {
                 assert!(item.why.ends_with('.'), "{name}: {}: a reason is a sentence", item.id);
             }
         }
+    }
+
+    #[test]
+    fn what_can_be_set_at_once_takes_no_reboot() {
+        let profile = Profile::load("production").expect("a profile");
+        let takes =
+            |id: &str| profile.items.iter().find(|item| item.id == id).expect("an item").fix.takes_a_reboot();
+        assert!(takes("cpus-isolated") && takes("cpus-nohz-full"));
+        assert!(!takes("governor") && !takes("watchdog") && !takes("interrupts") && !takes("clock-offset"));
     }
 
     #[test]

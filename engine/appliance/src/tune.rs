@@ -187,7 +187,7 @@ pub fn is_fit(config: &Config) -> Result<(), Failure> {
         let failed = failed.join("; ");
         // What held is not asked again.
         profile.items.retain(|item| report.failed().any(|finding| finding.id == item.id));
-        let takes_a_reboot = profile.items.iter().any(|item| !item.fix.kernel.is_empty());
+        let takes_a_reboot = profile.items.iter().any(|item| item.fix.takes_a_reboot());
         if takes_a_reboot || began.elapsed() >= settle {
             return Err(Failure::refused(format_args!(
                 "[host] profile = \"{name}\", and this machine does not meet it: {failed}; `ironbell tune doctor --profile {name} \
