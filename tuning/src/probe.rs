@@ -349,19 +349,22 @@ fn every_file(
             None => said.push((word, vec![name])),
         }
     }
-    let some = |mut names: Vec<String>| {
-        let more = names.len().saturating_sub(NAMED_MAX);
-        names.truncate(NAMED_MAX);
-        names.join(", ") + &if more > 0 { format!(", and {more} more") } else { String::new() }
-    };
     if !unmet.is_empty() {
-        return Ok(Unmet(some(unmet)));
+        return Ok(Unmet(some(unmet, NAMED_MAX)));
     }
     if said.len() == 1 {
         return Ok(Met(said.swap_remove(0).0));
     }
-    let told: Vec<_> = said.into_iter().map(|(word, names)| format!("{word} ({})", some(names))).collect();
+    let told: Vec<_> =
+        said.into_iter().map(|(word, names)| format!("{word} ({})", some(names, NAMED_MAX))).collect();
     Ok(Met(told.join("; ")))
+}
+
+/// The first `max` of them, and how many more there are.
+fn some(mut names: Vec<String>, max: usize) -> String {
+    let more = names.len().saturating_sub(max);
+    names.truncate(max);
+    names.join(", ") + &if more > 0 { format!(", and {more} more") } else { String::new() }
 }
 
 /// What `*` stands for in `file`: the part of its path that differs from the pattern's.
@@ -411,10 +414,7 @@ fn interrupts(host: &Host) -> Result<Reading, Reading> {
         let but = if queues == 0 { String::new() } else { format!(" but {queues} of disks' own queues") };
         return Ok(Met(format!("none on those CPUs{but}")));
     }
-    let more = on.len().saturating_sub(NAMED_MAX);
-    on.truncate(NAMED_MAX);
-    let tail = if more > 0 { format!(", and {more} more") } else { String::new() };
-    Ok(Unmet(format!("interrupt {}{tail}", on.join(", "))))
+    Ok(Unmet(format!("interrupt {}", some(on, NAMED_MAX))))
 }
 
 /// The name of who asked for an interrupt: the folder beside its files.
@@ -504,9 +504,9 @@ fn taken(host: &Host) -> CpuSet {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         field("VmSize:")?;
         let cpus: CpuSet = field("Cpus_allowed_list:")?.trim().parse().ok()?;
-        (cpus.len() == 1).then_some(cpus)
+        if cpus.len() == 1 { cpus.iter().next() } else { None }
     };
-    let pinned: CpuSet = threads.filter_map(only).flat_map(|cpus| cpus.iter().collect::<Vec<_>>()).collect();
+    let pinned: CpuSet = threads.filter_map(only).collect();
     pinned.and(&host.order)
 }
 
@@ -542,8 +542,7 @@ fn sleep(host: &Host, exit_latency_us_max: u64) -> Result<Reading, Reading> {
     if entered.is_empty() {
         return Ok(Met(format!("none deeper than {exit_latency_us_max} µs")));
     }
-    let more = entered.len() - 1;
-    Ok(Unmet(entered.swap_remove(0) + &if more > 0 { format!(", and {more} more") } else { String::new() }))
+    Ok(Unmet(some(entered, 1)))
 }
 
 fn limits(limit: Limit, min: Option<u64>) -> Reading {

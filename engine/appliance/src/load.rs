@@ -13,8 +13,7 @@ use clap::Args;
 use ironbell_load::record::{self, Build, KNEE_FACTOR, Record, Spread, Step, Venue};
 use ironbell_load::{
     self as generator, Arrivals, BookWatch, Driver, DriverConfig, ExchangeCoreShares, FeedAddr, FlowConfig,
-    Host, KneeSearch, Logged, Login, Mix, Progress, Recorded, RecordedMarket, Shares, Stations, StepPlan,
-    Traded,
+    KneeSearch, Logged, Login, Mix, Progress, Recorded, RecordedMarket, Shares, Stations, StepPlan, Traded,
 };
 use ironbell_types::{Symbol, Username};
 use rust_decimal::Decimal;
@@ -389,8 +388,7 @@ impl Run {
     pub fn new(options: &LoadOptions, plan: &Plan, venue: Option<&Config>) -> Result<Self, Failure> {
         std::fs::create_dir_all(&options.out)
             .map_err(|e| Failure::file(&options.out, e, "give a folder that you may write with --out"))?;
-        let mut host = Host::read(venue.map(|config| config.data_dir.as_path()));
-        host.checks = crate::tune::checks(venue);
+        let host = crate::tune::machine(venue);
         let began = SystemTime::now();
         let knob = |name: &str, value: &dyn std::fmt::Debug| (name.to_owned(), format!("{value:?}"));
         let knobs = BTreeMap::from([

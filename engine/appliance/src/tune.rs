@@ -143,10 +143,10 @@ fn diagnose(doctor: &Doctor) -> Result<(), Failure> {
     Err(Failure::check(format_args!("this host is not fit for {}: {}", report.profile, failed.join(", "))))
 }
 
-/// This machine beside the profile of a venue's host, for the record of a run: with the CPUs, network device and disk of the node that
-/// is measured, if it runs here.
+/// This machine, also beside the profile of a venue's host, for the record of a run: with the CPUs, network device and disk of the node
+/// that is measured, if it runs here.
 #[must_use]
-pub fn checks(venue: Option<&Config>) -> Vec<Check> {
+pub fn machine(venue: Option<&Config>) -> ironbell_load::Host {
     let profile = Profile::load("production").expect("built in");
     let host = Host::live(
         venue.map(|config| config.placement.cpus.iter().copied().collect()).unwrap_or_default(),
@@ -158,7 +158,8 @@ pub fn checks(venue: Option<&Config>) -> Vec<Check> {
         verdict: finding.verdict.to_string().to_lowercase(),
         found: finding.found,
     };
-    examine(&profile, &host).findings.into_iter().map(told).collect()
+    let checks = examine(&profile, &host).findings.into_iter().map(told).collect();
+    ironbell_load::Host { checks, ..ironbell_load::Host::read(venue.map(|config| config.data_dir.as_path())) }
 }
 
 /// What a node with `[host] profile` needs before it starts. What may still come by itself is waited for, as `[host] settle` says.

@@ -254,11 +254,6 @@ impl Results {
     }
 }
 
-/// This machine, and what of a venue's host it is.
-fn machine() -> Host {
-    Host { checks: crate::tune::checks(None), ..Host::read(None) }
-}
-
 /// A node and an echo of this program, at the other end of a cable.
 fn here(options: &Options, market: Market) -> Result<Results, Failure> {
     let ports = options.iface.clone().zip(options.member_iface.clone());
@@ -271,7 +266,7 @@ fn here(options: &Options, market: Market) -> Result<Results, Failure> {
     };
     let mut results = Results {
         wire: wire.name(ports.as_ref()),
-        host: machine(),
+        host: crate::tune::machine(None),
         settings: options.settings.clone(),
         ..Results::default()
     };
@@ -314,7 +309,8 @@ fn elsewhere(
     echo: SocketAddr,
 ) -> Result<Results, Failure> {
     let wire = Wire::Loopback(String::new());
-    let mut results = Results { wire: format!("{node}, {echo}"), host: machine(), ..Results::default() };
+    let mut results =
+        Results { wire: format!("{node}, {echo}"), host: crate::tune::machine(None), ..Results::default() };
     for &sessions in &options.sessions {
         let plan = Plan::new(options, market, sessions, &wire);
         let turns = Turns::of(options.turns, |is_node| {
